@@ -1,0 +1,29 @@
+"""Runtime version shims for upstream code, one file a target. Nothing upstream is changed on disk."""
+
+from __future__ import annotations
+
+from .base import Patch
+
+_applied: set[str] = set()
+
+
+def _apply(patches: list[Patch]) -> list[Patch]:
+    for patch in patches:
+        if patch.symbol not in _applied:
+            patch.apply()
+            _applied.add(patch.symbol)
+    return patches
+
+
+def apply_before_llava() -> list[Patch]:
+    """Shims that `import llava` itself needs. Idempotent; returns what is in force."""
+    from . import transformers_trainer
+
+    return _apply(transformers_trainer.BEFORE_LLAVA)
+
+
+def apply_after_llava() -> list[Patch]:
+    """Shims of LLaVA's own classes. Idempotent; returns what is in force."""
+    from . import accelerate_backend, transformers_generation, transformers_trainer
+
+    return _apply(transformers_trainer.AFTER_LLAVA + transformers_generation.AFTER_LLAVA + accelerate_backend.PATCHES)

@@ -1,0 +1,87 @@
+"""Shims for LLaVA 1.2.2's trainer on today's transformers.Trainer."""
+
+from __future__ import annotations
+
+from .base import Patch, require
+
+
+def _layernorm_name() -> None:
+    import transformers.pytorch_utils as utils
+    import transformers.trainer as trainer
+
+    layers = require(utils, "ALL_LAYERNORM_LAYERS", "transformers.pytorch_utils.ALL_LAYERNORM_LAYERS")
+    if not hasattr(trainer, "ALL_LAYERNORM_LAYERS"):
+        trainer.ALL_LAYERNORM_LAYERS = layers
+
+
+def _parameter_names() -> None:
+    import transformers.trainer as trainer
+    import transformers.trainer_pt_utils as utils
+
+    names = require(utils, "get_parameter_names", "transformers.trainer_pt_utils.get_parameter_names")
+    if not hasattr(trainer, "get_parameter_names"):
+        trainer.get_parameter_names = names
+
+
+BEFORE_LLAVA = [
+    Patch(
+        "transformers.trainer.ALL_LAYERNORM_LAYERS",
+        "transformers >= 4.53",
+        "llava.train.llava_trainer imports the name from a module that no longer has it",
+        "urchade/GLiNER#273, caused by huggingface/transformers#38922",
+        _layernorm_name,
+    ),
+    Patch(
+        "transformers.trainer.get_parameter_names",
+        "transformers >= 5",
+        "llava.train.llava_trainer imports the name from a module that no longer has it",
+        "urchade/GLiNER#273 (the same kind of move)",
+        _parameter_names,
+    ),
+]
+
+
+def _train_sampler() -> None:
+    from llava.train.llava_trainer import LLaVATrainer
+    from transformers import Trainer
+
+    original = require(LLaVATrainer, "_get_train_sampler", "llava.train.llava_trainer.LLaVATrainer._get_train_sampler")
+
+    def _get_train_sampler(self, train_dataset=None):
+        if self.args.group_by_modality_length:
+            return original(self)
+        return Trainer._get_train_sampler(self, train_dataset)
+
+    LLaVATrainer._get_train_sampler = _get_train_sampler
+
+
+def _save_checkpoint() -> None:
+    from llava.train.llava_trainer import LLaVATrainer
+    from transformers import Trainer
+
+    original = require(LLaVATrainer, "_save_checkpoint", "llava.train.llava_trainer.LLaVATrainer._save_checkpoint")
+
+    def _save_checkpoint(self, model, trial, metrics=None):
+        if getattr(self.args, "tune_mm_mlp_adapter", False):
+            return original(self, model, trial)
+        return Trainer._save_checkpoint(self, model, trial)
+
+    LLaVATrainer._save_checkpoint = _save_checkpoint
+
+
+AFTER_LLAVA = [
+    Patch(
+        "llava.train.llava_trainer.LLaVATrainer._get_train_sampler",
+        "transformers >= 4.50",
+        "Trainer now passes the dataset to _get_train_sampler; LLaVA's override takes no argument",
+        "hiyouga/LlamaFactory#8207 (the same symptom)",
+        _train_sampler,
+    ),
+    Patch(
+        "llava.train.llava_trainer.LLaVATrainer._save_checkpoint",
+        "transformers >= 4.47",
+        "LLaVA passes on a 'metrics' argument that Trainer._save_checkpoint no longer takes",
+        "maple-research-lab/TPDM#3 (the same symptom)",
+        _save_checkpoint,
+    ),
+]

@@ -1,0 +1,197 @@
+"""The aligner contract: fitted on unpaired rows, maps source embeddings into the target distribution."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+
+from ..errors import RevisionError
+from ..files import hash_file, new_folder, read_json, write_json
+from ..moments import Moments, Rows, as_rows, stream_moments
+from ..registry import Registry
+
+ALIGNERS: Registry[type[Aligner]] = Registry("aligner")
+WEIGHTS, RECORD = "aligner.safetensors", "aligner.json"
+FORMAT_VERSION = 1
+MINIMUM_ROWS = 2
+
+
+def unit(x):
+    """Rows of `x` [N, D] scaled to unit norm (the `n(z)` of the papers)."""
+    return x / x.norm(dim=-1, keepdim=True)
+
+
+class Aligner(ABC):
+    """A fitted map e_y [N, D] -> [N, D] on the unit sphere, computed in float32 or better on any device.
+
+    Subclasses register a `method`, compute their float64 `parameters` in `compute` and map in `align`.
+    """
+
+    method: ClassVar[str]
+
+    def __init__(self, dim: int, parameters: dict[str, np.ndarray], options: dict, record: dict | None = None):
+        self.dim = dim
+        self.parameters = {name: np.asarray(value, np.float64) for name, value in parameters.items()}
+        self.options = options
+        self.record = record or {}
+        self._placed: dict = {}
+
+    @classmethod
+    def fit(cls, source, target, *, seed: int = 0, **options) -> Aligner:
+        """Fit on unpaired rows: stores, or arrays [N, D] and [M, D] of raw or unit-norm embeddings.
+
+        Raises RevisionError for rows of different encoders or dimensions, unusable rows, too few rows, or an
+        unknown option.
+        """
+        source, target = as_rows(source), as_rows(target)
+        for role, rows in (("source", source), ("target", target)):
+            if len(rows) < MINIMUM_ROWS:
+                raise RevisionError(f"the {role} has {len(rows)} row(s); fitting needs at least {MINIMUM_ROWS}")
+        if source.dim != target.dim:
+            raise RevisionError(
+                f"source and target differ in dimension: {source.dim} and {target.dim}; encode both with one encoder"
+            )
+        fingerprints = [getattr(rows, "encoder", {}).get("fingerprint") for rows in (source, target)]
+        if None not in fingerprints and fingerprints[0] != fingerprints[1]:
+            specs = [rows.encoder["spec"] for rows in (source, target)]
+            raise RevisionError(
+                f"source and target come from different encoders ('{specs[0]}' and '{specs[1]}'); encode both with one"
+            )
+        unknown = sorted(set(options) - set(cls.default_options()))
+        if unknown:
+            known = ", ".join(cls.default_options()) or "none"
+            raise RevisionError(f"aligner '{cls.method}' has no option '{unknown[0]}'; its options: {known}")
+        options = {**cls.default_options(), **options}
+        target_moments = stream_moments(target)
+        source_moments = stream_moments(source)
+        aligner = cls(
+            source.dim, cls.compute(source, source_moments, target, target_moments, seed=seed, **options), options
+        )
+        aligned = stream_moments(source, transform=aligner.align_array)
+        aligner.record = {
+            "seed": seed,
+            "encoder": getattr(source, "encoder", None),
+            "source": _describe(source, source_moments),
+            "target": _describe(target, target_moments),
+            "centroid_gap_before": float(np.linalg.norm(source_moments.mean - target_moments.mean)),
+            "centroid_gap": float(np.linalg.norm(aligned.mean - target_moments.mean)),
+            "aligned_trace": aligned.trace,
+        }
+        return aligner
+
+    @classmethod
+    def default_options(cls) -> dict:
+        """Names and defaults of this method's options."""
+        return {}
+
+    @classmethod
+    @abstractmethod
+    def compute(cls, source: Rows, source_moments: Moments, target: Rows, target_moments: Moments, *, seed: int,
+                **options) -> dict[str, np.ndarray]:  # fmt: skip
+        """The map's float64 parameters."""
+
+    @abstractmethod
+    def align(self, x, parameters: dict):
+        """Map unit-norm rows `x` [N, D]; `parameters` are tensors of x's dtype and device."""
+
+    def __call__(self, x):
+        """Align a tensor [N, D] of any float dtype; returns unit-norm rows in float64 for float64 input, else float32.
+
+        `x` is never changed. Raises RevisionError for another dimension.
+        """
+        import torch
+
+        if x.ndim != 2 or x.shape[1] != self.dim:
+            raise RevisionError(
+                f"this aligner maps [N, {self.dim}], got {list(x.shape)}; use the encoder it was fitted for"
+            )
+        dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
+        with torch.autocast(x.device.type, enabled=False):
+            return self.align(unit(x.to(dtype)), self._parameters_on(x.device, dtype))
+
+    def align_array(self, block: np.ndarray) -> np.ndarray:
+        """Align a numpy block [N, D] in float64."""
+        import torch
+
+        return self(torch.from_numpy(block.astype(np.float64))).numpy()
+
+    def _parameters_on(self, device, dtype) -> dict:
+        import torch
+
+        if (device, dtype) not in self._placed:
+            placed = {name: torch.from_numpy(value).to(device, dtype) for name, value in self.parameters.items()}
+            self._placed[device, dtype] = placed
+        return self._placed[device, dtype]
+
+    def check_encoder(self, encoder: dict, where: str) -> None:
+        """Raise RevisionError unless `encoder` is the one this aligner was fitted for."""
+        own = self.record.get("encoder")
+        if own and own["fingerprint"] != encoder["fingerprint"]:
+            raise RevisionError(
+                f"{where}: its encoder '{encoder['spec']}' ({encoder['fingerprint'][:12]}) is not the aligner's "
+                f"'{own['spec']}' ({own['fingerprint'][:12]}); fit the aligner again with this encoder"
+            )
+
+    @property
+    def identity(self) -> dict:
+        """What names this aligner elsewhere: its method and the hash of its parameters."""
+        return {"method": self.method, "options": self.options, "hash": self.record.get("parameters_hash")}
+
+    def save(self, out: str | Path) -> None:
+        """Write the folder `out` (safetensors and JSON), whole or not at all."""
+        import torch
+        from safetensors.torch import save_file
+
+        with new_folder(Path(out)) as folder:
+            tensors = {name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in self.parameters.items()}
+            save_file(tensors, folder / WEIGHTS)
+            self.record["parameters_hash"] = hash_file(folder / WEIGHTS)
+            write_json(
+                folder / RECORD,
+                {
+                    "kind": "aligner",
+                    "format_version": FORMAT_VERSION,
+                    "method": self.method,
+                    "dim": self.dim,
+                    "options": self.options,
+                    **self.record,
+                },
+            )
+
+
+def _describe(rows: Rows, moments: Moments) -> dict:
+    manifest = getattr(rows, "manifest", None)
+    return {
+        "count": moments.count,
+        "content_hash": manifest.content_hash if manifest else None,
+        "mean_norm": float(np.linalg.norm(moments.mean)),
+        "trace": moments.trace,
+    }
+
+
+def load_aligner(path: str | Path) -> Aligner:
+    """Open a saved aligner. Raises RevisionError for anything missing, cut, edited or of another version."""
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    path = Path(path)
+    if not (path / RECORD).is_file():
+        raise RevisionError(f"{path}: no {RECORD}, so not an aligner; make one with 'revision fit'")
+    record = read_json(path / RECORD)
+    if record.get("kind") != "aligner" or record.get("format_version") != FORMAT_VERSION:
+        raise RevisionError(f"{path / RECORD}: not an aligner of format version {FORMAT_VERSION}; fit it again")
+    missing = sorted({"method", "dim", "options", "parameters_hash"} - set(record))
+    if missing:
+        raise RevisionError(f"{path / RECORD}: lacks {', '.join(missing)}; fit the aligner again")
+    weights = path / WEIGHTS
+    if not weights.is_file() or hash_file(weights) != record["parameters_hash"]:
+        raise RevisionError(f"{weights}: missing, cut or edited; fit the aligner again")
+    try:
+        parameters = load_file(weights)
+    except SafetensorError as error:
+        raise RevisionError(f"{weights}: {error}; fit the aligner again") from None
+    details = {k: v for k, v in record.items() if k not in ("kind", "format_version", "method", "dim", "options")}
+    return ALIGNERS.get(record["method"])(record["dim"], parameters, record["options"], details)

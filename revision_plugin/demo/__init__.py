@@ -1,0 +1,1 @@
+"""The embedded world: data, shipped weights and the quickstart's recipe."""

@@ -1,0 +1,56 @@
+"""Writes the embedded world as the files a user would have: LLaVA JSONs and folders of PNG images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..files import write_json
+from . import questions, world
+
+
+def write_images(scenes: list[world.Scene], folder: Path, *, seed: int) -> list[str]:
+    """Render scenes as `00000.png`, ... into `folder`; returns the names."""
+    from PIL import Image
+
+    folder.mkdir(parents=True, exist_ok=True)
+    names = [f"{index:05d}.png" for index in range(len(scenes))]
+    for name, picture in zip(names, world.render_all(scenes, seed=seed)):
+        Image.fromarray(picture).save(folder / name)
+    return names
+
+
+def caption_records(scenes: list[world.Scene], names: list[str] | None = None) -> list[dict]:
+    """LLaVA pretraining records: `<image>` answered by the full caption; with `names`, paired with images."""
+    records = []
+    for index, scene in enumerate(scenes):
+        turns = [{"from": "human", "value": "<image>"}, {"from": "gpt", "value": world.caption(scene)}]
+        record = {"id": f"{index:06d}", "conversations": turns}
+        if names:
+            record["image"] = names[index]
+        records.append(record)
+    return records
+
+
+def question_records(scenes: list[world.Scene], names: list[str] | None, *, seed: int) -> list[dict]:
+    """LLaVA instruction records: one conversation a scene, with one question of every kind.
+
+    Without `names` a record carries its `caption` instead, for fully text-only training.
+    """
+    turns: dict[int, list[dict]] = {}
+    for index, question in questions.questions(scenes, seed=seed):
+        mark = "" if index in turns else "<image>\n"
+        turns.setdefault(index, []).extend(
+            [{"from": "human", "value": mark + question.text}, {"from": "gpt", "value": question.answer}]
+        )
+    records = []
+    for index, scene in enumerate(scenes):
+        source = {"image": names[index]} if names else {"caption": world.caption(scene)}
+        records.append({"id": f"{index:06d}", **source, "conversations": turns[index]})
+    return records
+
+
+def write_corpus(path: Path, records: list[dict]) -> Path:
+    """Write records as a LLaVA JSON file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(path, records)
+    return path

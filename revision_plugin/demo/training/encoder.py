@@ -1,0 +1,169 @@
+"""Trains the demo dual encoder on the embedded world with open_clip's model and loss.
+
+Written as an open_clip `local-dir:` folder (config, safetensors, tokenizer), so that the shipped encoder
+loads through the same code as any other open_clip checkpoint.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from .. import world
+from ..tokenizer import build_encoder_tokenizer, vocabulary
+
+EMBEDDING_DIM = 192
+CONTEXT_LENGTH = 28
+PIXEL_MEAN, PIXEL_STD = 0.5, 0.25
+RETRIEVAL_SIZE = 256
+
+
+@dataclass(frozen=True)
+class EncoderRecipe:
+    """Settings of one training run. `logit_scale` is the initial inverse temperature (1/0.07 as in CLIP)."""
+
+    steps: int = 700
+    batch_size: int = 256
+    learning_rate: float = 1.5e-3
+    weight_decay: float = 0.05
+    warmup: int = 60
+    logit_scale: float = 1 / 0.07
+    scenes: int = 40000
+    seed: int = 0
+
+
+def model_config() -> dict:
+    """open_clip's model config of the demo encoder."""
+    return {
+        "embed_dim": EMBEDDING_DIM,
+        "vision_cfg": {"image_size": world.IMAGE_SIZE, "layers": [1, 1, 1, 1], "width": 16, "head_width": 32},
+        "text_cfg": {
+            "context_length": CONTEXT_LENGTH,
+            "vocab_size": len(vocabulary()),
+            "hf_tokenizer_name": "tokenizer.json",
+            "width": 128,
+            "heads": 4,
+            "layers": 2,
+        },
+    }
+
+
+def pixels_to_tensor(images: np.ndarray):
+    """uint8 [N, H, W, 3] -> normalised float32 [N, 3, H, W], channels last in memory."""
+    import torch
+
+    tensor = torch.from_numpy(images).permute(0, 3, 1, 2).float().div_(255).sub_(PIXEL_MEAN).div_(PIXEL_STD)
+    return tensor.contiguous(memory_format=torch.channels_last)
+
+
+def _tokenize(tokenizer, captions: list[str]):
+    return tokenizer(
+        captions, return_tensors="pt", padding="max_length", truncation=True, max_length=CONTEXT_LENGTH
+    ).input_ids
+
+
+def held_out_quality(model, tokenizer, *, rounds: int = 4) -> dict[str, float]:
+    """Retrieval among 256 held-out scenes (image to full caption) and the raw modality gap, mean over rounds."""
+    import torch
+
+    rows = []
+    model.eval()
+    for round_ in range(rounds):
+        scenes = world.sample_scenes(RETRIEVAL_SIZE, seed=90 + round_, held_out=True, distinct=True)
+        with torch.no_grad():
+            image = model.encode_image(pixels_to_tensor(world.render_all(scenes, seed=90 + round_)), normalize=True)
+            text = model.encode_text(_tokenize(tokenizer, [world.caption(s) for s in scenes]), normalize=True)
+        similarity = image @ text.T
+        rank = (similarity > similarity.diagonal()[:, None]).sum(1)
+        trace = lambda e: float((e - e.mean(0)).square().sum(1).mean())  # noqa: E731
+        rows.append(
+            {
+                "recall_at_1": float((rank < 1).float().mean()),
+                "recall_at_5": float((rank < 5).float().mean()),
+                "centroid_gap": float((image.mean(0) - text.mean(0)).norm()),
+                "image_trace": trace(image),
+                "text_trace": trace(text),
+            }
+        )
+    model.train()
+    return {key: round(float(np.mean([row[key] for row in rows])), 4) for key in rows[0]}
+
+
+def train_encoder(out: Path, recipe: EncoderRecipe, *, log=print) -> dict:
+    """Train from nothing, write the folder `out` and return its provenance record."""
+    import open_clip
+    import torch
+    import torch.nn.functional as F
+    from open_clip.loss import ClipLoss
+    from safetensors.torch import save_file
+
+    torch.manual_seed(recipe.seed)
+    rng = np.random.default_rng(recipe.seed)
+    config, tokenizer = model_config(), build_encoder_tokenizer()
+    text_config = {k: v for k, v in config["text_cfg"].items() if k != "hf_tokenizer_name"}
+    model = open_clip.CLIP(config["embed_dim"], config["vision_cfg"], text_config)
+    model.logit_scale.data.fill_(math.log(recipe.logit_scale))
+    model = model.to(memory_format=torch.channels_last).train()
+    loss_function = ClipLoss()
+    matrices = [p for p in model.parameters() if p.ndim >= 2]
+    others = [p for p in model.parameters() if p.ndim < 2]
+    optimizer = torch.optim.AdamW(
+        [{"params": matrices, "weight_decay": recipe.weight_decay}, {"params": others, "weight_decay": 0.0}],
+        lr=recipe.learning_rate,
+        betas=(0.9, 0.98),
+    )
+    scenes = world.sample_scenes(recipe.scenes, seed=recipe.seed, held_out=False)
+    pictures = world.render_all(scenes, seed=recipe.seed)
+    log(f"{len(scenes)} scenes, {sum(p.numel() for p in model.parameters()) / 1e6:.2f}M parameters")
+
+    started, order = time.time(), np.empty(0, int)
+    for step in range(recipe.steps):
+        progress = step / recipe.steps
+        rate = recipe.learning_rate * min(1, (step + 1) / recipe.warmup)
+        for group in optimizer.param_groups:
+            group["lr"] = rate * (0.01 + 0.99 * (0.5 + 0.5 * math.cos(math.pi * progress)))
+        if len(order) < recipe.batch_size:
+            order = rng.permutation(len(scenes))
+        batch, order = order[: recipe.batch_size], order[recipe.batch_size :]
+        tokens = _tokenize(tokenizer, [world.partial_caption(scenes[i], rng) for i in batch])
+        with torch.autocast("cpu", torch.bfloat16):
+            image, text = model.encode_image(pixels_to_tensor(pictures[batch])), model.encode_text(tokens)
+        image, text = F.normalize(image.float(), dim=-1), F.normalize(text.float(), dim=-1)
+        loss = loss_function(image, text, model.logit_scale.exp())
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        with torch.no_grad():
+            model.logit_scale.clamp_(0, math.log(100))
+        if step % 50 == 49 or step == 0:
+            quality = held_out_quality(model, tokenizer, rounds=1) if step % 200 == 199 else ""
+            log(f"step {step + 1}/{recipe.steps} {time.time() - started:.0f} s loss {loss.item():.3f} {quality}")
+
+    quality = held_out_quality(model, tokenizer)
+    out.mkdir(parents=True, exist_ok=True)
+    preprocess = {
+        "mean": [PIXEL_MEAN] * 3,
+        "std": [PIXEL_STD] * 3,
+        "interpolation": "bicubic",
+        "resize_mode": "squash",
+    }
+    (out / "open_clip_config.json").write_text(
+        json.dumps({"model_cfg": config, "preprocess_cfg": preprocess}, indent=1) + "\n"
+    )
+    half = {
+        key: value.half().contiguous() if value.is_floating_point() else value
+        for key, value in model.state_dict().items()
+    }
+    save_file(half, out / "open_clip_model.safetensors")
+    tokenizer.save_pretrained(out)
+    return {
+        "recipe": recipe.__dict__,
+        "torch": torch.__version__,
+        "open_clip": open_clip.__version__,
+        "held_out": quality,
+    }

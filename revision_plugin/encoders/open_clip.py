@@ -1,0 +1,148 @@
+"""`open_clip:ARCH/PRETRAINED`, `open_clip:FOLDER` (an open_clip local-dir folder) and the shipped `demo` encoder."""
+
+from __future__ import annotations
+
+import functools
+import json
+from pathlib import Path
+
+from ..errors import RevisionError
+from ..files import read_json
+from .base import ENCODERS, Encoder, ImageProcessor, hash_files
+
+CONFIG = "open_clip_config.json"
+WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth")
+
+
+@ENCODERS.register("demo")
+def demo_encoder(spec: str, rest: str) -> Encoder:
+    from ..demo.world import ASSETS
+
+    return OpenClipEncoder(spec, str(ASSETS / "encoder"))
+
+
+@ENCODERS.register("open_clip")
+class OpenClipEncoder(Encoder):
+    """Any contrastive model of open_clip, through open_clip's own factory, preprocessing and tokenizer."""
+
+    def __init__(self, spec: str, name: str):
+        super().__init__(spec)
+        self._folder = Path(name) if Path(name).is_dir() else None
+        if self._folder:
+            self._name, self._pretrained = f"local-dir:{self._folder}", None
+            config = read_json(self._folder / CONFIG) if (self._folder / CONFIG).is_file() else None
+            if not config or "model_cfg" not in config:
+                raise RevisionError(f"{self._folder}: no {CONFIG} with 'model_cfg', so not an open_clip folder")
+            self._config, self._preprocess = config["model_cfg"], config.get("preprocess_cfg", {})
+            if not self._weight_files():
+                raise RevisionError(f"{self._folder}: holds {CONFIG} but no weights ({', '.join(WEIGHT_SUFFIXES)})")
+        else:
+            self._name, self._pretrained, self._config, self._preprocess = _known_model(spec, name)
+        if "text_cfg" not in self._config:
+            raise RevisionError(f"encoder '{spec}' has no text tower; alignment needs both towers")
+        self.dim = int(self._config["embed_dim"])
+
+    def _weight_files(self) -> list[Path]:
+        if self._folder:
+            return [p for p in self._folder.iterdir() if p.suffix in WEIGHT_SUFFIXES]
+        if Path(self._pretrained).is_file():
+            return [Path(self._pretrained)]
+        import open_clip.pretrained as pretrained
+
+        tag = pretrained.get_pretrained_cfg(self._name, self._pretrained)
+        try:
+            return [Path(pretrained.download_pretrained(tag))]
+        except Exception as error:
+            raise RevisionError(
+                f"weights of '{self.spec}' cannot be had: {str(error).splitlines()[0]}; give a local folder"
+            ) from error
+
+    @property
+    def fingerprint_parts(self) -> dict:
+        tokenizer = (
+            [self._folder / "tokenizer.json"] if self._folder and (self._folder / "tokenizer.json").is_file() else []
+        )
+        return {
+            "library": "open_clip",
+            "dim": self.dim,
+            "config": json.dumps(self._config, sort_keys=True),
+            "preprocess": json.dumps(self._preprocess, sort_keys=True),
+            "weights": sorted(hash_files(self._weight_files()).values()),
+            "tokenizer": hash_files(tokenizer),
+        }
+
+    @functools.cached_property
+    def _loaded(self):
+        import open_clip
+
+        return (
+            open_clip.create_model(self._name, pretrained=self._pretrained)
+            .eval()
+            .requires_grad_(False)
+            .to(device=self.device, dtype=self.dtype)
+        )
+
+    def _model(self):
+        return self._loaded
+
+    @functools.cached_property
+    def _tokenizer(self):
+        import open_clip
+
+        return open_clip.get_tokenizer(self._name)
+
+    @functools.cached_property
+    def image_processor(self) -> ImageProcessor:
+        from open_clip.transform import PreprocessCfg, image_transform_v2, merge_preprocess_dict
+
+        size = self._config["vision_cfg"]["image_size"]
+        config = PreprocessCfg(**merge_preprocess_dict(PreprocessCfg(size=size), self._preprocess))
+        height, width = config.size if isinstance(config.size, (tuple, list)) else (config.size, config.size)
+        transform = image_transform_v2(config, is_train=False)
+        return ImageProcessor(transform, height=height, width=width, mean=config.mean, std=config.std)
+
+    def _text_features(self, texts: list[str]):
+        tokens = self._tokenizer(texts)
+        self.truncated += self._count_truncated(texts)
+        return self._model().encode_text(tokens.to(self.device))
+
+    def _count_truncated(self, texts: list[str]) -> int:
+        window = self._tokenizer.context_length
+        inner = getattr(self._tokenizer, "tokenizer", None)
+        if inner is not None:
+            return sum(len(ids) > window for ids in inner(texts).input_ids)
+        if hasattr(self._tokenizer, "encode"):
+            return sum(len(self._tokenizer.encode(text)) + 2 > window for text in texts)
+        return 0
+
+    def _image_features(self, pixels):
+        return self._model().encode_image(pixels)
+
+
+def _known_model(spec: str, name: str):
+    import difflib
+
+    import open_clip
+    from open_clip.pretrained import get_pretrained_cfg, list_pretrained_tags_by_model
+
+    architecture, _, pretrained = name.partition("/")
+    config = open_clip.get_model_config(architecture)
+    if config is None:
+        near = difflib.get_close_matches(architecture, open_clip.list_models(), n=3)
+        hint = f"did you mean {', '.join(near)}?" if near else "open_clip.list_models() lists the names"
+        raise RevisionError(
+            f"encoder '{spec}': '{architecture}' is neither a folder nor an open_clip architecture; {hint}"
+        )
+    if not pretrained:
+        tags = ", ".join(list_pretrained_tags_by_model(architecture)) or "none"
+        raise RevisionError(
+            f"encoder '{spec}' names no weights; write open_clip:{architecture}/TAG_OR_FILE (tags: {tags})"
+        )
+    tag = get_pretrained_cfg(architecture, pretrained)
+    if not tag and not Path(pretrained).is_file():
+        tags = ", ".join(list_pretrained_tags_by_model(architecture))
+        raise RevisionError(
+            f"encoder '{spec}': '{pretrained}' is neither a file nor a tag of {architecture} (tags: {tags})"
+        )
+    preprocess = {k: v for k, v in (tag or {}).items() if k in ("mean", "std", "interpolation", "resize_mode", "size")}
+    return architecture, pretrained, config, preprocess

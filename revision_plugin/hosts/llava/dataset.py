@@ -1,0 +1,127 @@
+"""LLaVA's data module over an embedding store."""
+
+from __future__ import annotations
+
+import copy
+import functools
+
+from ...data import TextOnlyData, is_store, mark_image
+from ...encoders import ImageProcessor
+from ...errors import RevisionError
+from ...store import Store
+from ...tower import pack
+from .tokenizers import prepare_tokenizer
+
+
+def data_module_builder(original):
+    """LLaVA's `make_supervised_data_module` that also takes a store, or a store joined to a JSON by id."""
+
+    @functools.wraps(original)
+    def make_supervised_data_module(tokenizer, data_args):
+        plugin_tower = isinstance(getattr(data_args, "image_processor", None), ImageProcessor)
+        prepare_tokenizer(tokenizer, begin=plugin_tower)
+        from_store = data_args.data_path is not None and is_store(data_args.data_path)
+        if not plugin_tower:
+            if from_store or data_args.revision_store:
+                raise RevisionError("training from an embedding store needs --vision_tower revision")
+            return original(tokenizer=tokenizer, data_args=data_args)
+        if from_store:
+            dataset = _store_dataset(tokenizer, data_args)
+        elif data_args.revision_store:
+            dataset = _joined_dataset(tokenizer, data_args)
+        else:
+            dataset = original(tokenizer=tokenizer, data_args=data_args)["train_dataset"]
+        return dict(train_dataset=dataset, eval_dataset=None, data_collator=_collator(tokenizer))
+
+    return make_supervised_data_module
+
+
+def check_store(store: Store, identity: dict) -> None:
+    """Raise RevisionError unless `store` was made with the encoder `identity`."""
+    if store.encoder["fingerprint"] != identity["fingerprint"]:
+        raise RevisionError(
+            f"{store.path}: was made with encoder '{store.encoder['spec']}', not '{identity['spec']}'; encode the texts again with it"
+        )
+
+
+def _item(example_turns, embedding, tokenizer, data_args) -> dict:
+    """A LLaVA training item whose image is an embedding [D]."""
+    import torch
+    from llava.train import train
+
+    sources = train.preprocess_multimodal(copy.deepcopy([example_turns]), data_args)
+    tensors = train.preprocess(sources, tokenizer, has_image=True)
+    return {
+        "input_ids": tensors["input_ids"][0],
+        "labels": tensors["labels"][0],
+        "image": torch.from_numpy(embedding),
+    }
+
+
+def _store_dataset(tokenizer, data_args):
+    from llava import conversation
+    from torch.utils.data import Dataset
+
+    plain = conversation.default_conversation.sep_style == conversation.SeparatorStyle.PLAIN
+    data = TextOnlyData(Store.open(data_args.data_path), reconstruct=plain)
+
+    class TextOnlyDataset(Dataset):
+        store = data.store
+
+        def __len__(self):
+            return len(data)
+
+        def __getitem__(self, index):
+            example = data[index]
+            return _item(example.conversations, example.embedding, tokenizer, data_args)
+
+        @functools.cached_property
+        def lengths(self):
+            return data.lengths
+
+        @property
+        def modality_lengths(self):
+            return self.lengths  # every example has an image: all positive in LLaVA's convention
+
+    return TextOnlyDataset()
+
+
+def _joined_dataset(tokenizer, data_args):
+    """LLaVA's own dataset, in which items without `image` take the embedding the store has for their id."""
+    from llava.train.train import LazySupervisedDataset
+
+    store = Store.open(data_args.revision_store)
+    TextOnlyData(store, reconstruct=False)  # its checks of the store
+    rows = {identity: row for row, identity in enumerate(store.ids())}
+
+    class JoinedDataset(LazySupervisedDataset):
+        def __getitem__(self, index):
+            record = self.list_data_dict[index]
+            if "image" in record:
+                return super().__getitem__(index)
+            row = store.row(rows[str(record["id"])])
+            return _item(mark_image(record["conversations"]), row["embedding"], tokenizer, data_args)
+
+    JoinedDataset.store = store
+    dataset = JoinedDataset(data_args.data_path, tokenizer, data_args)
+    missing = [r.get("id") for r in dataset.list_data_dict if "image" not in r and str(r.get("id")) not in rows]
+    if missing:
+        raise RevisionError(
+            f"{data_args.data_path}: {len(missing)} item(s) have neither an image nor an embedding in {store.path}, first '{missing[0]}'"
+        )
+    return dataset
+
+
+def _collator(tokenizer):
+    from llava.train.train import DataCollatorForSupervisedDataset
+
+    class Collator(DataCollatorForSupervisedDataset):
+        """LLaVA's collator; a batch may mix embeddings and pixels."""
+
+        def __call__(self, instances):
+            images = [instance["image"] for instance in instances]
+            batch = super().__call__([{k: v for k, v in i.items() if k != "image"} for i in instances])
+            batch["images"] = pack(images)
+            return batch
+
+    return Collator(tokenizer=tokenizer)

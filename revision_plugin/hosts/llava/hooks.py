@@ -1,0 +1,157 @@
+"""What the plugin rebinds in LLaVA: the tower builder, the flags, the data module, the label masking."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from typing import Any
+
+from ...aligners import load_aligner
+from ...encoders import load_encoder
+from ...errors import RevisionError
+from ...files import read_json
+from ...tower import PseudoVisionTower
+from ..base import Binding
+
+TOWER_NAME = "revision"
+BINDINGS = [
+    Binding("llava.model.multimodal_encoder.builder.build_vision_tower", f"'--vision_tower {TOWER_NAME}' gives the pseudo-vision tower"),
+    Binding("llava.model.llava_arch.build_vision_tower", "imported there by value"),
+    Binding("llava.model.llava_arch.LlavaMetaModel.initialize_vision_modules", "writes into config.json what inference needs"),
+    Binding("llava.train.train.ModelArguments", "the flags --revision_encoder, --revision_aligner, --revision_tokens"),
+    Binding("llava.train.train.DataArguments", "the flag --revision_store"),
+    Binding("llava.train.train.make_supervised_data_module", "text-only data from an embedding store"),
+    Binding("llava.train.train.preprocess", "label masking of the conversation templates the plugin brings"),
+]  # fmt: skip
+
+
+def install() -> None:
+    """Rebind all hooks once. Raises RevisionError naming a symbol that has moved."""
+    import llava.model.llava_arch as arch
+    import llava.model.multimodal_encoder.builder as builder
+    import llava.train.train as train
+
+    from . import dataset, templates
+
+    for binding in BINDINGS:
+        _require(binding.symbol)
+    if hasattr(builder.build_vision_tower, "revision_original"):
+        return
+    builder.build_vision_tower = arch.build_vision_tower = _tower_builder(arch.build_vision_tower)
+    arch.LlavaMetaModel.initialize_vision_modules = _initializer(arch.LlavaMetaModel.initialize_vision_modules)
+    train.ModelArguments = dataclasses.make_dataclass(
+        "ModelArguments",
+        [
+            ("revision_encoder", str | None, _flag(None, "Encoder spec of the pseudo-vision tower.")),
+            ("revision_aligner", str | None, _flag(None, "Folder of a fitted aligner; needed for text embeddings.")),
+            ("revision_tokens", int, _flag(1, "Visual tokens per image; the reference implementation copies to 576.")),
+        ],
+        bases=(train.ModelArguments,),
+    )
+    train.DataArguments = dataclasses.make_dataclass(
+        "DataArguments",
+        [("revision_store", str | None, _flag(None, "Text store joined by id to a LLaVA JSON's items without image."))],
+        bases=(train.DataArguments,),
+    )
+    train.make_supervised_data_module = dataset.data_module_builder(train.make_supervised_data_module)
+    templates.install()
+
+
+def _require(symbol: str) -> None:
+    import importlib
+
+    parts = symbol.split(".")
+    for cut in range(len(parts), 0, -1):
+        try:
+            found: Any = importlib.import_module(".".join(parts[:cut]))
+        except ImportError:
+            continue
+        if all((found := getattr(found, name, None)) is not None for name in parts[cut:]):
+            return
+        break
+    raise RevisionError(f"{symbol} has moved in the installed LLaVA; this release binds to LLaVA 1.2.2")
+
+
+def _flag(default, text: str):
+    return dataclasses.field(default=default, metadata={"help": text})
+
+
+def _tower_builder(original):
+    @functools.wraps(original)
+    def build_vision_tower(config, **kwargs):
+        name = getattr(config, "mm_vision_tower", getattr(config, "vision_tower", None))
+        if name != TOWER_NAME:
+            return original(config, **kwargs)
+        record = getattr(config, "revision", None)
+        return _tower_from_config(record) if record else _tower_from_flags(config)
+
+    build_vision_tower.revision_original = original
+    return build_vision_tower
+
+
+def _tower_from_flags(arguments) -> PseudoVisionTower:
+    spec = getattr(arguments, "revision_encoder", None)
+    if not spec:
+        raise RevisionError(
+            f"--vision_tower {TOWER_NAME} needs --revision_encoder SPEC, the encoder your store was made with"
+        )
+    encoder = load_encoder(spec)
+    aligner = load_aligner(arguments.revision_aligner) if arguments.revision_aligner else None
+    if aligner is not None:
+        aligner.check_encoder(encoder.identity, "--revision_encoder")
+    tower = PseudoVisionTower(encoder, tokens=arguments.revision_tokens, aligner=aligner)
+    tower.load_model()
+    return tower
+
+
+def _tower_from_config(record: dict) -> PseudoVisionTower:
+    """The tower of a trained checkpoint: needs its encoder, and neither store nor statistics."""
+    wanted = record["encoder"]
+    try:
+        encoder = load_encoder(wanted["spec"])
+    except RevisionError as error:
+        raise RevisionError(f"the checkpoint's encoder '{wanted['spec']}' cannot be loaded: {error}") from None
+    if encoder.fingerprint != wanted["fingerprint"]:
+        raise RevisionError(
+            f"the checkpoint was trained with encoder '{wanted['spec']}' ({wanted['fingerprint'][:12]}), but what is "
+            f"there now is another one ({encoder.fingerprint[:12]}); put the original encoder back"
+        )
+    return PseudoVisionTower(encoder, tokens=record["tokens"])
+
+
+def _initializer(original):
+    @functools.wraps(original)
+    def initialize_vision_modules(self, model_args, fsdp=None):
+        if model_args.vision_tower == TOWER_NAME and model_args.pretrain_mm_mlp_adapter:
+            _check_projector(model_args)
+        original(self, model_args, fsdp=fsdp)
+        tower = self.get_vision_tower()
+        if isinstance(tower, PseudoVisionTower):
+            aligner = tower._aligner.identity if tower._aligner else None
+            self.config.revision = {
+                "encoder": tower.encoder.identity,
+                "tokens": tower.num_patches,
+                "aligner": aligner,
+                "conversation": model_args.version,
+            }
+
+    return initialize_vision_modules
+
+
+def _check_projector(model_args) -> None:
+    """Raise RevisionError where a Stage-1 projector was trained with another encoder."""
+    from pathlib import Path
+
+    path = Path(model_args.pretrain_mm_mlp_adapter)
+    if not path.is_file():
+        raise RevisionError(
+            f"{path}: no such projector; give the mm_projector.bin of Stage 1 to --pretrain_mm_mlp_adapter"
+        )
+    config = path.with_name("config.json")
+    record = read_json(config).get("revision") if config.is_file() else None
+    if record and model_args.revision_encoder:
+        identity = load_encoder(model_args.revision_encoder).identity
+        if identity["fingerprint"] != record["encoder"]["fingerprint"]:
+            raise RevisionError(
+                f"{path}: was trained with encoder '{record['encoder']['spec']}', not '{identity['spec']}'; use one encoder in both stages"
+            )

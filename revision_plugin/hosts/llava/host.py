@@ -1,0 +1,108 @@
+"""LLaVA 1.2.2 (the PyPI package or a checkout), unmodified on disk."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from ...errors import RevisionError
+from ..base import HOSTS, Binding, Host
+
+SUPPORTED_LLAVA = "1.2.2"
+SUPPORTED_TRANSFORMERS = ("4.57",)
+RENAMED_FLAGS = {"--evaluation_strategy": "--eval_strategy"}
+FINISHED_FILES = ("mm_projector.bin", "model.safetensors", "model.safetensors.index.json", "adapter_config.json")
+
+
+@HOSTS.register("llava")
+class LlavaHost(Host):
+    name = "llava"
+    distribution = "llava-torch"
+
+    def version(self) -> str | None:
+        for distribution in (self.distribution, "llava"):
+            try:
+                return version(distribution)
+            except PackageNotFoundError:
+                continue
+        return None
+
+    def check(self) -> None:
+        found = self.version()
+        if found is None:
+            raise RevisionError(
+                "LLaVA is not installed; 'pip install --no-deps llava-torch==1.2.2.post1', or 'pip install --no-deps -e' your checkout"
+            )
+        if not (found == SUPPORTED_LLAVA or found.startswith(SUPPORTED_LLAVA + ".post")):
+            raise RevisionError(f"LLaVA {found} is not supported; this release binds to {SUPPORTED_LLAVA}")
+        transformers = version("transformers")
+        if not any(transformers.startswith(f"{series}.") for series in SUPPORTED_TRANSFORMERS):
+            raise RevisionError(
+                f"transformers {transformers} is not supported with LLaVA {found}; install {' or '.join(SUPPORTED_TRANSFORMERS)}.*"
+            )
+
+    def bindings(self) -> list[Binding]:
+        from ... import patches
+        from . import hooks
+
+        shims = patches.apply_before_llava() + patches.apply_after_llava()
+        return hooks.BINDINGS + [Binding(p.symbol, f"{p.reason} ({p.versions}; {p.issue})") for p in shims]
+
+    def install(self) -> None:
+        self.check()
+        from ... import patches
+
+        patches.apply_before_llava()
+        try:
+            import llava.train.train  # noqa: F401
+            from llava import LlavaLlamaForCausalLM  # noqa: F401
+        except ImportError as error:
+            raise RevisionError(f"LLaVA {self.version()} does not import: {error}; install constraints.txt") from error
+        patches.apply_after_llava()
+        from . import hooks
+
+        hooks.install()
+
+    def train(self, arguments: Sequence[str]) -> None:
+        arguments = [RENAMED_FLAGS.get(argument, argument) for argument in arguments]
+        refuse_finished(arguments)
+        self.install()
+        import llava.train.train as upstream
+        from transformers import set_seed
+
+        set_seed(int(_value(arguments, "--seed", "42")))  # LLaVA builds the projector before the Trainer seeds
+        before, sys.argv = sys.argv, [sys.argv[0], *arguments]
+        try:
+            upstream.train()
+        finally:
+            sys.argv = before
+
+    def load(self, model: str, *, base: str | None = None, device: str = "cpu"):
+        self.install()
+        from .inference import Assistant
+
+        return Assistant.load(model, base=base, device=device)
+
+
+def refuse_finished(arguments: Sequence[str]) -> None:
+    """Raise RevisionError where --output_dir already holds a finished run, unless it may be overwritten."""
+    out = _value(arguments, "--output_dir", None)
+    overwrite = _value(arguments, "--overwrite_output_dir", "False").lower() in ("true", "1", "yes")
+    if out is None or overwrite:
+        return
+    found = [name for name in FINISHED_FILES if (Path(out) / name).exists()]
+    if found:
+        raise RevisionError(
+            f"{out}: already holds a finished run ({found[0]}); choose another --output_dir or give --overwrite_output_dir True"
+        )
+
+
+def _value(arguments: Sequence[str], flag: str, default: str | None) -> str | None:
+    for index, argument in enumerate(arguments):
+        if argument == flag and index + 1 < len(arguments):
+            return arguments[index + 1]
+        if argument.startswith(f"{flag}="):
+            return argument.partition("=")[2]
+    return default

@@ -1,0 +1,116 @@
+"""Asks a trained checkpoint about images, through LLaVA's own loader and generate."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+from ...errors import RevisionError
+from ...tower import PseudoVisionTower
+from .tokenizers import prepare_tokenizer
+
+MODEL_NAME = "llava_revision"  # LLaVA chooses the model class by this name, which must contain 'llava'
+PLAIN = "plain"
+
+
+class Assistant:
+    """A loaded checkpoint with its tokenizer, image processor and conversation template."""
+
+    def __init__(self, tokenizer, model, image_processor, template_name: str):
+        self.tokenizer, self.model, self.image_processor = tokenizer, model, image_processor
+        self.template_name = template_name
+
+    @classmethod
+    def load(
+        cls, model: str, *, base: str | None = None, device: str = "cpu", template: str | None = None
+    ) -> Assistant:
+        """Load a Stage-2 checkpoint, or a Stage-1 checkpoint over its language model `base`.
+
+        Runs in float32 on a CPU, in float16 as LLaVA loads elsewhere. Raises RevisionError for a folder that is
+        no checkpoint, needs a `base`, or whose encoder is missing.
+        """
+        from llava.model.builder import load_pretrained_model
+
+        path = Path(model)
+        if not (path / "config.json").is_file():
+            raise RevisionError(
+                f"{path}: no config.json, so not a checkpoint; give the --output_dir of a finished training"
+            )
+        stage1 = (path / "mm_projector.bin").is_file() and not list(path.glob("*.safetensors"))
+        if stage1 and base is None:
+            raise RevisionError(
+                f"{path}: is a Stage-1 checkpoint (a projector only); give its language model with --base"
+            )
+        with contextlib.redirect_stdout(io.StringIO()):  # LLaVA prints while it loads
+            tokenizer, loaded, processor, _ = load_pretrained_model(
+                str(path), base if stage1 else None, MODEL_NAME, device=device
+            )
+        if device == "cpu":
+            loaded = loaded.float()
+        record = getattr(loaded.config, "revision", None) or {}
+        prepare_tokenizer(tokenizer, begin=isinstance(loaded.get_vision_tower(), PseudoVisionTower))
+        if tokenizer.pad_token_id is None:
+            tokenizer.pad_token = tokenizer.unk_token or tokenizer.eos_token
+        loaded.config.tokenizer_padding_side = "left"  # batched generation continues from the right end
+        loaded.generation_config.do_sample = False
+        loaded.generation_config.temperature = loaded.generation_config.top_p = None
+        return cls(tokenizer, loaded.eval(), processor, template or record.get("conversation") or "v1")
+
+    @property
+    def tower(self):
+        return self.model.get_vision_tower()
+
+    def _prompt(self, question: str | None, *, with_image: bool):
+        """The prompt of one question and the mark that ends its answer."""
+        from llava import conversation
+        from llava.constants import DEFAULT_IMAGE_TOKEN
+
+        template = conversation.conv_templates[self.template_name].copy()
+        if template.sep_style == conversation.SeparatorStyle.PLAIN:
+            if question:
+                raise RevisionError(
+                    "this checkpoint is pretrained only and writes captions; ask no question, or finish Stage 2"
+                )
+            return DEFAULT_IMAGE_TOKEN, template.sep
+        if not question:
+            raise RevisionError("this checkpoint answers questions; give one")
+        template.append_message(template.roles[0], f"{DEFAULT_IMAGE_TOKEN}\n{question}" if with_image else question)
+        template.append_message(template.roles[1], None)
+        two = template.sep_style in (conversation.SeparatorStyle.TWO, conversation.SeparatorStyle.LLAMA_2)
+        return template.get_prompt(), (template.sep2 if two else template.sep)
+
+    def ask(self, images: Sequence | None, questions: Sequence[str | None], *, max_new_tokens: int = 64) -> list[str]:
+        """Greedy answers to `questions`, one about each RGB PIL image (or without image where `images` is None).
+
+        A pretrained-only checkpoint takes None for each question and answers with a caption.
+        """
+        import torch
+        from llava.constants import IMAGE_TOKEN_INDEX
+        from llava.mm_utils import process_images, tokenizer_image_token
+
+        prompts = [self._prompt(question, with_image=images is not None) for question in questions]
+        ids = [tokenizer_image_token(p, self.tokenizer, IMAGE_TOKEN_INDEX, return_tensors="pt") for p, _ in prompts]
+        width = max(len(row) for row in ids)
+        batch = torch.full((len(ids), width), self.tokenizer.pad_token_id)
+        mask = torch.zeros_like(batch)
+        for row, tokens in enumerate(ids):
+            batch[row, width - len(tokens) :], mask[row, width - len(tokens) :] = tokens, 1
+        pixels = None
+        if images is not None:
+            pixels = process_images(list(images), self.image_processor, self.model.config)
+            pixels = pixels.to(self.model.device, self.model.dtype)
+        stop = prompts[0][1]
+        with torch.inference_mode():
+            output = self.model.generate(
+                batch.to(self.model.device),
+                images=pixels,
+                attention_mask=mask.to(self.model.device),
+                max_new_tokens=max_new_tokens,
+                pad_token_id=self.tokenizer.pad_token_id,
+                stop_strings=[stop],
+                tokenizer=self.tokenizer,
+            )
+        texts = self.tokenizer.batch_decode(output, skip_special_tokens=True)
+        return [text.split(stop)[0].strip() for text in texts]

@@ -1,0 +1,24 @@
+"""Starts training: installs the plugin in the host and hands it the command line."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from .errors import RevisionError
+from .hosts import find_host
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """What `scripts/train.py` runs under python, torchrun or deepspeed. Exits with status 2 on a RevisionError."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        find_host().train(arguments)
+    except RevisionError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+def install(host: str = "llava") -> None:
+    """Install the plugin in `host` in this process, so that the host's own functions know our checkpoints."""
+    find_host(host).install()

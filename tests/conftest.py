@@ -1,0 +1,153 @@
+"""Small real models and corpora, made here; nothing is downloaded."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parent.parent
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+
+def unit_rows(rng: np.random.Generator, count: int, dim: int, shift: float = 0.0) -> np.ndarray:
+    """Unit-norm float64 rows around a common direction, with uneven variances."""
+    rows = rng.normal(size=(count, dim)) * np.linspace(1.5, 0.2, dim) + shift
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+def write_store(path: Path, rows: np.ndarray, *, modality="text", encoder=None, dtype="float32", chunk=1000,
+                texts=None, ids=None, conversations=None):  # fmt: skip
+    """A finished store of given rows, for tests that need no encoder."""
+    from revision_plugin.store_writer import StoreWriter
+
+    encoder = encoder or {"spec": "test", "fingerprint": "0" * 64}
+    writer = StoreWriter(path, modality=modality, encoder=encoder, dim=rows.shape[1], dtype=dtype, request={})
+    ids = ids or [f"row-{i}" for i in range(len(rows))]
+    texts = texts or [f"text {i}" for i in range(len(rows))]
+    conversations = conversations or [None] * len(rows)
+    chunks = 0
+    for start in range(0, len(rows), chunk):
+        part = slice(start, start + chunk)
+        extra = {"texts": texts[part], "conversations": conversations[part]} if modality == "text" else {}
+        writer.write_chunk(chunks, ids[part], rows[part], **extra)
+        chunks += 1
+    return writer.finish(chunks)
+
+
+def run_revision(*arguments, expect: int = 0, **kwargs) -> subprocess.CompletedProcess:
+    """The `revision` command in its own process; checks the exit status."""
+    done = subprocess.run(
+        [sys.executable, "-m", "revision_plugin.cli", *map(str, arguments)], capture_output=True, text=True, **kwargs
+    )
+    assert done.returncode == expect, f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"
+    return done
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+@pytest.fixture(scope="session")
+def tiny_llm(tmp_path_factory) -> Path:
+    """A random two-layer Llama with the demo tokenizer."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    from revision_plugin.demo.tokenizer import build_tokenizer
+
+    path = tmp_path_factory.mktemp("tiny") / "llama"
+    tokenizer = build_tokenizer()
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer), hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2,
+        max_position_embeddings=512, bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )  # fmt: skip
+    LlamaForCausalLM(config).save_pretrained(path)
+    tokenizer.save_pretrained(path)
+    return path
+
+
+def _encoder_tokenizer(path: Path) -> int:
+    from revision_plugin.demo.tokenizer import build_encoder_tokenizer
+
+    tokenizer = build_encoder_tokenizer()
+    tokenizer.save_pretrained(path)
+    return len(tokenizer)
+
+
+@pytest.fixture(scope="session")
+def tiny_clip(tmp_path_factory) -> Path:
+    """A random transformers CLIP with both towers, 32-pixel images and 24 dimensions."""
+    import torch
+    from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel
+
+    path = tmp_path_factory.mktemp("clip")
+    vocabulary = _encoder_tokenizer(path)
+    torch.manual_seed(1)
+    text = dict(hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2, vocab_size=vocabulary,
+                max_position_embeddings=16, eos_token_id=vocabulary - 1, bos_token_id=1, pad_token_id=2)  # fmt: skip
+    vision = dict(
+        hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2, image_size=32, patch_size=8
+    )
+    CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=24)).save_pretrained(path)
+    CLIPImageProcessor(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}).save_pretrained(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def tiny_open_clip(tmp_path_factory) -> Path:
+    """A random open_clip ViT in a local-dir folder."""
+    import open_clip
+    import torch
+    from safetensors.torch import save_file
+
+    path = tmp_path_factory.mktemp("open_clip")
+    vocabulary = _encoder_tokenizer(path)
+    config = {
+        "embed_dim": 20,
+        "vision_cfg": {"image_size": 32, "layers": 2, "width": 32, "head_width": 16, "patch_size": 8},
+        "text_cfg": {
+            "context_length": 16,
+            "vocab_size": vocabulary,
+            "hf_tokenizer_name": "x",
+            "width": 32,
+            "heads": 2,
+            "layers": 2,
+        },
+    }
+    (path / "open_clip_config.json").write_text(
+        json.dumps(
+            {
+                "model_cfg": config,
+                "preprocess_cfg": {"mean": [0.4, 0.5, 0.6], "std": [0.2, 0.3, 0.4], "interpolation": "bilinear"},
+            }
+        )
+    )
+    torch.manual_seed(2)
+    text = {k: v for k, v in config["text_cfg"].items() if k != "hf_tokenizer_name"}
+    save_file(open_clip.CLIP(20, config["vision_cfg"], text).state_dict(), path / "open_clip_model.safetensors")
+    return path
+
+
+@pytest.fixture(scope="session")
+def world_files(tmp_path_factory) -> Path:
+    """A small corpus of the embedded world: texts.json, paired.json, questions.json, images/."""
+    from revision_plugin.demo import corpus, world
+
+    root = tmp_path_factory.mktemp("world")
+    corpus.write_corpus(root / "texts.json", corpus.caption_records(world.sample_scenes(60, seed=1, held_out=False)))
+    scenes = world.sample_scenes(40, seed=2, held_out=False)
+    names = corpus.write_images(scenes, root / "images", seed=2)
+    corpus.write_corpus(root / "paired.json", corpus.caption_records(scenes, names))
+    corpus.write_corpus(root / "questions.json", corpus.question_records(scenes, names, seed=3))
+    corpus.write_corpus(root / "text_questions.json", corpus.question_records(scenes, None, seed=3))
+    return root

@@ -1,0 +1,133 @@
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from revision_plugin.demo import world
+from revision_plugin.encoders import load_encoder
+from revision_plugin.errors import RevisionError
+
+TEXTS = ["a dog at the top left on a red background", "a cat", "a fish and a whale at the bottom right"]
+
+
+@pytest.fixture
+def images(rng):
+    return [Image.fromarray(rng.integers(0, 255, size, np.uint8)) for size in [(40, 50, 3), (32, 32, 3), (100, 33, 3)]]
+
+
+def check_contract(encoder, images, dim):
+    text = encoder.encode_texts(TEXTS)
+    pixels = encoder.image_processor.preprocess(images)["pixel_values"]
+    image = encoder.encode_pixels(pixels)
+    for rows in (text, image):
+        assert rows.shape == (3, dim) and rows.dtype == torch.float32
+        assert (rows.norm(dim=1) - 1).abs().max() < 1e-5
+    assert pixels.shape[2:] == (encoder.image_processor.crop_size["height"], encoder.image_processor.crop_size["width"])
+    assert torch.allclose(encoder.encode_texts(TEXTS[1:2]), text[1:2], atol=1e-5), "padding changes an embedding"
+    return text, image
+
+
+def test_hf_clip_equals_transformers(tiny_clip, images):
+    from transformers import AutoImageProcessor, AutoTokenizer, CLIPModel
+
+    text, image = check_contract(load_encoder(f"hf:{tiny_clip}"), images, 24)
+    model = CLIPModel.from_pretrained(tiny_clip).eval()
+    tokens = AutoTokenizer.from_pretrained(tiny_clip)(
+        TEXTS, padding=True, truncation=True, max_length=16, return_tensors="pt"
+    )
+    pixels = AutoImageProcessor.from_pretrained(tiny_clip)(images, return_tensors="pt")
+    with torch.no_grad():
+        own_text = torch.nn.functional.normalize(model.get_text_features(**tokens), dim=-1)
+        own_image = torch.nn.functional.normalize(model.get_image_features(**pixels), dim=-1)
+    assert torch.allclose(text, own_text, atol=1e-5) and torch.allclose(image, own_image, atol=1e-5)
+
+
+def test_open_clip_equals_open_clip(tiny_open_clip, images):
+    import open_clip
+
+    text, image = check_contract(load_encoder(f"open_clip:{tiny_open_clip}"), images, 20)
+    model, _, preprocess = open_clip.create_model_and_transforms(f"local-dir:{tiny_open_clip}")
+    tokenizer = open_clip.get_tokenizer(f"local-dir:{tiny_open_clip}")
+    with torch.no_grad():
+        own_text = model.eval().encode_text(tokenizer(TEXTS), normalize=True)
+        own_image = model.encode_image(torch.stack([preprocess(i) for i in images]), normalize=True)
+    assert torch.allclose(text, own_text, atol=1e-5) and torch.allclose(image, own_image, atol=1e-5)
+
+
+def test_open_clip_architecture_with_a_weight_file(tmp_path):
+    import open_clip
+
+    torch.manual_seed(0)
+    model = open_clip.create_model("RN50", pretrained=None)
+    torch.save(model.state_dict(), tmp_path / "rn50.pt")
+    encoder = load_encoder(f"open_clip:RN50/{tmp_path / 'rn50.pt'}")
+    assert encoder.dim == 1024
+    with torch.no_grad():
+        own = model.eval().encode_text(open_clip.get_tokenizer("RN50")(["a dog"]), normalize=True)
+    assert torch.allclose(encoder.encode_texts(["a dog"]), own, atol=1e-5)
+    assert encoder.image_processor.crop_size == {"height": 224, "width": 224}
+
+
+def test_a_bare_folder_is_recognised(tiny_clip, tiny_open_clip):
+    assert load_encoder(str(tiny_clip)).dim == 24
+    assert load_encoder(str(tiny_open_clip)).dim == 20
+
+
+def test_demo_encoder_retrieves_held_out_scenes():
+    encoder = load_encoder("demo")
+    scenes = world.sample_scenes(256, seed=11, held_out=True, distinct=True)
+    pictures = [Image.fromarray(p) for p in world.render_all(scenes, seed=11)]
+    image = encoder.encode_pixels(encoder.image_processor.preprocess(pictures)["pixel_values"])
+    text = encoder.encode_texts([world.caption(s) for s in scenes])
+    similarity = image @ text.T
+    assert ((similarity > similarity.diagonal()[:, None]).sum(1) == 0).float().mean() >= 0.85
+    assert (image.mean(0) - text.mean(0)).norm() >= 0.35
+
+
+def test_fingerprint_follows_the_content_not_the_place(tiny_open_clip, tmp_path):
+    original = load_encoder(f"open_clip:{tiny_open_clip}").fingerprint
+    copy = tmp_path / "copy"
+    shutil.copytree(tiny_open_clip, copy)
+    assert load_encoder(f"open_clip:{copy}").fingerprint == original
+    config = json.loads((copy / "open_clip_config.json").read_text())
+    config["preprocess_cfg"]["mean"] = [0.5, 0.5, 0.5]
+    (copy / "open_clip_config.json").write_text(json.dumps(config))
+    assert load_encoder(f"open_clip:{copy}").fingerprint != original
+
+
+def test_long_text_is_cut_and_counted(tiny_clip, tiny_open_clip):
+    for spec in (f"hf:{tiny_clip}", f"open_clip:{tiny_open_clip}"):
+        encoder = load_encoder(spec)
+        encoder.encode_texts(["a dog", "a dog " * 50])
+        assert encoder.truncated == 1
+
+
+@pytest.mark.parametrize(
+    "spec, message",
+    [
+        ("open_clp:x/y", "did you mean 'open_clip'"),
+        ("open_clip", "names no model"),
+        ("open_clip:ViT-L-41/openai", "ViT-L-14"),
+        ("open_clip:ViT-B-32", "names no weights.*openai"),
+        ("open_clip:ViT-B-32/opnai", "neither a file nor a tag.*openai"),
+        ("hf:no/such-model-anywhere", "no folder and cannot be had"),
+    ],
+)
+def test_unknown_encoders(spec, message):
+    with pytest.raises(RevisionError, match=message):
+        load_encoder(spec)
+
+
+def test_incomplete_folders(tiny_clip, tiny_open_clip, tmp_path):
+    for source, scheme in ((tiny_clip, "hf"), (tiny_open_clip, "open_clip")):
+        copy = tmp_path / scheme
+        shutil.copytree(source, copy)
+        for file in copy.glob("*.safetensors"):
+            file.unlink()
+        with pytest.raises(RevisionError, match="no weights"):
+            load_encoder(f"{scheme}:{copy}")
+    with pytest.raises(RevisionError, match="not an open_clip folder"):
+        load_encoder(f"open_clip:{tmp_path}")
