@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 from .aligners import Aligner
@@ -36,11 +37,11 @@ def apply_aligner(aligner: Aligner, source: Store, out: Path, *, dtype: str | No
     )
     ids, texts, conversations = (source.column(name) for name in ("id", "text", "conversations"))
     chunk, start = 0, 0
-    with track("align", total=len(source), unit="row") as advance:
+    with contextlib.closing(writer), track("align", total=len(source), unit="row") as advance:
         for block in source.blocks(CHUNK_ROWS):
             if not writer.has_chunk(chunk):
                 part = [column.slice(start, len(block)).to_pylist() for column in (ids, texts, conversations)]
                 writer.write_chunk(chunk, part[0], aligner.align_array(block), texts=part[1], conversations=part[2])
             chunk, start = chunk + 1, start + len(block)
             advance(len(block))
-    return writer.finish(chunk)
+        return writer.finish(chunk)

@@ -66,6 +66,15 @@ def _apply(a) -> None:
     print(f"{a.out}: {len(store)} aligned embeddings of dimension {store.dim}")
 
 
+def _convert(a) -> None:
+    from .convert import convert
+
+    store = convert(
+        a.source, a.out, modality=a.modality, encoder=a.encoder, texts=a.texts, dtype=a.dtype, max_failures=a.max_failures
+    )  # fmt: skip
+    print(f"{a.out}: {len(store)} {a.modality} embeddings of dimension {store.dim}")
+
+
 def _inspect(a) -> None:
     from .inspect import inspect_path
 
@@ -147,6 +156,17 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("--dtype", choices=["float16", "float32"])
     sub.add_argument("--out", type=Path, required=True)
 
+    sub = command("convert", _convert, "bring features made elsewhere into an embedding store")
+    sub.add_argument(
+        "source", type=Path, help=".pkl (file or folder of parts), clip-retrieval folder, .npy or .parquet"
+    )
+    sub.add_argument("--modality", choices=["text", "image"], required=True)
+    sub.add_argument("--encoder", required=True, help="the spec they were made with, or external:NAME")
+    sub.add_argument("--texts", type=Path, help="the texts of a .npy file, in its order")
+    sub.add_argument("--dtype", choices=["float16", "float32"], default="float16")
+    sub.add_argument("--max-failures", type=int, default=0)
+    sub.add_argument("--out", type=Path, required=True)
+
     sub = command("inspect", _inspect, "what a store, aligner or checkpoint is, and whether it is whole")
     sub.add_argument("path", type=Path)
     sub.add_argument("--json", action="store_true")
@@ -173,7 +193,8 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> None:
     """Entry point. Exits with status 2 and one line for bad input."""
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s", stream=sys.stderr, force=True)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr, force=True)
+    logging.getLogger("revision_plugin").setLevel(logging.INFO)
     arguments = build_parser().parse_args(argv)
     try:
         arguments.run(arguments)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import logging
 from collections.abc import Callable, Iterable, Iterator
@@ -101,27 +102,28 @@ def _run(encoder: Encoder, items: Iterable, count: int, encode: Callable, out: P
         out, modality=modality, encoder=encoder.identity, dim=encoder.dim, dtype=dtype,
         request={**request, "chunk_rows": CHUNK_ROWS},
     )  # fmt: skip
-    chunks = -(-count // CHUNK_ROWS)
-    failures: list[dict] = []
-    with track(f"encode {modality}s", total=count, unit="item") as advance:
-        for index, chunk in enumerate(_batched(items, CHUNK_ROWS)):
-            _require_new_ids(chunk, seen, where)
-            if not writer.has_chunk(index):
-                usable, rows, failed = encode(chunk)
-                extra = {}
-                if modality == "text":
-                    extra = {"texts": [i.text for i in usable], "conversations": [i.conversations for i in usable]}
-                writer.write_chunk(index, [item.id for item in usable], rows, failures=failed, **extra)
-            advance(len(chunk))
-            failures = writer.failures(index + 1)
-            if len(failures) > max_failures:
-                path = writer.write_failures(failures)
-                first = failures[0]
-                raise RevisionError(
-                    f"{where}: {len(failures)} unusable item(s), first '{first['id']}': {first['reason']} "
-                    f"(all in {path}); mend them, or allow them with --max-failures {len(failures)}"
-                )
-    store = writer.finish(chunks)
+    with contextlib.closing(writer):
+        chunks = -(-count // CHUNK_ROWS)
+        failures: list[dict] = []
+        with track(f"encode {modality}s", total=count, unit="item") as advance:
+            for index, chunk in enumerate(_batched(items, CHUNK_ROWS)):
+                _require_new_ids(chunk, seen, where)
+                if not writer.has_chunk(index):
+                    usable, rows, failed = encode(chunk)
+                    extra = {}
+                    if modality == "text":
+                        extra = {"texts": [i.text for i in usable], "conversations": [i.conversations for i in usable]}
+                    writer.write_chunk(index, [item.id for item in usable], rows, failures=failed, **extra)
+                advance(len(chunk))
+                failures = writer.failures(index + 1)
+                if len(failures) > max_failures:
+                    path = writer.write_failures(failures)
+                    first = failures[0]
+                    raise RevisionError(
+                        f"{where}: {len(failures)} unusable item(s), first '{first['id']}': {first['reason']} "
+                        f"(all in {path}); mend them, or allow them with --max-failures {len(failures)}"
+                    )
+        store = writer.finish(chunks)
     if failures:
         logger.warning("%d item(s) could not be encoded; they are listed in %s", len(failures), store.path / FAILURES)
     return store

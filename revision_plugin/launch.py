@@ -22,3 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def install(host: str = "llava") -> None:
     """Install the plugin in `host` in this process, so that the host's own functions know our checkpoints."""
     find_host(host).install()
+
+
+if __name__ == "__main__":
+    main()

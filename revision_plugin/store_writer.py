@@ -74,6 +74,10 @@ class StoreWriter:
         else:
             write_json(path, request)
 
+    def close(self) -> None:
+        """Let other processes write; what is done stays for a resumed run."""
+        self._lock.close()
+
     def _paths(self, chunk: int) -> tuple[Path, Path]:
         return self.partial / f"data-{chunk:05d}.arrow", self.partial / f"data-{chunk:05d}.json"
 
@@ -173,7 +177,7 @@ class StoreWriter:
         if self.out.exists():
             self.out.rmdir()
         os.replace(self.partial, self.out)
-        self._lock.close()
+        self.close()
         return Store.open(self.out)
 
     def write_failures(self, failures: Sequence[dict]) -> Path:

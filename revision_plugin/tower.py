@@ -46,11 +46,8 @@ class PseudoVisionTower(nn.Module):
         super().__init__()
         if tokens < 1:
             raise RevisionError(f"the number of visual tokens must be at least 1, not {tokens}")
-        if aligner is not None and aligner.dim != encoder.dim:
-            raise RevisionError(
-                f"the aligner maps {aligner.dim} dimensions, encoder '{encoder.spec}' gives {encoder.dim}"
-            )
-        self._encoder, self._aligner = [encoder], aligner  # in a list, so that nn.Module never registers it
+        self._encoder = [encoder]  # in a list, so that nn.Module never registers it
+        self.use_aligner(aligner)
         self.num_patches = tokens
         self.is_loaded = False
         self.register_buffer("placement", torch.zeros(()), persistent=False)  # follows the host's .to()
@@ -58,6 +55,14 @@ class PseudoVisionTower(nn.Module):
     def load_model(self, device_map=None) -> None:
         """Part of the tower contract. The encoder loads its weights when the first pixels come."""
         self.is_loaded = True
+
+    def use_aligner(self, aligner: Aligner | None) -> None:
+        """Give the tower another aligner. Raises RevisionError where it fits another encoder."""
+        if aligner is not None and aligner.dim != self.hidden_size:
+            raise RevisionError(
+                f"the aligner maps {aligner.dim} dimensions, encoder '{self.encoder.spec}' gives {self.hidden_size}"
+            )
+        self.aligner = aligner
 
     @property
     def encoder(self) -> Encoder:
@@ -134,9 +139,9 @@ class PseudoVisionTower(nn.Module):
         return self.encoder.encode_pixels(pixels).clone()  # a normal tensor: inference tensors cannot meet autograd
 
     def _align(self, embeddings: torch.Tensor) -> torch.Tensor:
-        if self._aligner is None:
+        if self.aligner is None:
             raise RevisionError(
                 "text embeddings reached a tower without an aligner; give --revision_aligner DIR "
                 "(for no alignment, an aligner fitted with --method none)"
             )
-        return self._aligner(embeddings)
+        return self.aligner(embeddings, training=self.training)

@@ -23,6 +23,10 @@ def reference_realign(source, target, x, rounds=1):
     return e
 
 
+OPTIONS = {"aniso": dict(steps=20, batch=64, hidden=32)}
+CLOSED_FORM = [method for method in ALIGNERS.names() if method != "aniso"]
+
+
 @pytest.fixture
 def clouds(rng):
     source = unit_rows(rng, 3000, 24, shift=0.3)
@@ -73,7 +77,7 @@ def test_realign_closes_the_gap_and_more_rounds_reach_the_floor(clouds):
 @pytest.mark.parametrize("method", ALIGNERS.names())
 def test_contract(clouds, method):
     source, target = clouds
-    aligner = ALIGNERS.get(method).fit(source, target, seed=3)
+    aligner = ALIGNERS.get(method).fit(source, target, seed=3, **OPTIONS.get(method, {}))
     x = torch.from_numpy(source[:64])
     before = x.clone()
     for dtype, wanted in [
@@ -91,19 +95,19 @@ def test_contract(clouds, method):
         assert aligner(x.float()).dtype == torch.float32
 
 
-@pytest.mark.parametrize("method", ALIGNERS.names())
+@pytest.mark.parametrize("method", CLOSED_FORM)
 def test_order_of_rows_does_not_matter(clouds, method, rng):
     source, target = clouds
     one = ALIGNERS.get(method).fit(source, target)
     other = ALIGNERS.get(method).fit(rng.permutation(source), rng.permutation(target))
     x = torch.from_numpy(source[:50])
-    np.testing.assert_allclose(one(x).numpy(), other(x).numpy(), atol=1e-11)
+    np.testing.assert_allclose(one(x).numpy(), other(x).numpy(), atol=1e-9)
 
 
 @pytest.mark.parametrize("method", ALIGNERS.names())
 def test_save_and_load(clouds, tmp_path, method):
     source, target = clouds
-    aligner = ALIGNERS.get(method).fit(source, target)
+    aligner = ALIGNERS.get(method).fit(source, target, **OPTIONS.get(method, {}))
     aligner.save(tmp_path / "a")
     again = load_aligner(tmp_path / "a")
     x = torch.from_numpy(source[:10])

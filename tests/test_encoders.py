@@ -10,7 +10,7 @@ from revision_plugin.demo import world
 from revision_plugin.encoders import load_encoder
 from revision_plugin.errors import RevisionError
 
-TEXTS = ["a dog at the top left on a red background", "a cat", "a fish and a whale at the bottom right"]
+TEXTS = ["a dog top-left on a red background", "a cat", "a fish and a whale bottom-right"]
 
 
 @pytest.fixture

@@ -9,9 +9,9 @@ from conftest import ROOT
 PACKAGE = ROOT / "revision_plugin"
 ORDER = [
     {"errors"},
-    {"files", "progress", "registry"},
+    {"files", "progress", "registry", "unpickle"},
     {"inputs", "store", "store_writer", "moments", "encoders"},
-    {"aligners", "encode"},
+    {"aligners", "encode", "convert"},
     {"tower", "data", "apply"},
     {"hosts"},
     {"launch", "inspect", "demo"},

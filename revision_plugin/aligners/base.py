@@ -79,6 +79,7 @@ class Aligner(ABC):
             "centroid_gap_before": float(np.linalg.norm(source_moments.mean - target_moments.mean)),
             "centroid_gap": float(np.linalg.norm(aligned.mean - target_moments.mean)),
             "aligned_trace": aligned.trace,
+            **aligner.details,
         }
         return aligner
 
@@ -94,13 +95,13 @@ class Aligner(ABC):
         """The map's float64 parameters."""
 
     @abstractmethod
-    def align(self, x, parameters: dict):
+    def align(self, x, parameters: dict, *, training: bool = False):
         """Map unit-norm rows `x` [N, D]; `parameters` are tensors of x's dtype and device."""
 
-    def __call__(self, x):
+    def __call__(self, x, *, training: bool = False):
         """Align a tensor [N, D] of any float dtype; returns unit-norm rows in float64 for float64 input, else float32.
 
-        `x` is never changed. Raises RevisionError for another dimension.
+        `x` is never changed. `training` turns on what a method does only then (C3's noise). Raises RevisionError for another dimension.
         """
         import torch
 
@@ -110,7 +111,7 @@ class Aligner(ABC):
             )
         dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
         with torch.autocast(x.device.type, enabled=False):
-            return self.align(unit(x.to(dtype)), self._parameters_on(x.device, dtype))
+            return self.align(unit(x.to(dtype)), self._parameters_on(x.device, dtype), training=training)
 
     def align_array(self, block: np.ndarray) -> np.ndarray:
         """Align a numpy block [N, D] in float64."""
@@ -125,6 +126,11 @@ class Aligner(ABC):
             placed = {name: torch.from_numpy(value).to(device, dtype) for name, value in self.parameters.items()}
             self._placed[device, dtype] = placed
         return self._placed[device, dtype]
+
+    @property
+    def details(self) -> dict:
+        """What a method adds to aligner.json, such as bounds of its correction."""
+        return {}
 
     def check_encoder(self, encoder: dict, where: str) -> None:
         """Raise RevisionError unless `encoder` is the one this aligner was fitted for."""

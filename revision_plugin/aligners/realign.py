@@ -29,7 +29,7 @@ class ReAlign(Aligner):
     def compute(cls, source, source_moments, target, target_moments, *, seed, centroid_rounds):
         if not isinstance(centroid_rounds, int) or centroid_rounds < 1:
             raise RevisionError(f"centroid_rounds must be a whole number of at least 1, not {centroid_rounds!r}")
-        scale = np.sqrt(target_moments.trace / (source_moments.trace + EPSILON))  # eq. (18)
+        scale = np.sqrt(target_moments.trace / (source_moments.trace + EPSILON))  # eq. (21)
         parameters = {
             "source_mean": source_moments.mean,
             "target_mean": target_moments.mean,
@@ -44,7 +44,7 @@ class ReAlign(Aligner):
             parameters = {**parameters, "centroid_shifts": shifts}
         return parameters
 
-    def align(self, x, parameters):
+    def align(self, x, parameters, *, training=False):
         aligned = unit(parameters["target_mean"] + parameters["scale"] * (x - parameters["source_mean"]))
         for shift in parameters["centroid_shifts"]:
             aligned = unit(aligned + shift)  # eqs. (23) and (24)

@@ -26,8 +26,7 @@ def vocabulary() -> list[str]:
     words = set(_GRAMMAR.split()) | set(prompt.split()) | set(BACKGROUNDS) | set(NUMBERS)
     for name in object_names():
         words.update(with_article(name).split())
-    for quadrant in QUADRANTS:
-        words.update(quadrant.split())
+    words.update(QUADRANTS)
     return [UNKNOWN, BEGIN, PAD, "▁", "▁\n"] + [f"▁{word}" for word in sorted(words)] + [END]
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 ASSETS = Path(__file__).parent / "assets"
-QUADRANTS = ("top left", "top right", "bottom left", "bottom right")
+QUADRANTS = ("top-left", "top-right", "bottom-left", "bottom-right")
 BACKGROUNDS = {
     "red": (200, 60, 60),
     "green": (70, 160, 80),
@@ -82,7 +82,7 @@ def with_article(name: str) -> str:
 def caption(scene: Scene) -> str:
     """The full caption: every object with its place, then the background. One scene, one caption."""
     names = object_names()
-    things = " and ".join(f"{with_article(names[o])} at the {QUADRANTS[q]}" for o, q in scene.objects)
+    things = " and ".join(f"{with_article(names[o])} {QUADRANTS[q]}" for o, q in scene.objects)
     return f"{things} on a {COLORS[scene.background]} background"
 
 
@@ -95,13 +95,13 @@ def partial_caption(scene: Scene, rng: np.random.Generator) -> str:
         objects = objects[: int(rng.integers(1, len(objects)))]
     with_places = rng.random() < 0.75
     things = " and ".join(
-        f"{with_article(names[o])} at the {QUADRANTS[q]}" if with_places else with_article(names[o]) for o, q in objects
+        f"{with_article(names[o])} {QUADRANTS[q]}" if with_places else with_article(names[o]) for o, q in objects
     )
     return f"{things} on a {COLORS[scene.background]} background" if rng.random() < 0.5 else things
 
 
 def fact_list(scene: Scene, rng: np.random.Generator) -> str:
-    """The scene's facts as bare words in a random order: `red dog top left cat bottom right`."""
+    """The scene's facts as bare words in a random order: `red dog top-left cat bottom-right`."""
     names = object_names()
     facts = [f"{names[o]} {QUADRANTS[q]}" for o, q in scene.objects] + [COLORS[scene.background]]
     rng.shuffle(facts)

@@ -17,8 +17,8 @@ ENCODERS: Registry[Callable[[str, str], Encoder]] = Registry("encoder")
 class ImageProcessor:
     """An encoder's own preprocessing behind the image processor interface that LLaVA uses."""
 
-    def __init__(self, transform: Callable, *, height: int, width: int, mean, std):
-        self.transform = transform
+    def __init__(self, encoder: Encoder, transform: Callable, *, height: int, width: int, mean, std):
+        self.encoder, self.transform = encoder, transform
         self.crop_size = {"height": height, "width": width}
         self.size = {"height": height, "width": width}
         self.image_mean, self.image_std = list(mean), list(std)

@@ -83,7 +83,9 @@ class HuggingFaceEncoder(Encoder):
         height = size.get("height") or size["shortest_edge"]
         width = size.get("width") or size["shortest_edge"]
         transform = lambda image: processor(image, return_tensors="pt")["pixel_values"][0]  # noqa: E731
-        return ImageProcessor(transform, height=height, width=width, mean=processor.image_mean, std=processor.image_std)
+        return ImageProcessor(
+            self, transform, height=height, width=width, mean=processor.image_mean, std=processor.image_std
+        )
 
     def _text_features(self, texts: list[str]):
         lengths = [len(ids) for ids in self._tokenizer(texts, truncation=False, verbose=False).input_ids]

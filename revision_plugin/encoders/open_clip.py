@@ -99,7 +99,7 @@ class OpenClipEncoder(Encoder):
         config = PreprocessCfg(**merge_preprocess_dict(PreprocessCfg(size=size), self._preprocess))
         height, width = config.size if isinstance(config.size, (tuple, list)) else (config.size, config.size)
         transform = image_transform_v2(config, is_train=False)
-        return ImageProcessor(transform, height=height, width=width, mean=config.mean, std=config.std)
+        return ImageProcessor(self, transform, height=height, width=width, mean=config.mean, std=config.std)
 
     def _text_features(self, texts: list[str]):
         tokens = self._tokenizer(texts)

@@ -18,7 +18,7 @@ from .. import world
 from ..tokenizer import build_encoder_tokenizer, vocabulary
 
 EMBEDDING_DIM = 192
-CONTEXT_LENGTH = 28
+CONTEXT_LENGTH = 18
 PIXEL_MEAN, PIXEL_STD = 0.5, 0.25
 RETRIEVAL_SIZE = 256
 

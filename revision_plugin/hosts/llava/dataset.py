@@ -64,6 +64,7 @@ def _store_dataset(tokenizer, data_args):
 
     plain = conversation.default_conversation.sep_style == conversation.SeparatorStyle.PLAIN
     data = TextOnlyData(Store.open(data_args.data_path), reconstruct=plain)
+    check_store(data.store, data_args.image_processor.encoder.identity)
 
     class TextOnlyDataset(Dataset):
         store = data.store
@@ -92,6 +93,7 @@ def _joined_dataset(tokenizer, data_args):
 
     store = Store.open(data_args.revision_store)
     TextOnlyData(store, reconstruct=False)  # its checks of the store
+    check_store(store, data_args.image_processor.encoder.identity)
     rows = {identity: row for row, identity in enumerate(store.ids())}
 
     class JoinedDataset(LazySupervisedDataset):

@@ -95,11 +95,7 @@ def _tower_from_flags(arguments) -> PseudoVisionTower:
         raise RevisionError(
             f"--vision_tower {TOWER_NAME} needs --revision_encoder SPEC, the encoder your store was made with"
         )
-    encoder = load_encoder(spec)
-    aligner = load_aligner(arguments.revision_aligner) if arguments.revision_aligner else None
-    if aligner is not None:
-        aligner.check_encoder(encoder.identity, "--revision_encoder")
-    tower = PseudoVisionTower(encoder, tokens=arguments.revision_tokens, aligner=aligner)
+    tower = PseudoVisionTower(load_encoder(spec), tokens=arguments.revision_tokens)
     tower.load_model()
     return tower
 
@@ -127,15 +123,29 @@ def _initializer(original):
         original(self, model_args, fsdp=fsdp)
         tower = self.get_vision_tower()
         if isinstance(tower, PseudoVisionTower):
-            aligner = tower._aligner.identity if tower._aligner else None
+            _use_flags(tower, model_args)
             self.config.revision = {
                 "encoder": tower.encoder.identity,
                 "tokens": tower.num_patches,
-                "aligner": aligner,
+                "aligner": tower.aligner.identity if tower.aligner else None,
                 "conversation": model_args.version,
             }
 
     return initialize_vision_modules
+
+
+def _use_flags(tower: PseudoVisionTower, model_args) -> None:
+    """Give the tower the aligner of the flags; a model that brings its own tower must have been given the same encoder."""
+    if model_args.revision_encoder:
+        identity = load_encoder(model_args.revision_encoder).identity
+        if identity["fingerprint"] != tower.encoder.fingerprint:
+            raise RevisionError(
+                f"--revision_encoder {identity['spec']}: the model was trained with '{tower.encoder.spec}'; give that one"
+            )
+    if model_args.revision_aligner:
+        aligner = load_aligner(model_args.revision_aligner)
+        aligner.check_encoder(tower.encoder.identity, "--revision_encoder")
+        tower.use_aligner(aligner)
 
 
 def _check_projector(model_args) -> None:

@@ -81,6 +81,12 @@ class Assistant:
         two = template.sep_style in (conversation.SeparatorStyle.TWO, conversation.SeparatorStyle.LLAMA_2)
         return template.get_prompt(), (template.sep2 if two else template.sep)
 
+    def _end_ids(self, mark: str) -> list[int]:
+        """Token ids that end an answer: the model's own end token and the template's end mark."""
+        own = self.model.generation_config.eos_token_id
+        own = own if isinstance(own, list) else [own]
+        return [*own, self.tokenizer(mark.strip() or mark, add_special_tokens=False).input_ids[-1]]
+
     def ask(self, images: Sequence | None, questions: Sequence[str | None], *, max_new_tokens: int = 64) -> list[str]:
         """Greedy answers to `questions`, one about each RGB PIL image (or without image where `images` is None).
 
@@ -109,8 +115,35 @@ class Assistant:
                 attention_mask=mask.to(self.model.device),
                 max_new_tokens=max_new_tokens,
                 pad_token_id=self.tokenizer.pad_token_id,
-                stop_strings=[stop],
-                tokenizer=self.tokenizer,
+                eos_token_id=self._end_ids(stop),
             )
         texts = self.tokenizer.batch_decode(output, skip_special_tokens=True)
         return [text.split(stop)[0].strip() for text in texts]
+
+    def likelihood(self, inputs, texts: Sequence[str]):
+        """Negative log-likelihood per token, numpy [N] in nats, of each text and its end mark under the `plain` prompt.
+
+        `inputs` are pixels [N, 3, H, W], or text embeddings [N, D] for a tower that has an aligner.
+        """
+        import torch
+        import torch.nn.functional as F
+        from llava.constants import DEFAULT_IMAGE_TOKEN, IMAGE_TOKEN_INDEX
+        from llava.conversation import conv_templates
+        from llava.mm_utils import tokenizer_image_token
+
+        end = conv_templates[PLAIN].sep
+        prompts = [f"{DEFAULT_IMAGE_TOKEN}{text}{end}" for text in texts]
+        ids = [tokenizer_image_token(p, self.tokenizer, IMAGE_TOKEN_INDEX, return_tensors="pt") for p in prompts]
+        batch = torch.nn.utils.rnn.pad_sequence(ids, batch_first=True, padding_value=self.tokenizer.pad_token_id)
+        lengths = torch.tensor([len(row) for row in ids])
+        mask = torch.arange(batch.shape[1]) < lengths[:, None]
+        batch, mask, device = batch.to(self.model.device), mask.to(self.model.device), self.model.device
+        self.model.config.tokenizer_padding_side = "right"
+        with torch.inference_mode():
+            logits = self.model(input_ids=batch, attention_mask=mask, images=inputs.to(device)).logits
+        self.model.config.tokenizer_padding_side = "left"
+        # BOS and one mark, which became the visual tokens, precede the text; each position predicts the next.
+        first = self.tower.num_patches
+        predicted, targets, learned = logits[:, first:-1].float(), batch[:, 2:], mask[:, 2:].float()
+        losses = F.cross_entropy(predicted.transpose(1, 2), targets, reduction="none") * learned
+        return (losses.sum(1) / learned.sum(1)).cpu().numpy()

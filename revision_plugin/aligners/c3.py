@@ -1,0 +1,35 @@
+"""C3, Connect-Collapse-Corrupt (arXiv 2401.08567): mean shift, and isotropic noise while training."""
+
+from __future__ import annotations
+
+from ..errors import RevisionError
+from .base import ALIGNERS, Aligner, unit
+
+
+@ALIGNERS.register("c3")
+class ConnectCollapseCorrupt(Aligner):
+    """n(e_y - mu_y + mu_x + sigma * eps), eps ~ N(0, I), fresh at every training step; no noise at evaluation.
+
+    The noise comes from torch's generator of the device, which the trainer seeds and stores in its checkpoints.
+    ReVision gives no sigma and C3 treats it as a hyperparameter: compare over several.
+    """
+
+    method = "c3"
+
+    @classmethod
+    def default_options(cls) -> dict:
+        return {"sigma": 0.02}
+
+    @classmethod
+    def compute(cls, source, source_moments, target, target_moments, *, seed, sigma):
+        if not isinstance(sigma, (int, float)) or not sigma >= 0:
+            raise RevisionError(f"sigma must be a number of at least 0, not {sigma!r}")
+        return {"shift": target_moments.mean - source_moments.mean, "sigma": sigma}
+
+    def align(self, x, parameters, *, training=False):
+        moved = x + parameters["shift"]
+        if training:
+            import torch
+
+            moved = moved + parameters["sigma"] * torch.randn_like(moved)
+        return unit(moved)

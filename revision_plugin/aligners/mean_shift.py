@@ -1,0 +1,19 @@
+"""Mean shift: n(e_y - mu_y + mu_x) (Unicorn, arXiv 2503.22655)."""
+
+from __future__ import annotations
+
+from .base import ALIGNERS, Aligner, unit
+
+
+@ALIGNERS.register("mean_shift")
+class MeanShift(Aligner):
+    """Moves the source centroid onto the target's and projects back to the sphere."""
+
+    method = "mean_shift"
+
+    @classmethod
+    def compute(cls, source, source_moments, target, target_moments, *, seed):
+        return {"shift": target_moments.mean - source_moments.mean}
+
+    def align(self, x, parameters, *, training=False):
+        return unit(x + parameters["shift"])

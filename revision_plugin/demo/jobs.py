@@ -1,0 +1,92 @@
+"""Runs the quickstart's trainings: each in a process of its own, as a user launches them, as many as fit at a time."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import RevisionError
+from ..progress import track
+
+COMMON_FLAGS = """
+    --mm_projector_type mlp2x_gelu --mm_use_im_start_end False --mm_use_im_patch_token False --vision_tower revision
+    --eval_strategy no --save_strategy no --weight_decay 0. --warmup_ratio 0.03 --lr_scheduler_type cosine
+    --logging_steps 5 --model_max_length 2048 --dataloader_num_workers 0 --lazy_preprocess True --report_to none
+""".split()
+STEP = re.compile(rb"(\d+)/\d+ \[")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training: its output folder, how many steps it takes, its flags and the job it waits for."""
+
+    out: Path
+    steps: int
+    flags: tuple[str, ...]
+    after: Path | None = None
+
+    @property
+    def finished(self) -> bool:
+        return any((self.out / name).exists() for name in ("mm_projector.bin", "model.safetensors"))
+
+    @property
+    def log(self) -> Path:
+        return self.out.with_name(self.out.name + ".log")
+
+    def start(self, threads: int) -> subprocess.Popen:
+        shutil.rmtree(self.out, ignore_errors=True)  # an unfinished run of an earlier, stopped quickstart
+        flags = [*COMMON_FLAGS, "--max_steps", str(self.steps), "--output_dir", str(self.out), *self.flags]
+        command = [sys.executable, "-m", "revision_plugin.launch", *flags]
+        environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "TOKENIZERS_PARALLELISM": "false"}
+        with open(self.log, "wb") as log:
+            return subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment)
+
+    def steps_done(self) -> int:
+        if not self.log.exists():
+            return 0
+        seen = STEP.findall(self.log.read_bytes())
+        return min(int(seen[-1]), self.steps) if seen else 0
+
+
+def run_jobs(jobs: list[Job]) -> None:
+    """Run all unfinished jobs, each after the one it waits for. Raises RevisionError with the log of one that fails."""
+    slots = min(2, os.cpu_count() or 1)
+    threads = max(1, (os.cpu_count() or 1) // slots)
+    waiting, running = [job for job in jobs if not job.finished], {}
+    total = sum(job.steps for job in waiting)
+    shown = 0
+    try:
+        with track("train", total=total, unit="step") as advance:
+            while waiting or running:
+                ready = [
+                    j for j in waiting if j.after is None or not any(o.out == j.after for o in [*waiting, *running])
+                ]
+                for job in ready[: slots - len(running)]:
+                    waiting.remove(job)
+                    running[job] = job.start(threads)
+                time.sleep(0.5)
+                for job, process in list(running.items()):
+                    if process.poll() is not None:
+                        del running[job]
+                        _require_success(job, process.returncode)
+                done = sum(job.steps_done() for job in jobs if job not in waiting and (job in running or job.finished))
+                done = max(shown, min(done, total))
+                advance(done - shown)
+                shown = done
+    finally:
+        for process in running.values():
+            process.terminate()
+            process.wait()
+
+
+def _require_success(job: Job, status: int) -> None:
+    if status or not job.finished:
+        lines = [line for line in job.log.read_text(errors="replace").splitlines() if line.strip()]
+        last = lines[-1] if lines else "no output"
+        raise RevisionError(f"training {job.out.name} failed with status {status}: {last} (whole log in {job.log})")

@@ -1,0 +1,213 @@
+"""`revision quickstart`: the whole flow on the embedded world, from corpus to report."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+
+from ..aligners import ALIGNERS, load_aligner
+from ..encode import encode_images, encode_texts
+from ..encoders import load_encoder
+from ..errors import RevisionError
+from ..files import write_json
+from ..hosts import find_host
+from ..store import Store
+from . import corpus, evaluate, report, world
+from .jobs import Job, run_jobs
+from .questions import questions
+from .recipe import Recipe, choose
+from .smollm2 import export_smollm2
+
+logger = logging.getLogger(__name__)
+ENCODER = "demo"
+HELD_OUT_SEED, EXAMPLES, SHEET = 900, 6, 16
+
+
+def quickstart(out: Path, *, full: bool = False, small_llm: str = "demo", seed: int = 0) -> Path:
+    """Run everything under `out` and return the report's path. What an earlier, stopped run finished is kept.
+
+    Raises RevisionError where `out` holds a finished or a different run.
+    """
+    recipe = choose(full=full, small_llm=small_llm)
+    settings = {"recipe": asdict(recipe), "small_llm": small_llm, "seed": seed}
+    _claim(out, settings)
+    seconds: dict[str, float] = {}
+    with _step("1/6 corpus and embeddings", seconds, "corpus and embeddings"):
+        _prepare(out, recipe, seed)
+        language_model = world.ASSETS / "llm" if small_llm == "demo" else export_smollm2(out / "smollm2")
+    with _step("2/6 aligners", seconds, "aligners"):
+        _fit(out, seed)
+    with _step("3/6 trainings: Stage 1 three times, Stage 2 twice", seconds, "trainings"):
+        run_jobs(_jobs(out, recipe, language_model, seed))
+    results = {**settings, "language_model": small_llm}
+    scenes = world.sample_scenes(recipe.held_out, seed=HELD_OUT_SEED, held_out=True, distinct=True)
+    pictures = world.render_all(scenes, seed=HELD_OUT_SEED)
+    with _step("4/6 zero-shot captions of held-out images", seconds, "zero-shot evaluation"):
+        examples = _evaluate_stage1(out, results, scenes, pictures, language_model)
+    with _step("5/6 questions about held-out images", seconds, "question answering"):
+        sheet = _evaluate_stage2(out, results, scenes, pictures)
+    with _step("6/6 report", seconds, "report"):
+        folder = out / "report"
+        folder.mkdir(exist_ok=True)
+        report.plot_loss(folder / "stage1_loss.png", {n: _losses(out / f"stage1-{n}") for n in results["stage1"]})
+        report.plot_pca(folder / "pca.png", results.pop("clouds"))
+        report.plot_contact_sheet(folder / "answers.png", sheet, pictures)
+    results["seconds"] = seconds
+    write_json(folder / "results.json", results)
+    path = report.write_report(folder, results, examples)
+    for line in report.verdicts(results):
+        logger.info("%s", line)
+    return path
+
+
+def _claim(out: Path, settings: dict) -> None:
+    mark = out / "quickstart.json"
+    if (out / "report" / "report.md").exists():
+        raise RevisionError(f"{out}: already holds a finished quickstart; choose another --out or delete it")
+    if mark.exists() and json.loads(mark.read_text()) != settings:
+        raise RevisionError(
+            f"{out}: holds an unfinished quickstart with other settings; repeat those or choose another --out"
+        )
+    if not mark.exists() and out.exists() and any(out.iterdir()):
+        raise RevisionError(f"{out}: already exists and is not empty; choose another --out")
+    out.mkdir(parents=True, exist_ok=True)
+    write_json(mark, settings)
+
+
+@contextlib.contextmanager
+def _step(title: str, seconds: dict[str, float], name: str) -> Iterator[None]:
+    logger.info("%s", title)
+    started = time.monotonic()
+    yield
+    seconds[name] = time.monotonic() - started
+
+
+def _prepare(out: Path, recipe: Recipe, seed: int) -> None:
+    """Texts, unpaired images and paired images of training scenes, as files; then the two stores."""
+    data, encoder = out / "data", load_encoder(ENCODER)
+    if not (data / "questions.json").exists():
+        corpus.write_corpus(data / "texts.json", corpus.caption_records(_train_scenes(recipe.texts, seed, 1)))
+        corpus.write_images(_train_scenes(recipe.images, seed, 2), data / "images", seed=seed + 2)
+        paired = _train_scenes(recipe.texts, seed, 1)
+        names = corpus.write_images(paired, data / "paired", seed=seed + 3)
+        corpus.write_corpus(data / "paired.json", corpus.caption_records(paired, names))
+        asked = _train_scenes(recipe.stage2_images, seed, 4)
+        names = corpus.write_images(asked, data / "asked", seed=seed + 4)
+        corpus.write_corpus(data / "questions.json", corpus.question_records(asked, names, seed=seed + 4))
+    if not (out / "texts").exists():
+        encode_texts(encoder, data / "texts.json", out / "texts")
+    if not (out / "images").exists():
+        encode_images(encoder, data / "images", out / "images")
+
+
+def _train_scenes(count: int, seed: int, stream: int) -> list[world.Scene]:
+    return world.sample_scenes(count, seed=1000 * seed + stream, held_out=False)
+
+
+def _fit(out: Path, seed: int) -> None:
+    texts, images = Store.open(out / "texts"), Store.open(out / "images")
+    for method in ("none", "realign"):
+        if not (out / f"aligner-{method}").exists():
+            aligner = ALIGNERS.get(method).fit(texts, images, seed=seed)
+            aligner.save(out / f"aligner-{method}")
+            logger.info("  %s: centroid gap %.4f", method, aligner.record["centroid_gap"])
+
+
+def _jobs(out: Path, recipe: Recipe, language_model: Path, seed: int) -> list[Job]:
+    data = out / "data"
+    shared = (
+        "--model_name_or_path", str(language_model), "--revision_encoder", ENCODER,
+        "--revision_tokens", str(recipe.tokens), "--seed", str(seed + 1), "--gradient_accumulation_steps", "1",
+    )  # fmt: skip
+    stage1 = (
+        *shared, "--version", "plain", "--tune_mm_mlp_adapter", "True",
+        "--per_device_train_batch_size", str(recipe.stage1_batch), "--learning_rate", str(recipe.stage1_rate),
+    )  # fmt: skip
+    stage2 = (
+        *shared, "--version", recipe.version, "--data_path", str(data / "questions.json"), "--image_folder", str(data / "asked"),
+        "--per_device_train_batch_size", str(recipe.stage2_batch), "--learning_rate", str(recipe.stage2_rate),
+    )  # fmt: skip
+    text_only = [
+        Job(out / f"stage1-{m}", recipe.stage1_steps,
+            (*stage1, "--data_path", str(out / "texts"), "--revision_aligner", str(out / f"aligner-{m}")))
+        for m in ("realign", "none")
+    ]  # fmt: skip
+    paired = Job(out / "stage1-paired", recipe.stage1_steps,
+                 (*stage1, "--data_path", str(data / "paired.json"), "--image_folder", str(data / "paired")))  # fmt: skip
+    projector = out / "stage1-realign" / "mm_projector.bin"
+    tuned = Job(out / "stage2-realign", recipe.stage2_steps, (*stage2, "--pretrain_mm_mlp_adapter", str(projector)),
+                after=out / "stage1-realign")  # fmt: skip
+    without = Job(out / "stage2-without", recipe.stage2_steps, stage2)
+    return [*text_only, paired, tuned, without]
+
+
+def _losses(folder: Path) -> list[tuple[int, float]]:
+    state = json.loads((folder / "trainer_state.json").read_text())
+    return [(entry["step"], entry["loss"]) for entry in state["log_history"] if "loss" in entry]
+
+
+def _summary(values: np.ndarray) -> dict[str, float]:
+    return {"mean": float(values.mean()), "error": float(values.std(ddof=1) / np.sqrt(len(values)))}
+
+
+def _evaluate_stage1(out: Path, results: dict, scenes, pictures, language_model: Path) -> list[dict]:
+
+    host, encoder = find_host(), load_encoder(ENCODER)
+    captions = [world.caption(scene) for scene in scenes]
+    texts = encoder.encode_texts(captions).clone()
+    results["stage1"], generated, images = {}, {}, None
+    for name in report.STAGE1_LABELS:
+        assistant = host.load(str(out / f"stage1-{name}"), base=str(language_model))
+        pixels = evaluate.image_inputs(assistant, pictures)
+        if images is None:
+            images = encoder.encode_pixels(pixels).clone()
+        row = {
+            "image": _summary(evaluate.caption_likelihood(assistant, pixels, captions)),
+            "shuffled": _summary(evaluate.caption_likelihood(assistant, pixels, evaluate.rotate(captions))),
+        }
+        if name != "paired":
+            assistant.tower.use_aligner(load_aligner(out / f"aligner-{name}"))
+            row["text"] = _summary(evaluate.caption_likelihood(assistant, texts, captions))
+        generated[name] = evaluate.caption_images(assistant, pictures)
+        row["recall"] = evaluate.recall(generated[name], scenes)
+        row["recall_shuffled"] = evaluate.recall(evaluate.rotate(generated[name]), scenes)
+        results["stage1"][name] = row
+    clouds = {"images": images.double().numpy()}
+    for method in ("none", "realign"):
+        clouds[method] = load_aligner(out / f"aligner-{method}")(texts.double()).numpy()
+    centre = clouds["images"].mean(0)
+    results["clouds"], results["geometry"] = clouds, {}
+    for name, rows in clouds.items():
+        gap, trace = np.linalg.norm(rows.mean(0) - centre), np.square(rows - rows.mean(0)).sum(1).mean()
+        results["geometry"][name] = {"centroid_gap": float(gap), "trace": float(trace)}
+        if name != "images":
+            results["geometry"][name]["paired_cosine"] = float((rows * clouds["images"]).sum(1).mean())
+    return [
+        {"truth": captions[i], "realign": generated["realign"][i], "none": generated["none"][i]}
+        for i in range(EXAMPLES)
+    ]
+
+
+def _evaluate_stage2(out: Path, results: dict, scenes, pictures) -> list[dict]:
+    host, asked = find_host(), questions(scenes, seed=HELD_OUT_SEED)
+    results["stage2"], answers = {}, {}
+    for name in ("realign", "without"):
+        answers[name] = evaluate.answer(host.load(str(out / f"stage2-{name}")), pictures, asked)
+        results["stage2"][name] = evaluate.accuracy(answers[name], asked)
+    every = max(1, len(asked) // SHEET) | 1  # an odd stride meets all kinds
+    return [
+        {
+            "picture": asked[i][0],
+            "question": asked[i][1].text,
+            "truth": asked[i][1].answer,
+            "answer": answers["realign"][i],
+        }
+        for i in range(0, len(asked), every)
+    ][:SHEET]

@@ -1,0 +1,42 @@
+"""The quickstart's sizes and training flags; everything else is LLaVA's own default."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+STAGE1_LABELS = {
+    "none": "no alignment",
+    "realign": "ReAlign",
+    "paired": "paired images",
+}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Scenes and steps of one run. Learning rates are those a model of this size needs, not the papers'."""
+
+    texts: int = 8000
+    images: int = 2000
+    held_out: int = 250
+    stage1_steps: int = 300
+    stage1_batch: int = 48
+    stage1_rate: float = 5e-3
+    stage2_images: int = 1000
+    stage2_steps: int = 120
+    stage2_batch: int = 32
+    stage2_rate: float = 5e-4
+    tokens: int = 1
+    version: str = "v1"
+
+
+QUICK = Recipe()
+FULL = replace(QUICK, texts=20000, images=5000, stage1_steps=1600, stage2_images=10000, stage2_steps=1200)
+SMOLLM2 = replace(QUICK, stage1_steps=200, stage1_batch=16, stage1_rate=3e-3, stage2_steps=100, stage2_batch=16,
+                  stage2_rate=1e-4, version="smollm2", held_out=100)  # fmt: skip
+
+
+def choose(*, full: bool, small_llm: str) -> Recipe:
+    """The recipe of a quickstart run."""
+    if small_llm == "smollm2":
+        return SMOLLM2
+    return FULL if full else QUICK
