@@ -5,8 +5,8 @@
 set -euo pipefail
 : "${DATA:?a text store (or a LLaVA JSON for paired images)}" "${ENCODER:?the encoder spec the store was made with}"
 : "${ALIGNER:=}" "${OUT:=checkpoints/revision-pretrain}" "${MODEL:=meta-llama/Meta-Llama-3-8B-Instruct}" "${TOKENS:=1}"
-: "${GPUS:=8}" "${BATCH_PER_GPU:=32}" "${GLOBAL_BATCH:=256}" "${LEARNING_RATE:=5e-4}" "${PRECISION:=--bf16 True --tf32 True}"
-: "${LAUNCHER:=deepspeed --num_gpus $GPUS}" "${DEEPSPEED:=$(dirname "$0")/zero2.json}"
+: "${GPUS:=8}" "${BATCH_PER_GPU:=32}" "${GLOBAL_BATCH:=256}" "${LEARNING_RATE:=5e-4}" "${PRECISION=--bf16 True --tf32 True}"
+: "${LAUNCHER:=deepspeed --num_gpus $GPUS}" "${DEEPSPEED=$(dirname "$0")/zero2.json}"
 [ -z "$ALIGNER" ] || set -- --revision_aligner "$ALIGNER" "$@"
 [ -z "$DEEPSPEED" ] || set -- --deepspeed "$DEEPSPEED" "$@"
 # shellcheck disable=SC2086

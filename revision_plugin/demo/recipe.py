@@ -22,7 +22,7 @@ class Recipe:
     stage1_batch: int = 48
     stage1_rate: float = 5e-3
     stage2_images: int = 1000
-    stage2_steps: int = 120
+    stage2_steps: int = 80
     stage2_batch: int = 32
     stage2_rate: float = 5e-4
     tokens: int = 1

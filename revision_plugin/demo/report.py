@@ -125,8 +125,16 @@ def verdicts(results: dict) -> list[str]:
         f"Given its own aligned text the ReAlign model pays {text:.3f}, so moving to real images costs {realign - text:.3f} nats per token.",
         f"It names {objects:.0%} of the objects in images it never trained on, {objects / chance:.1f} times chance.",
         f"After Stage 2 it answers {with_:.0%} of held-out questions, {without:.0%} without Stage 1.",
+        _chance_verdict(results["stage2"]["realign"]),
         "One run with one seed: it says nothing about the order of methods that lie close together.",
     ]
+
+
+def _chance_verdict(table: dict) -> str:
+    at_chance = [kind for kind in KINDS if table[kind]["low"] <= table[kind]["chance"]]
+    if not at_chance:
+        return "Every kind of question is answered above chance (95 % interval)."
+    return f"Not above chance (95 % interval): questions of {', '.join(at_chance)}."
 
 
 def write_report(folder: Path, results: dict, examples: list[dict]) -> Path:
