@@ -115,7 +115,7 @@ def _run(encoder: Encoder, items: Iterable, count: int, encode: Callable, out: P
                         extra = {"texts": [i.text for i in usable], "conversations": [i.conversations for i in usable]}
                     writer.write_chunk(index, [item.id for item in usable], rows, failures=failed, **extra)
                 advance(len(chunk))
-                failures = writer.failures(index + 1)
+                failures += writer.chunk_failures(index)
                 if len(failures) > max_failures:
                     path = writer.write_failures(failures)
                     first = failures[0]

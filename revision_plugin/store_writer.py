@@ -87,7 +87,11 @@ class StoreWriter:
 
     def failures(self, chunks: int) -> list[dict]:
         """The failures recorded in the first `chunks` chunks, in input order."""
-        return [failure for chunk in range(chunks) for failure in read_json(self._paths(chunk)[1])["failures"]]
+        return [failure for chunk in range(chunks) for failure in self.chunk_failures(chunk)]
+
+    def chunk_failures(self, chunk: int) -> list[dict]:
+        """The failures recorded in one finished chunk."""
+        return read_json(self._paths(chunk)[1])["failures"]
 
     def write_chunk(self, chunk: int, ids: Sequence[str], embeddings: np.ndarray, *, texts: Sequence[str] = (),
                     conversations: Sequence[list | None] = (), failures: Sequence[dict] = ()) -> None:  # fmt: skip

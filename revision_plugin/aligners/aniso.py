@@ -9,7 +9,7 @@ import numpy as np
 from ..errors import RevisionError
 from ..moments import Rows, stream_moments
 from . import phase as polar
-from .base import ALIGNERS, Aligner, unit
+from .base import ALIGNERS, Aligner, dominant_directions, unit
 
 KNOTS = 257
 SWITCHES = ("mixing", "quantile_map", "v_scaling", "refinement", "prior_loss", "phase_loss", "recentring")
@@ -136,9 +136,7 @@ def _check(o: dict) -> None:
 def _frame(source: Rows, target: Rows, seed: int, o: dict) -> dict[str, np.ndarray]:
     """Q_U (mixed) [d, r] with even r, and a basis of V [d, d - r]."""
     covariances = [stream_moments(rows, covariance=True).covariance for rows in (source, target)]
-    values, vectors = np.linalg.eigh(sum(covariances) + o["ridge"] * np.eye(source.dim))
-    values, vectors = values[::-1].clip(0), np.ascontiguousarray(vectors[:, ::-1])
-    rank = int(np.searchsorted(np.cumsum(values) / values.sum(), o["energy"])) + 1
+    vectors, rank = dominant_directions(sum(covariances) + o["ridge"] * np.eye(source.dim), o["energy"])
     rank = min(max(4, rank + rank % 2), source.dim // 2 * 2)
     frame = np.ascontiguousarray(vectors[:, :rank])
     if o["mixing"]:

@@ -24,6 +24,13 @@ def unit(x):
     return x / x.norm(dim=-1, keepdim=True)
 
 
+def dominant_directions(covariance: np.ndarray, energy: float) -> tuple[np.ndarray, int]:
+    """Eigenvectors [d, d] by falling eigenvalue, and how many of the first hold the share `energy` of the trace."""
+    values, vectors = np.linalg.eigh(covariance)
+    values, vectors = values[::-1].clip(0), np.ascontiguousarray(vectors[:, ::-1])
+    return vectors, int(np.searchsorted(np.cumsum(values) / values.sum(), energy)) + 1
+
+
 class Aligner(ABC):
     """A fitted map e_y [N, D] -> [N, D] on the unit sphere, computed in float32 or better on any device.
 

@@ -6,7 +6,8 @@ import numpy as np
 
 from ..errors import RevisionError
 from ..moments import stream_moments
-from .base import ALIGNERS, Aligner, unit
+from .base import ALIGNERS, Aligner, dominant_directions, unit
+from .mean_shift import MeanShift
 
 
 @ALIGNERS.register("bc")
@@ -32,14 +33,12 @@ class BlockwiseCovariance(Aligner):
         for name, value, high in (("energy", energy, 1), ("ridge", ridge, np.inf), ("shrinkage", shrinkage, 1)):
             if not isinstance(value, (int, float)) or not 0 <= value <= high:
                 raise RevisionError(f"{name} must be a number between 0 and {high}, not {value!r}")
-        target_mean = target_moments.mean
-        anchored = cls(source.dim, {"shift": target_mean - source_moments.mean}, {})
+        shift = target_moments.mean - source_moments.mean
+        anchored = MeanShift(source.dim, {"shift": shift}, {})  # eq. (57)
         source_covariance = stream_moments(source, covariance=True).covariance
-        anchored_covariance = stream_moments(source, covariance=True, transform=anchored._anchor_array).covariance
+        anchored_covariance = stream_moments(source, covariance=True, transform=anchored.align_array).covariance
         target_covariance = stream_moments(target, covariance=True).covariance
-        values, vectors = np.linalg.eigh(source_covariance + target_covariance)
-        values, vectors = values[::-1].clip(0), vectors[:, ::-1]
-        rank = int(np.searchsorted(np.cumsum(values) / values.sum(), energy)) + 1
+        vectors, rank = dominant_directions(source_covariance + target_covariance, energy)
         linear = np.zeros((source.dim, source.dim))
         for basis in (vectors[:, :rank], vectors[:, rank:]):
             if basis.shape[1] == 0:
@@ -48,18 +47,9 @@ class BlockwiseCovariance(Aligner):
             own, wanted = (shrunk_covariance(block, shrinkage) if shrinkage else block for block in blocks)
             floor = ridge * np.trace(own) / len(own)
             linear += basis @ _power(wanted, 0.5) @ _power(own + floor * np.eye(len(own)), -0.5) @ basis.T  # eq. (60)
-        parameters = {"shift": target_mean - source_moments.mean, "linear": linear, "recentre": np.zeros(source.dim)}
-        drifted = stream_moments(source, transform=cls(source.dim, parameters, {})._projected_array).mean
-        return {**parameters, "recentre": target_mean - drifted}  # eq. (62)
-
-    def _anchor_array(self, block: np.ndarray) -> np.ndarray:
-        block = block.astype(np.float64)
-        return block / np.linalg.norm(block, axis=1, keepdims=True) + self.parameters["shift"]
-
-    def _projected_array(self, block: np.ndarray) -> np.ndarray:
-        anchored = self._anchor_array(block)
-        anchored /= np.linalg.norm(anchored, axis=1, keepdims=True)
-        return anchored @ self.parameters["linear"].T
+        parameters = {"shift": shift, "linear": linear, "recentre": np.zeros(source.dim)}
+        drifted = stream_moments(source, transform=cls(source.dim, parameters, {}).align_array).mean
+        return {**parameters, "recentre": target_moments.mean - drifted}  # eq. (62)
 
     def align(self, x, parameters, *, training=False):
         anchored = unit(x + parameters["shift"])  # eq. (57)

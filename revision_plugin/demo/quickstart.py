@@ -93,9 +93,9 @@ def _prepare(out: Path, recipe: Recipe, seed: int) -> None:
     """Texts, unpaired images and paired images of training scenes, as files; then the two stores."""
     data, encoder = out / "data", load_encoder(ENCODER)
     if not (data / "questions.json").exists():
-        corpus.write_corpus(data / "texts.json", corpus.caption_records(_train_scenes(recipe.texts, seed, 1)))
-        corpus.write_images(_train_scenes(recipe.images, seed, 2), data / "images", seed=seed + 2)
         paired = _train_scenes(recipe.texts, seed, 1)
+        corpus.write_corpus(data / "texts.json", corpus.caption_records(paired))
+        corpus.write_images(_train_scenes(recipe.images, seed, 2), data / "images", seed=seed + 2)
         names = corpus.write_images(paired, data / "paired", seed=seed + 3)
         corpus.write_corpus(data / "paired.json", corpus.caption_records(paired, names))
         asked = _train_scenes(recipe.stage2_images, seed, 4)

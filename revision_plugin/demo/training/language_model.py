@@ -129,19 +129,18 @@ def guidance(tokenizer, ids: list[int], scene: world.Scene) -> list[tuple[int, i
     the place of that object (or that place) in a written context. Heads find this alone, but in far more steps.
     """
     names, places = tokenizer.convert_tokens_to_ids, {}
-    objects = {names(f"▁{name}"): index for index, name in enumerate(world.object_names())}
-    quadrants = {names(f"▁{name}"): index for index, name in enumerate(world.QUADRANTS)}
+    nameable = {names(f"▁{name}") for name in (*world.object_names(), *world.QUADRANTS)}
     start, marker, looks = ids.index(names("▁user:")), names("▁assistant:"), []
     first_turn = ids.index(names("▁\n"), start)
+    inside = {token: at for at, token in reversed(list(enumerate(ids[:first_turn])))}
     for index, quadrant in scene.objects:
-        inside = {token: at for at, token in reversed(list(enumerate(ids[:first_turn])))}
         thing, place = names(f"▁{world.object_names()[index]}"), names(f"▁{world.QUADRANTS[quadrant]}")
         if thing in inside and place in inside:
             looks.append((0, 0, inside[place], inside[thing]))
             places[thing] = places[place] = inside[place]
     named: list[int] = []
     for at in range(first_turn, len(ids)):
-        if ids[at] in objects or ids[at] in quadrants:
+        if ids[at] in nameable:
             named.append(at)
         elif ids[at] == marker:
             for head, key in zip((1, 2), reversed(named)):
