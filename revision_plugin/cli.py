@@ -28,20 +28,28 @@ def _encode(a) -> None:
 
 
 def _fit(a) -> None:
-    from .aligners import ALIGNERS
+    from . import distributed
+    from .aligners import ALIGNERS, load_aligner
     from .files import require_free
     from .store import Store
 
-    method = ALIGNERS.get(a.method)
     require_free(a.out)
-    aligner = method.fit(Store.open(a.source), Store.open(a.target), seed=a.seed, **_options(a.option))
-    aligner.save(a.out)
-    record = aligner.record
-    print(
-        f"{a.out}: {a.method} fitted on {record['source']['count']} source and {record['target']['count']} target rows; "
-        f"centroid gap {record['centroid_gap_before']:.4g} -> {record['centroid_gap']:.4g}, "
-        f"trace {record['source']['trace']:.4f} -> {record['aligned_trace']:.4f} (target {record['target']['trace']:.4f})"
-    )
+    settings = dict(seed=a.seed, held_out=a.held_out, device=a.device)
+    if a.refit_source:
+        if a.method or a.option:
+            raise RevisionError("--refit-source keeps the method and options of its aligner; leave out yours")
+        aligner, source = load_aligner(a.refit_source), Store.open(a.source)
+        distributed.start()
+        aligner = aligner.refit_source(source, **settings)
+    else:
+        method, options = ALIGNERS.get(a.method or "realign"), _options(a.option)
+        source, target = Store.open(a.source), Store.open(a.target)
+        distributed.start()
+        aligner = method.fit(source, target, **settings, **options)
+    if distributed.rank() == 0:
+        aligner.save(a.out)
+        print(f"{a.out}: {aligner.summary()}")
+    distributed.stop()
 
 
 def _options(pairs: list[str]) -> dict:
@@ -62,7 +70,8 @@ def _apply(a) -> None:
     from .apply import apply_aligner
     from .store import Store
 
-    store = apply_aligner(load_aligner(a.aligner), Store.open(a.source), a.out, dtype=a.dtype)
+    aligner, source = load_aligner(a.aligner), Store.open(a.source)
+    store = apply_aligner(aligner, source, a.out, dtype=a.dtype)
     print(f"{a.out}: {len(store)} aligned embeddings of dimension {store.dim}")
 
 
@@ -112,6 +121,38 @@ def _ask(a) -> None:
             )
 
 
+def _evaluate(a) -> None:
+    from .evaluation import run, table
+
+    run.evaluate(
+        a.model, a.tasks.split(","), a.out, base=a.base, data_root=a.data_root, blind=a.blind, limit=a.limit,
+        batch_size=a.batch_size, device=a.device, processes=a.processes,
+    )  # fmt: skip
+    if any(
+        task in table.BENCHMARKS for task in (name.removeprefix("revision_") for name in run.expand(a.tasks.split(",")))
+    ):
+        print(table.markdown([table.read_row(a.out)]))
+    else:
+        for name, accuracy in run.accuracies(a.out).items():
+            print(f"{name}: accuracy {accuracy:.4f}")
+
+
+def _table(a) -> None:
+    from .evaluation import table
+
+    rows = [table.read_row(folder) for folder in a.results]
+    names = {row.name: row for row in rows}
+    for pair in a.cost:
+        name, _, value = pair.partition("=")
+        if name not in names:
+            raise RevisionError(f"--cost {pair}: no row '{name}'; there are {', '.join(names)}")
+        names[name].relative_cost = table.read_cost(value)
+    rows = [*(table.published_rows() if a.published else []), *rows]
+    print(table.markdown(rows))
+    if a.out:
+        table.write_table(rows, a.out)
+
+
 def _quickstart(a) -> None:
     from .demo.quickstart import quickstart
 
@@ -142,11 +183,17 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("--device", default="cpu")
     sub.add_argument("--max-failures", type=int, default=0, help="unusable items to tolerate; they are listed")
 
-    sub = command("fit", _fit, "fit an aligner on unpaired stores")
+    sub = command("fit", _fit, "fit an aligner on unpaired stores (torchrun shares the work)")
     sub.add_argument("--source", type=Path, required=True, help="text store")
-    sub.add_argument("--target", type=Path, required=True, help="image store")
-    sub.add_argument("--method", default="realign")
+    target = sub.add_mutually_exclusive_group(required=True)
+    target.add_argument("--target", type=Path, help="image store")
+    target.add_argument(
+        "--refit-source", type=Path, metavar="ALIGNER", help="keep this aligner's method and target statistics"
+    )
+    sub.add_argument("--method", help="realign (default), none, mean_shift, c3, bc or aniso")
     sub.add_argument("--option", action="append", default=[], metavar="NAME=VALUE")
+    sub.add_argument("--held-out", type=float, default=0.1, help="share of both corpora for the held-out report")
+    sub.add_argument("--device", default="cpu")
     sub.add_argument("--seed", type=int, default=0)
     sub.add_argument("--out", type=Path, required=True)
 
@@ -182,6 +229,26 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("--device", default="cpu")
     sub.add_argument("--max-new-tokens", type=int, default=64)
     sub.add_argument("--json", action="store_true", help="one JSON object a line")
+
+    sub = command("evaluate", _evaluate, "score a checkpoint through lmms-eval")
+    sub.add_argument("--model", type=Path, required=True)
+    sub.add_argument("--tasks", default="revision_bench", help="names with commas; default: the eleven benchmarks")
+    sub.add_argument("--out", type=Path, required=True)
+    sub.add_argument("--base", help="the language model of a Stage-1 or LoRA checkpoint")
+    sub.add_argument("--data-root", type=Path, help="datasets mirrored as OWNER/NAME; default: the hub")
+    sub.add_argument("--blind", action="store_true", help="questions without their images")
+    sub.add_argument("--limit", type=int, help="only the first rows of each task")
+    sub.add_argument("--batch-size", type=int, default=8)
+    sub.add_argument("--device")
+    sub.add_argument("--processes", type=int, default=1, help="through accelerate launch")
+
+    sub = command("table", _table, "the eleven-benchmark table from lmms-eval results")
+    sub.add_argument("results", type=Path, nargs="+", help="folders with *_results.json, a row each")
+    sub.add_argument("--published", action="store_true", help="the papers' rows above ours")
+    sub.add_argument(
+        "--cost", action="append", default=[], metavar="ROW=FILE", help="what scripts/cost.py wrote for a row"
+    )
+    sub.add_argument("--out", type=Path, help="also write OUT.md, OUT.csv and OUT.json")
 
     sub = command("quickstart", _quickstart, "the whole flow on the embedded world")
     sub.add_argument("--out", type=Path, default=Path("quickstart"))

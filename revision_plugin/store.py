@@ -22,6 +22,7 @@ MANIFEST = "manifest.json"
 FAILURES = "failures.jsonl"
 FORMAT_VERSION = 1
 DTYPES = {"float16": np.float16, "float32": np.float32}
+UNIT_NORM_TOLERANCE = {"float16": 1e-2, "float32": 1e-3}
 
 
 @dataclass(frozen=True)
@@ -123,12 +124,21 @@ class Store:
         """The encoder's `spec` and `fingerprint`."""
         return self.manifest.encoder
 
-    def blocks(self, rows: int = 4096) -> Iterator[np.ndarray]:
-        """All embeddings in order, as read-only zero-copy blocks [<= rows, dim] of the store's dtype."""
+    @property
+    def norm_tolerance(self) -> float:
+        """How far from 1 the norm of a stored embedding can be, by rounding to the store's dtype."""
+        return UNIT_NORM_TOLERANCE[self.manifest.dtype]
+
+    def blocks(self, rows: int = 4096, start: int = 0, stop: int | None = None) -> Iterator[np.ndarray]:
+        """Embeddings `start` to `stop` in order, as read-only zero-copy blocks [<= rows, dim] of the store's dtype."""
+        stop = len(self) if stop is None else min(stop, len(self))
+        position = 0
         for table in self._tables:
             for matrix in _matrices(table, self.dim):
-                for start in range(0, len(matrix), rows):
-                    yield matrix[start : start + rows]
+                low, high = max(start - position, 0), min(stop - position, len(matrix))
+                for first in range(low, high, rows):
+                    yield matrix[first : min(first + rows, high)]
+                position += len(matrix)
 
     def column(self, name: str):
         """A whole text column as a `pyarrow.ChunkedArray` (memory-mapped)."""

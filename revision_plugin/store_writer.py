@@ -17,10 +17,19 @@ import numpy as np
 
 from .errors import RevisionError
 from .files import hash_json, read_json, require_free, write_json
-from .store import DTYPES, FAILURES, MANIFEST, Manifest, Store, _map_shard, arrow_schema, content_hash
+from .store import (
+    DTYPES,
+    FAILURES,
+    MANIFEST,
+    UNIT_NORM_TOLERANCE,
+    Manifest,
+    Store,
+    _map_shard,
+    arrow_schema,
+    content_hash,
+)
 
 REQUEST = "request.json"
-UNIT_NORM_TOLERANCE = {"float16": 1e-2, "float32": 1e-3}
 
 
 def versions() -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Rebuild the shipped demo dual encoder from nothing (about 20 minutes on one CPU core)."""
+"""Rebuild the shipped demo dual encoder from nothing (about 12 minutes on one CPU core)."""
 
 import argparse
 import json

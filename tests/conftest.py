@@ -12,6 +12,12 @@ import numpy as np
 import pytest
 
 ROOT = Path(__file__).parent.parent
+STEPS = 4
+FLAGS = """--mm_projector_type mlp2x_gelu --mm_use_im_start_end False --mm_use_im_patch_token False --evaluation_strategy no
+    --save_strategy no --learning_rate 1e-3 --weight_decay 0. --warmup_ratio 0.03 --lr_scheduler_type cosine --logging_steps 1
+    --model_max_length 512 --per_device_train_batch_size 4 --lazy_preprocess True --report_to none""".split()
+STAGE1 = ["--version", "plain", "--tune_mm_mlp_adapter", "True"]
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
@@ -48,6 +54,17 @@ def run_revision(*arguments, expect: int = 0, **kwargs) -> subprocess.CompletedP
     )
     assert done.returncode == expect, f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"
     return done
+
+
+def torchrun(*arguments, processes: int = 2) -> list[str]:
+    """The start of a torchrun command of this interpreter, on a free port."""
+    import socket
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", str(processes)]
+    return [*launcher, "--master_addr", "127.0.0.1", "--master_port", str(port), *map(str, arguments)]
 
 
 @pytest.fixture
@@ -151,3 +168,61 @@ def world_files(tmp_path_factory) -> Path:
     corpus.write_corpus(root / "questions.json", corpus.question_records(scenes, names, seed=3))
     corpus.write_corpus(root / "text_questions.json", corpus.question_records(scenes, None, seed=3))
     return root
+
+
+def train(
+    out,
+    llm,
+    *flags,
+    launcher=(sys.executable,),
+    expect=0,
+    tower=("--vision_tower", "revision", "--revision_encoder", "demo"),
+):
+    command = [*launcher, ROOT / "scripts" / "train.py", *FLAGS, *tower, "--model_name_or_path", llm, "--output_dir", out,
+               "--max_steps", STEPS, *flags]  # fmt: skip
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, env=ENVIRONMENT, timeout=300)
+    assert done.returncode == expect, f"exit {done.returncode}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+    return done
+
+
+def projector(path):
+    import torch
+
+    return torch.load(path / "mm_projector.bin", weights_only=True)
+
+
+@pytest.fixture(scope="session")
+def stores(world_files, tmp_path_factory):
+    root = tmp_path_factory.mktemp("stores")
+    run_revision("encode", "--encoder", "demo", "--texts", world_files / "texts.json", "--out", root / "texts")
+    run_revision("encode", "--encoder", "demo", "--images", world_files / "images", "--out", root / "images")
+    run_revision(
+        "encode", "--encoder", "demo", "--texts", world_files / "text_questions.json", "--out", root / "questions"
+    )
+    run_revision("fit", "--source", root / "texts", "--target", root / "images", "--out", root / "realign")
+    return root
+
+
+@pytest.fixture(scope="session")
+def stage1(stores, tiny_llm, tmp_path_factory):
+    out = tmp_path_factory.mktemp("stage1") / "run"
+    train(
+        out,
+        tiny_llm,
+        *STAGE1,
+        "--data_path",
+        stores / "texts",
+        "--revision_aligner",
+        stores / "realign",
+        "--revision_tokens",
+        2,
+    )
+    return out
+
+
+@pytest.fixture(scope="session")
+def stage2(stage1, world_files, tiny_llm, tmp_path_factory):
+    out = tmp_path_factory.mktemp("stage2") / "run"
+    train(out, tiny_llm, "--version", "v1", "--data_path", world_files / "questions.json", "--image_folder", world_files / "images",
+          "--pretrain_mm_mlp_adapter", stage1 / "mm_projector.bin", "--revision_tokens", 2, "--group_by_modality_length", "True")  # fmt: skip
+    return out

@@ -164,3 +164,21 @@ def test_store_and_array_give_the_same_aligner(clouds, tmp_path):
     for name, value in from_array.parameters.items():
         np.testing.assert_allclose(from_store.parameters[name], value, atol=1e-12)
     assert from_store.record["source"]["content_hash"] == texts.manifest.content_hash
+
+
+def test_held_out_report_is_a_fit_on_the_other_rows(clouds):
+    """Every tenth row held out; the aligner itself is fitted on all rows."""
+    source, target = clouds
+    aligner = ALIGNERS.get("realign").fit(source, target, held_out=0.1)
+    held = [np.arange(len(rows)) % 10 == 9 for rows in clouds]
+    other = ALIGNERS.get("realign").fit(source[~held[0]], target[~held[1]], held_out=0)
+    moved = other(torch.from_numpy(source[held[0]])).numpy()
+    report = aligner.record["held_out"]
+    assert (report["source_rows"], report["target_rows"]) == (300, 200)
+    assert report["centroid_gap"] == pytest.approx(np.linalg.norm(moved.mean(0) - target[held[1]].mean(0)), abs=1e-12)
+    assert report["trace"] == pytest.approx(np.square(moved - moved.mean(0)).sum(1).mean(), abs=1e-12)
+    assert aligner.record["centroid_gap"] < report["centroid_gap"]
+    whole = ALIGNERS.get("realign").fit(source, target, held_out=0)
+    assert whole.record["held_out"] is None
+    for name, value in whole.parameters.items():
+        np.testing.assert_array_equal(aligner.parameters[name], value)

@@ -7,9 +7,10 @@ import pytest
 from conftest import unit_rows, write_store
 from PIL import Image
 
-from revision_plugin.aligners import ALIGNERS
+from revision_plugin.aligners import ALIGNERS, load_aligner
 from revision_plugin.cli import main
 from revision_plugin.store import Store
+from revision_plugin.store_writer import StoreWriter
 
 TEXTS = ["a dog top-left on a red background", "a cat on a blue background", "a fish and a whale"]
 
@@ -186,8 +187,11 @@ def test_apply_refuses_another_encoders_store(tmp_path, rng, capsys):
     assert not (tmp_path / "x").exists() and not (tmp_path / "x.partial").exists()
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf, 0.0])
-def test_damaged_rows_stop_fit(tmp_path, rng, capsys, value, monkeypatch):
+@pytest.mark.parametrize(
+    "value, message",
+    [(np.nan, "holds NaN"), (np.inf, "infinity"), (0.0, "is zero"), (1.0, "has norm 2.828, but its store")],
+)
+def test_damaged_rows_stop_fit(tmp_path, rng, capsys, value, message, monkeypatch):
     """A store whose writer did not check: the reader still does."""
     rows = unit_rows(rng, 20, 8)
     rows[7] = value
@@ -195,8 +199,33 @@ def test_damaged_rows_stop_fit(tmp_path, rng, capsys, value, monkeypatch):
     write_store(tmp_path / "t", rows)
     write_store(tmp_path / "i", unit_rows(rng, 20, 8), modality="image")
     line = refuse(capsys, "fit", "--source", tmp_path / "t", "--target", tmp_path / "i", "--out", tmp_path / "a")
-    assert "embedding row 7" in line
+    assert f"embedding row 7 {message}" in line or (value == np.inf and "embedding row 7 holds NaN or infinity" in line)
     assert not (tmp_path / "a").exists()
+
+
+def test_fit_refuses_one_store_as_both_and_passes_over_empty_shards(tmp_path, rng, capsys):
+    rows = unit_rows(rng, 40, 8)
+    write_store(tmp_path / "t", rows)
+    line = refuse(capsys, "fit", "--source", tmp_path / "t", "--target", tmp_path / "t", "--out", tmp_path / "a")
+    assert "are the same embeddings" in line and not (tmp_path / "a").exists()
+    writer = StoreWriter(
+        tmp_path / "gaps", modality="image", encoder={"spec": "test", "fingerprint": "0" * 64}, dim=8, dtype="float32",
+        request={},
+    )  # fmt: skip
+    for chunk, part in enumerate((rows[:0], rows[:15], rows[:0], rows[15:] @ np.diag([1, -1] * 4))):
+        writer.write_chunk(chunk, [f"{chunk}-{i}" for i in range(len(part))], part)
+    writer.finish(4)
+    run("fit", "--source", tmp_path / "t", "--target", tmp_path / "gaps", "--out", tmp_path / "a")
+    wanted = np.concatenate([rows[:15], rows[15:] @ np.diag([1, -1] * 4)]).astype(np.float32).mean(0)
+    np.testing.assert_allclose(load_aligner(tmp_path / "a").parameters["target_mean"], wanted, atol=1e-6)
+
+
+@pytest.mark.parametrize("share", ["-0.1", "0.6"])
+def test_fit_refuses_an_impossible_held_out_share(tmp_path, rng, capsys, share):
+    write_store(tmp_path / "t", unit_rows(rng, 20, 8))
+    write_store(tmp_path / "i", unit_rows(rng, 20, 8), modality="image")
+    common = ("fit", "--source", tmp_path / "t", "--target", tmp_path / "i", "--out", tmp_path / "a")
+    assert "held-out share must be between 0 and 0.5" in refuse(capsys, *common, f"--held-out={share}")
 
 
 def test_an_unwritable_output_is_one_line(tmp_path, texts, capsys):

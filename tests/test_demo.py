@@ -60,6 +60,22 @@ def test_answers_are_balanced():
         assert 0.42 < yes < 0.58
 
 
+def test_rearrangements_differ_in_places_alone():
+    rng = np.random.default_rng(0)
+    for scene in world.sample_scenes(200, seed=4, held_out=False):
+        group = world.rearrangements(scene, rng, most=4)
+        assert group[0] == scene and len(set(group)) == len(group) <= 4
+        for other in group:
+            assert {o for o, _ in other.objects} == {
+                o for o, _ in scene.objects
+            } and other.background == scene.background
+            assert not other.held_out and other == world.Scene(
+                tuple(sorted(other.objects, key=lambda p: p[1])), other.background
+            )
+    pair = world.Scene(((0, 0), (1, 1)), 0)
+    assert len(world.rearrangements(pair, rng, most=99)) <= 12, "two objects have 4 * 3 arrangements"
+
+
 def test_pictures_show_their_background_and_vary():
     scene = world.sample_scenes(1, seed=3, held_out=False)[0]
     one, two = world.render_all([scene, scene], seed=0)
@@ -99,7 +115,7 @@ def test_recall_and_intervals_by_hand():
     low, high = evaluate.wilson(8, 10)  # textbook example: 8 of 10
     assert low == pytest.approx(0.490, abs=1e-3) and high == pytest.approx(0.943, abs=1e-3)
     made = [(0, questions.Question(k, "?", "yes")) for k in questions.KINDS]
-    table = evaluate.accuracy(["yes"] * 5 + ["no"], made)
+    table = evaluate.accuracy([1.0] * 5 + [0.0], made)
     assert table["all"]["accuracy"] == pytest.approx(5 / 6) and table["relation"]["accuracy"] == 0
 
 

@@ -1,77 +1,14 @@
 """Both stages through the real LLaVA train(), launched as a user launches them, with tiny models."""
 
 import json
-import os
 import subprocess
 import sys
 
 import pytest
 import torch
-from conftest import ROOT, run_revision
+from conftest import ENVIRONMENT, FLAGS, ROOT, STAGE1, STEPS, projector, run_revision, torchrun, train
 
 pytestmark = pytest.mark.slow
-STEPS = 4
-FLAGS = """--mm_projector_type mlp2x_gelu --mm_use_im_start_end False --mm_use_im_patch_token False --evaluation_strategy no
-    --save_strategy no --learning_rate 1e-3 --weight_decay 0. --warmup_ratio 0.03 --lr_scheduler_type cosine --logging_steps 1
-    --model_max_length 512 --per_device_train_batch_size 4 --lazy_preprocess True --report_to none""".split()
-STAGE1 = ["--version", "plain", "--tune_mm_mlp_adapter", "True"]
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-
-
-def train(
-    out,
-    llm,
-    *flags,
-    launcher=(sys.executable,),
-    expect=0,
-    tower=("--vision_tower", "revision", "--revision_encoder", "demo"),
-):
-    command = [*launcher, ROOT / "scripts" / "train.py", *FLAGS, *tower, "--model_name_or_path", llm, "--output_dir", out,
-               "--max_steps", STEPS, *flags]  # fmt: skip
-    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, env=ENVIRONMENT, timeout=300)
-    assert done.returncode == expect, f"exit {done.returncode}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
-    return done
-
-
-def projector(path):
-    return torch.load(path / "mm_projector.bin", weights_only=True)
-
-
-@pytest.fixture(scope="session")
-def stores(world_files, tmp_path_factory):
-    root = tmp_path_factory.mktemp("stores")
-    run_revision("encode", "--encoder", "demo", "--texts", world_files / "texts.json", "--out", root / "texts")
-    run_revision("encode", "--encoder", "demo", "--images", world_files / "images", "--out", root / "images")
-    run_revision(
-        "encode", "--encoder", "demo", "--texts", world_files / "text_questions.json", "--out", root / "questions"
-    )
-    run_revision("fit", "--source", root / "texts", "--target", root / "images", "--out", root / "realign")
-    return root
-
-
-@pytest.fixture(scope="session")
-def stage1(stores, tiny_llm, tmp_path_factory):
-    out = tmp_path_factory.mktemp("stage1") / "run"
-    train(
-        out,
-        tiny_llm,
-        *STAGE1,
-        "--data_path",
-        stores / "texts",
-        "--revision_aligner",
-        stores / "realign",
-        "--revision_tokens",
-        2,
-    )
-    return out
-
-
-@pytest.fixture(scope="session")
-def stage2(stage1, world_files, tiny_llm, tmp_path_factory):
-    out = tmp_path_factory.mktemp("stage2") / "run"
-    train(out, tiny_llm, "--version", "v1", "--data_path", world_files / "questions.json", "--image_folder", world_files / "images",
-          "--pretrain_mm_mlp_adapter", stage1 / "mm_projector.bin", "--revision_tokens", 2, "--group_by_modality_length", "True")  # fmt: skip
-    return out
 
 
 def test_stage1_saves_what_llava_saves(stage1, stores):
@@ -208,7 +145,7 @@ def test_stage1_on_paired_images_and_stage2_on_text_alone(stores, world_files, t
 
 
 def test_two_processes(stores, tiny_llm, tmp_path):
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "29577"]
+    launcher = torchrun()
     done = train(tmp_path / "two", tiny_llm, *STAGE1, "--data_path", stores / "texts", "--revision_aligner", stores / "realign",
                  "--use_cpu", "True", launcher=launcher)  # fmt: skip
     state = json.loads((tmp_path / "two" / "trainer_state.json").read_text())

@@ -9,12 +9,14 @@ from conftest import ROOT
 PACKAGE = ROOT / "revision_plugin"
 ORDER = [
     {"errors"},
-    {"files", "progress", "registry", "unpickle"},
+    {"files", "progress", "registry", "unpickle", "distributed", "rows"},
     {"inputs", "store", "store_writer", "moments", "encoders"},
     {"aligners", "encode", "convert"},
+    {"calibration", "geometry"},
     {"tower", "data", "apply"},
     {"hosts"},
-    {"launch", "inspect", "demo"},
+    {"launch", "inspect", "evaluation"},
+    {"demo"},
     {"cli"},
 ]
 LEVEL = {room: level for level, rooms in enumerate(ORDER) for room in rooms}

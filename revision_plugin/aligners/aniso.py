@@ -7,7 +7,9 @@ import math
 import numpy as np
 
 from ..errors import RevisionError
-from ..moments import Rows, stream_moments
+from ..moments import stream_moments
+from ..progress import track
+from ..rows import Rows, block_rows
 from . import phase as polar
 from .base import ALIGNERS, Aligner, dominant_directions, unit
 
@@ -26,6 +28,7 @@ class AnisoAlign(Aligner):
     """
 
     method = "aniso"
+    needs_target_rows = True
 
     @classmethod
     def default_options(cls) -> dict:
@@ -35,11 +38,11 @@ class AnisoAlign(Aligner):
         return {**numbers, **dict.fromkeys(SWITCHES, True)}
 
     @classmethod
-    def compute(cls, source, source_moments, target, target_moments, *, seed, **o):
+    def compute(cls, source, source_moments, target, target_moments, *, seed, device, **o):
         import torch
 
         _check(o)
-        parameters = _frame(source, target, seed, o)
+        parameters = _frame(source, target, seed, device, o)
         parameters |= {"source_mean": source_moments.mean, "target_mean": target_moments.mean}
         samples = [sample_rows(rows, o["training_rows"], seed) for rows in (source, target)]
         y = torch.from_numpy(samples[0] - source_moments.mean + target_moments.mean)
@@ -54,14 +57,15 @@ class AnisoAlign(Aligner):
         parameters["v_scale"] = ratio.numpy() if o["v_scaling"] else np.ones(complement.shape[1])
         if o["refinement"]:
             aligner = cls(source.dim, parameters, o)
-            with torch.random.fork_rng(devices=[]):
+            rho_x, theta_x, rows = (t.to(device).float() for t in (rho_x, theta_x, torch.from_numpy(samples[0])))
+            with torch.random.fork_rng(devices=[] if rows.device.type == "cpu" else [rows.device]):
                 torch.manual_seed(seed)
-                statistics = polar.phase_statistics(rho_x.float(), theta_x.float(), o["partners"])
-                prior = _train_prior(theta_x.float(), rho_x.log().float(), statistics, o)
-                parameters |= _train_refinement(aligner, torch.from_numpy(samples[0]).float(), prior, statistics, o)
+                statistics = polar.phase_statistics(rho_x, theta_x, o["partners"])
+                prior = _train_prior(theta_x, rho_x.log(), statistics, o)
+                parameters |= _train_refinement(aligner, rows, prior, statistics, o)
         parameters["recentre"] = np.zeros(source.dim)
         if o["recentring"]:
-            drifted = stream_moments(source, transform=cls(source.dim, parameters, o).align_array).mean
+            drifted = stream_moments(source, transform=cls(source.dim, parameters, o).mapping, device=device).mean
             parameters["recentre"] = target_moments.mean - drifted
         return parameters
 
@@ -116,7 +120,7 @@ def sample_rows(rows: Rows, limit: int, seed: int) -> np.ndarray:
     if len(rows) > limit:
         chosen = np.sort(np.random.default_rng(seed).choice(len(rows), limit, replace=False))
     parts, start = [], 0
-    for block in rows.blocks():
+    for block in rows.blocks(block_rows(rows.dim)):
         inside = chosen[(chosen >= start) & (chosen < start + len(block))] - start
         parts.append(block[inside].astype(np.float64))
         start += len(block)
@@ -133,9 +137,9 @@ def _check(o: dict) -> None:
             raise RevisionError(f"{name} must be a number of at least 0, not {o[name]!r}")
 
 
-def _frame(source: Rows, target: Rows, seed: int, o: dict) -> dict[str, np.ndarray]:
+def _frame(source: Rows, target: Rows, seed: int, device, o: dict) -> dict[str, np.ndarray]:
     """Q_U (mixed) [d, r] with even r, and a basis of V [d, d - r]."""
-    covariances = [stream_moments(rows, covariance=True).covariance for rows in (source, target)]
+    covariances = [stream_moments(rows, covariance=True, device=device).covariance for rows in (source, target)]
     vectors, rank = dominant_directions(sum(covariances) + o["ridge"] * np.eye(source.dim), o["energy"])
     rank = min(max(4, rank + rank % 2), source.dim // 2 * 2)
     frame = np.ascontiguousarray(vectors[:, :rank])
@@ -184,7 +188,7 @@ def _score_loss(net, theta, log_rho, statistics: dict, o: dict):
     """E lambda_t ||s - grad log q||^2 at the drifted, noised phases; lambda_t = 2 sigma_t^2."""
     import torch
 
-    time = torch.rand(len(theta), 1)
+    time = torch.rand(len(theta), 1, device=theta.device)
     sigma = o["sigma_min"] * (o["sigma_max"] / o["sigma_min"]) ** time
     mean = polar.wrap(theta - o["tau"] * polar.potential_gradient(theta, statistics))
     step = math.sqrt(2) * sigma * torch.randn_like(theta)
@@ -194,24 +198,30 @@ def _score_loss(net, theta, log_rho, statistics: dict, o: dict):
     return (variance * (score - polar.wrapped_score(polar.wrap(step), variance)).square()).sum(1).mean()
 
 
-def _optimise(net, loss_of, rows: int, o: dict) -> None:
+def _optimise(title: str, net, loss_of, rows: int, o: dict) -> None:
     import torch
+
+    device = next(net.parameters()).device
 
     optimizer = torch.optim.AdamW(net.parameters(), lr=o["learning_rate"], weight_decay=0.0)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, o["steps"])
-    for _ in range(o["steps"]):
-        loss = loss_of(torch.randint(rows, (min(o["batch"], rows),)))
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
-        schedule.step()
+    with track(title, total=o["steps"], unit="step") as advance:
+        for _ in range(o["steps"]):
+            loss = loss_of(torch.randint(rows, (min(o["batch"], rows),), device=device))
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+            advance(1)
 
 
 def _train_prior(theta, log_rho, statistics: dict, o: dict):
     """Stage I: the target's score network, then frozen."""
     blocks = theta.shape[1]
-    net = _new_mlp([3 * blocks + 1, o["hidden"], o["hidden"], blocks], zero_last=True)
-    _optimise(net, lambda rows: _score_loss(net, theta[rows], log_rho[rows], statistics, o), len(theta), o)
+    net = _new_mlp([3 * blocks + 1, o["hidden"], o["hidden"], blocks], zero_last=True).to(theta.device)
+    _optimise(
+        "target score", net, lambda rows: _score_loss(net, theta[rows], log_rho[rows], statistics, o), len(theta), o
+    )
     return net.requires_grad_(False)
 
 
@@ -219,16 +229,17 @@ def _train_refinement(aligner: AnisoAlign, source, prior, statistics: dict, o: d
     """Stage II: the bounded correction, under the prior and the phase-structure loss."""
     import torch
 
-    p = {name: torch.from_numpy(value).float() for name, value in aligner.parameters.items()}
+    p = {name: torch.from_numpy(value).to(source) for name, value in aligner.parameters.items()}
     theta0, rho0, v0 = aligner.initial(source, p)
     blocks = theta0.shape[1]
     net = _new_mlp([3 * blocks + v0.shape[1], o["hidden"], o["hidden"], 2 * blocks + v0.shape[1]], zero_last=True)
+    net = net.to(source.device)
     first, second = statistics["edges"].T
 
     def loss_of(rows):
         weights = {f"g.{name}": value for name, value in net.named_parameters()}
         theta, rho, _ = aligner.refine(theta0[rows], rho0[rows], v0[rows], {**p, **weights})
-        loss = torch.zeros(()) * net[0].weight.sum()
+        loss = 0 * net[0].weight.sum()
         if o["prior_loss"]:
             loss = loss + o["prior_weight"] * _score_loss(prior, theta, rho.log(), statistics, o)
         if o["phase_loss"]:
@@ -238,5 +249,5 @@ def _train_refinement(aligner: AnisoAlign, source, prior, statistics: dict, o: d
             loss = loss + o["phase_weight"] * (w * (1 - moved.cos())).sum(1).mean() / len(first)
         return loss
 
-    _optimise(net, loss_of, len(source), o)
-    return {f"g.{name}": value.detach().double().numpy() for name, value in net.named_parameters()}
+    _optimise("refinement", net, loss_of, len(source), o)
+    return {f"g.{name}": value.detach().double().cpu().numpy() for name, value in net.named_parameters()}

@@ -10,8 +10,9 @@ import numpy as np
 
 from ..errors import RevisionError
 from ..files import hash_file, new_folder, read_json, write_json
-from ..moments import Moments, Rows, as_rows, stream_moments
+from ..moments import IsotropicMap, Moments, stream_moments
 from ..registry import Registry
+from ..rows import EveryNth, Rows, as_rows
 
 ALIGNERS: Registry[type[Aligner]] = Registry("aligner")
 WEIGHTS, RECORD = "aligner.safetensors", "aligner.json"
@@ -38,57 +39,111 @@ class Aligner(ABC):
     """
 
     method: ClassVar[str]
+    needs_target_rows: ClassVar[bool] = False  # whether `compute` reads the target beyond its mean and trace
+    uses_statistics: ClassVar[bool] = True  # whether another source corpus would give another map
 
     def __init__(self, dim: int, parameters: dict[str, np.ndarray], options: dict, record: dict | None = None):
         self.dim = dim
         self.parameters = {name: np.asarray(value, np.float64) for name, value in parameters.items()}
         self.options = options
         self.record = record or {}
+        self.path: Path | None = None  # where it was loaded from
         self._placed: dict = {}
 
     @classmethod
-    def fit(cls, source, target, *, seed: int = 0, **options) -> Aligner:
+    def fit(cls, source, target, *, seed: int = 0, held_out: float = 0.1, device="cpu", **options) -> Aligner:
         """Fit on unpaired rows: stores, or arrays [N, D] and [M, D] of raw or unit-norm embeddings.
 
-        Raises RevisionError for rows of different encoders or dimensions, unusable rows, too few rows, or an
-        unknown option.
+        The aligner is fitted on all rows. The share `held_out` of both corpora serves the report alone: a second
+        aligner is fitted on the other rows, and its centroid gap measured on these. 0 leaves that out.
+        Raises RevisionError for rows of different encoders or dimensions, unusable rows, too few rows, the same
+        store twice, or an unknown option.
         """
         source, target = as_rows(source), as_rows(target)
-        for role, rows in (("source", source), ("target", target)):
-            if len(rows) < MINIMUM_ROWS:
-                raise RevisionError(f"the {role} has {len(rows)} row(s); fitting needs at least {MINIMUM_ROWS}")
-        if source.dim != target.dim:
+        _check_pair(source, target)
+        target_moments = stream_moments(target, device=device)
+        return cls._fit(source, target, target_moments, _describe(target, target_moments), seed, held_out, device,
+                        cls.complete(options))  # fmt: skip
+
+    def refit_source(self, source, *, seed: int = 0, held_out: float = 0.1, device="cpu") -> Aligner:
+        """The same method and options fitted on another source corpus, with the target statistics this one has.
+
+        For a text domain without images of its own. Raises RevisionError where the method needs the target's rows.
+        """
+        source = as_rows(source)
+        if self.needs_target_rows:
             raise RevisionError(
-                f"source and target differ in dimension: {source.dim} and {target.dim}; encode both with one encoder"
+                f"'{self.method}' needs the target's rows, not only its mean and trace; fit it again with both stores"
             )
-        fingerprints = [getattr(rows, "encoder", {}).get("fingerprint") for rows in (source, target)]
-        if None not in fingerprints and fingerprints[0] != fingerprints[1]:
-            specs = [rows.encoder["spec"] for rows in (source, target)]
-            raise RevisionError(
-                f"source and target come from different encoders ('{specs[0]}' and '{specs[1]}'); encode both with one"
-            )
-        unknown = sorted(set(options) - set(cls.default_options()))
-        if unknown:
-            known = ", ".join(cls.default_options()) or "none"
-            raise RevisionError(f"aligner '{cls.method}' has no option '{unknown[0]}'; its options: {known}")
-        options = {**cls.default_options(), **options}
-        target_moments = stream_moments(target)
-        source_moments = stream_moments(source)
-        aligner = cls(
-            source.dim, cls.compute(source, source_moments, target, target_moments, seed=seed, **options), options
-        )
-        aligned = stream_moments(source, transform=aligner.align_array)
+        _check_count("source", source)
+        if source.dim != self.dim:
+            raise RevisionError(f"the source has {source.dim} dimensions, the aligner {self.dim}")
+        if hasattr(source, "encoder"):
+            self.check_encoder(source.encoder, str(source.path))
+        about = self.record["target"]
+        moments = Moments(about["count"], self.parameters["target_mean"] * about["count"])
+        return self._fit(source, None, moments, about, seed, held_out, device, self.options)
+
+    @classmethod
+    def _fit(cls, source, target, target_moments, about_target, seed, held_out, device, options) -> Aligner:
+        if not 0 <= held_out <= 0.5:
+            raise RevisionError(f"the held-out share must be between 0 and 0.5, not {held_out}")
+        source_moments = stream_moments(source, device=device)
+        aligner = cls._fit_rows(source, source_moments, target, target_moments, seed, device, options)
+        aligned = stream_moments(source, transform=aligner.mapping, device=device)
+        held = cls._held_out(source, source_moments, target, target_moments, seed, held_out, device, options)
         aligner.record = {
             "seed": seed,
             "encoder": getattr(source, "encoder", None),
             "source": _describe(source, source_moments),
-            "target": _describe(target, target_moments),
+            "target": about_target,
             "centroid_gap_before": float(np.linalg.norm(source_moments.mean - target_moments.mean)),
             "centroid_gap": float(np.linalg.norm(aligned.mean - target_moments.mean)),
+            "held_out": held,
             "aligned_trace": aligned.trace,
             **aligner.details,
         }
         return aligner
+
+    @classmethod
+    def _fit_rows(cls, source, source_moments, target, target_moments, seed, device, options) -> Aligner:
+        parameters = cls.compute(source, source_moments, target, target_moments, seed=seed, device=device, **options)
+        means = {"source_mean": source_moments.mean, "target_mean": target_moments.mean}
+        return cls(source.dim, {**means, **parameters}, options)
+
+    @classmethod
+    def _held_out(cls, source, source_moments, target, target_moments, seed, share, device, options) -> dict | None:
+        """The centroid gap on rows that a fit has not seen; None where that was not asked for or has too few rows."""
+        period = round(1 / share) if share else 0
+        corpora = [rows for rows in (source, target) if rows is not None]
+        if not period or min(len(rows) for rows in corpora) < MINIMUM_ROWS * period:
+            return None
+        fitted, unseen = ([EveryNth(rows, period, chosen=chosen) for rows in corpora] for chosen in (False, True))
+        own = source_moments.minus(stream_moments(unseen[0], device=device))
+        if target is None:
+            fitted.append(None)
+            others = seen = target_moments
+        else:
+            others = stream_moments(unseen[1], device=device)
+            seen = target_moments.minus(others)
+        aligner = cls._fit_rows(fitted[0], own, fitted[1], seen, seed, device, options)
+        aligned = stream_moments(unseen[0], transform=aligner.mapping, device=device)
+        return {
+            "source_rows": len(unseen[0]),
+            "target_rows": others.count,
+            "centroid_gap": float(np.linalg.norm(aligned.mean - others.mean)),
+            "trace": aligned.trace,
+            "target_trace": others.trace,
+        }
+
+    @classmethod
+    def complete(cls, options: dict) -> dict:
+        """`options` with the defaults of those not given. Raises RevisionError for an unknown one."""
+        unknown = sorted(set(options) - set(cls.default_options()))
+        if unknown:
+            known = ", ".join(cls.default_options()) or "none"
+            raise RevisionError(f"aligner '{cls.method}' has no option '{unknown[0]}'; its options: {known}")
+        return {**cls.default_options(), **options}
 
     @classmethod
     def default_options(cls) -> dict:
@@ -97,13 +152,22 @@ class Aligner(ABC):
 
     @classmethod
     @abstractmethod
-    def compute(cls, source: Rows, source_moments: Moments, target: Rows, target_moments: Moments, *, seed: int,
-                **options) -> dict[str, np.ndarray]:  # fmt: skip
-        """The map's float64 parameters."""
+    def compute(cls, source: Rows, source_moments: Moments, target: Rows | None, target_moments: Moments, *, seed: int,
+                device, **options) -> dict[str, np.ndarray]:  # fmt: skip
+        """The map's float64 parameters; `target` is None where a method does not need its rows."""
 
     @abstractmethod
     def align(self, x, parameters: dict, *, training: bool = False):
         """Map unit-norm rows `x` [N, D]; `parameters` are tensors of x's dtype and device."""
+
+    def isotropic(self) -> IsotropicMap | None:
+        """This map as an `IsotropicMap`, where it is one: its statistics then stream without mapped rows."""
+        return None
+
+    @property
+    def mapping(self):
+        """What `stream_moments` takes as this aligner's transform."""
+        return self.isotropic() or self
 
     def __call__(self, x, *, training: bool = False):
         """Align a tensor [N, D] of any float dtype; returns unit-norm rows in float64 for float64 input, else float32.
@@ -138,6 +202,16 @@ class Aligner(ABC):
     def details(self) -> dict:
         """What a method adds to aligner.json, such as bounds of its correction."""
         return {}
+
+    def summary(self) -> str:
+        """What the fit did, in one line."""
+        r, unseen = self.record, self.record["held_out"]
+        after = f"{r['centroid_gap']:.4g}" + (f" (held out {unseen['centroid_gap']:.4g})" if unseen else "")
+        return (
+            f"{self.method} fitted on {r['source']['count']} source and {r['target']['count']} target rows; "
+            f"centroid gap {r['centroid_gap_before']:.4g} -> {after}, "
+            f"trace {r['source']['trace']:.4f} -> {r['aligned_trace']:.4f} (target {r['target']['trace']:.4f})"
+        )
 
     def check_encoder(self, encoder: dict, where: str) -> None:
         """Raise RevisionError unless `encoder` is the one this aligner was fitted for."""
@@ -175,6 +249,29 @@ class Aligner(ABC):
             )
 
 
+def _check_count(role: str, rows: Rows) -> None:
+    if len(rows) < MINIMUM_ROWS:
+        raise RevisionError(f"the {role} has {len(rows)} row(s); fitting needs at least {MINIMUM_ROWS}")
+
+
+def _check_pair(source: Rows, target: Rows) -> None:
+    _check_count("source", source)
+    _check_count("target", target)
+    if source.dim != target.dim:
+        raise RevisionError(
+            f"source and target differ in dimension: {source.dim} and {target.dim}; encode both with one encoder"
+        )
+    fingerprints = [getattr(rows, "encoder", {}).get("fingerprint") for rows in (source, target)]
+    if None not in fingerprints and fingerprints[0] != fingerprints[1]:
+        specs = [rows.encoder["spec"] for rows in (source, target)]
+        raise RevisionError(
+            f"source and target come from different encoders ('{specs[0]}' and '{specs[1]}'); encode both with one"
+        )
+    contents = [rows.manifest.content_hash if hasattr(rows, "manifest") else None for rows in (source, target)]
+    if contents[0] is not None and contents[0] == contents[1]:
+        raise RevisionError("source and target are the same embeddings; give the text store and the image store")
+
+
 def _describe(rows: Rows, moments: Moments) -> dict:
     manifest = getattr(rows, "manifest", None)
     return {
@@ -207,4 +304,6 @@ def load_aligner(path: str | Path) -> Aligner:
     except SafetensorError as error:
         raise RevisionError(f"{weights}: {error}; fit the aligner again") from None
     details = {k: v for k, v in record.items() if k not in ("kind", "format_version", "method", "dim", "options")}
-    return ALIGNERS.get(record["method"])(record["dim"], parameters, record["options"], details)
+    aligner = ALIGNERS.get(record["method"])(record["dim"], parameters, record["options"], details)
+    aligner.path = path
+    return aligner

@@ -21,13 +21,14 @@ class BlockwiseCovariance(Aligner):
     """
 
     method = "bc"
+    needs_target_rows = True
 
     @classmethod
     def default_options(cls) -> dict:
         return {"energy": 0.9, "ridge": 0.0, "shrinkage": 0.0}
 
     @classmethod
-    def compute(cls, source, source_moments, target, target_moments, *, seed, energy, ridge, shrinkage):
+    def compute(cls, source, source_moments, target, target_moments, *, seed, device, energy, ridge, shrinkage):
         from sklearn.covariance import shrunk_covariance
 
         for name, value, high in (("energy", energy, 1), ("ridge", ridge, np.inf), ("shrinkage", shrinkage, 1)):
@@ -35,9 +36,11 @@ class BlockwiseCovariance(Aligner):
                 raise RevisionError(f"{name} must be a number between 0 and {high}, not {value!r}")
         shift = target_moments.mean - source_moments.mean
         anchored = MeanShift(source.dim, {"shift": shift}, {})  # eq. (57)
-        source_covariance = stream_moments(source, covariance=True).covariance
-        anchored_covariance = stream_moments(source, covariance=True, transform=anchored.align_array).covariance
-        target_covariance = stream_moments(target, covariance=True).covariance
+        source_covariance = stream_moments(source, covariance=True, device=device).covariance
+        anchored_covariance = stream_moments(
+            source, covariance=True, transform=anchored.mapping, device=device
+        ).covariance
+        target_covariance = stream_moments(target, covariance=True, device=device).covariance
         vectors, rank = dominant_directions(source_covariance + target_covariance, energy)
         linear = np.zeros((source.dim, source.dim))
         for basis in (vectors[:, :rank], vectors[:, rank:]):
@@ -48,7 +51,7 @@ class BlockwiseCovariance(Aligner):
             floor = ridge * np.trace(own) / len(own)
             linear += basis @ _power(wanted, 0.5) @ _power(own + floor * np.eye(len(own)), -0.5) @ basis.T  # eq. (60)
         parameters = {"shift": shift, "linear": linear, "recentre": np.zeros(source.dim)}
-        drifted = stream_moments(source, transform=cls(source.dim, parameters, {}).align_array).mean
+        drifted = stream_moments(source, transform=cls(source.dim, parameters, {}).mapping, device=device).mean
         return {**parameters, "recentre": target_moments.mean - drifted}  # eq. (62)
 
     def align(self, x, parameters, *, training=False):

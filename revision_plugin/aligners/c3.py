@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from ..errors import RevisionError
+from ..moments import IsotropicMap
 from .base import ALIGNERS, Aligner, unit
 
 
@@ -21,7 +24,7 @@ class ConnectCollapseCorrupt(Aligner):
         return {"sigma": 0.02}
 
     @classmethod
-    def compute(cls, source, source_moments, target, target_moments, *, seed, sigma):
+    def compute(cls, source, source_moments, target, target_moments, *, seed, device, sigma):
         if not isinstance(sigma, (int, float)) or not sigma >= 0:
             raise RevisionError(f"sigma must be a number of at least 0, not {sigma!r}")
         return {"shift": target_moments.mean - source_moments.mean, "sigma": sigma}
@@ -33,3 +36,6 @@ class ConnectCollapseCorrupt(Aligner):
 
             moved = moved + parameters["sigma"] * torch.randn_like(moved)
         return unit(moved)
+
+    def isotropic(self):
+        return IsotropicMap(1.0, self.parameters["shift"], np.zeros((0, self.dim)))

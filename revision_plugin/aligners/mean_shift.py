@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import numpy as np
+
+from ..moments import IsotropicMap
 from .base import ALIGNERS, Aligner, unit
 
 
@@ -12,8 +15,11 @@ class MeanShift(Aligner):
     method = "mean_shift"
 
     @classmethod
-    def compute(cls, source, source_moments, target, target_moments, *, seed):
+    def compute(cls, source, source_moments, target, target_moments, *, seed, device):
         return {"shift": target_moments.mean - source_moments.mean}
 
     def align(self, x, parameters, *, training=False):
         return unit(x + parameters["shift"])
+
+    def isotropic(self):
+        return IsotropicMap(1.0, self.parameters["shift"], np.zeros((0, self.dim)))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import numpy as np
+
+from ..moments import IsotropicMap
 from .base import ALIGNERS, Aligner
 
 
@@ -10,10 +13,14 @@ class NoAlignment(Aligner):
     """e_y itself."""
 
     method = "none"
+    uses_statistics = False
 
     @classmethod
-    def compute(cls, source, source_moments, target, target_moments, *, seed):
+    def compute(cls, source, source_moments, target, target_moments, *, seed, device):
         return {}
 
     def align(self, x, parameters, *, training=False):
         return x.clone()
+
+    def isotropic(self):
+        return IsotropicMap(1.0, np.zeros(self.dim), np.zeros((0, self.dim)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..errors import RevisionError
-from ..moments import stream_moments
+from ..moments import IsotropicMap, stream_moments
 from .base import ALIGNERS, Aligner, unit
 
 EPSILON = 1e-12
@@ -26,7 +26,7 @@ class ReAlign(Aligner):
         return {"centroid_rounds": 1}
 
     @classmethod
-    def compute(cls, source, source_moments, target, target_moments, *, seed, centroid_rounds):
+    def compute(cls, source, source_moments, target, target_moments, *, seed, device, centroid_rounds):
         if not isinstance(centroid_rounds, int) or centroid_rounds < 1:
             raise RevisionError(f"centroid_rounds must be a whole number of at least 1, not {centroid_rounds!r}")
         scale = np.sqrt(target_moments.trace / (source_moments.trace + EPSILON))  # eq. (21)
@@ -38,7 +38,7 @@ class ReAlign(Aligner):
         }
         for _ in range(centroid_rounds):
             drifted = stream_moments(
-                source, transform=cls(source.dim, parameters, {}).align_array
+                source, transform=cls(source.dim, parameters, {}).mapping, device=device
             ).mean  # mu' of eq. (23)
             shifts = np.vstack([parameters["centroid_shifts"], target_moments.mean - drifted])
             parameters = {**parameters, "centroid_shifts": shifts}
@@ -49,3 +49,7 @@ class ReAlign(Aligner):
         for shift in parameters["centroid_shifts"]:
             aligned = unit(aligned + shift)  # eqs. (23) and (24)
         return aligned
+
+    def isotropic(self):
+        p = self.parameters
+        return IsotropicMap(p["scale"], p["target_mean"] - p["scale"] * p["source_mean"], p["centroid_shifts"])

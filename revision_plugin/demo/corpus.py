@@ -54,3 +54,26 @@ def write_corpus(path: Path, records: list[dict]) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path, records)
     return path
+
+
+def write_benchmark(scenes: list[world.Scene], root: Path, *, seed: int) -> Path:
+    """Questions about the scenes as the dataset of the lmms-eval task `revision_demo`; returns the `--data-root`."""
+    import io
+
+    from datasets import Dataset, Features, Value
+    from datasets import Image as ImageFeature
+    from PIL import Image
+
+    rows, pictures = [], world.render_all(scenes, seed=seed)
+    for index, question in questions.questions(scenes, seed=seed):
+        data = io.BytesIO()
+        Image.fromarray(pictures[index]).save(data, "PNG")
+        rows.append(
+            {"image": {"bytes": data.getvalue(), "path": None}, "question": question.text, "answer": question.answer,
+             "kind": question.kind, "id": f"{index:05d}-{question.kind}"}
+        )  # fmt: skip
+    features = {name: Value("string") for name in ("question", "answer", "kind", "id")} | {"image": ImageFeature()}
+    folder = root / "revision-plugin" / "demo" / "data"
+    folder.mkdir(parents=True, exist_ok=True)
+    Dataset.from_list(rows, features=Features(features)).to_parquet(folder / "test-00000-of-00001.parquet")
+    return root

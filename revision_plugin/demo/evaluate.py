@@ -31,11 +31,6 @@ def caption_images(assistant, pictures) -> list[str]:
     return _ask(assistant, pictures, [None] * len(pictures), max_new_tokens=40)
 
 
-def answer(assistant, pictures, asked: list[tuple[int, Question]]) -> list[str]:
-    """Greedy answers to (picture index, question) pairs."""
-    return _ask(assistant, [pictures[i] for i, _ in asked], [q.text for _, q in asked], max_new_tokens=6)
-
-
 def _ask(assistant, pictures, texts, *, max_new_tokens: int) -> list[str]:
     from PIL import Image
 
@@ -74,12 +69,12 @@ def wilson(right: int, total: int, z: float = 1.96) -> tuple[float, float]:
     return middle - half, middle + half
 
 
-def accuracy(answers: list[str], asked: list[tuple[int, Question]]) -> dict[str, dict]:
+def accuracy(scores: list[float], asked: list[tuple[int, Question]]) -> dict[str, dict]:
     """Per question kind and over `all`: accuracy with its interval, and `chance`, always giving the commonest answer."""
     table = {}
     for kind in (*KINDS, "all"):
-        rows = [(a, q) for a, (_, q) in zip(answers, asked) if kind in (q.kind, "all")]
-        right = sum(a == q.answer for a, q in rows)
+        rows = [(score, q) for score, (_, q) in zip(scores, asked) if kind in (q.kind, "all")]
+        right = int(sum(score for score, _ in rows))
         low, high = wilson(right, len(rows))
         table[kind] = {"accuracy": right / len(rows), "low": low, "high": high, "questions": len(rows)}
         if kind != "all":

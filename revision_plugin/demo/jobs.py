@@ -85,6 +85,28 @@ def run_jobs(jobs: list[Job]) -> None:
             process.wait()
 
 
+def run_commands(commands: list[list], logs: list[Path]) -> None:
+    """Run `revision` commands side by side, each with its log. Raises RevisionError with the last line of one that fails."""
+    threads = max(1, (os.cpu_count() or 1) // len(commands))
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "TOKENIZERS_PARALLELISM": "false"}
+    running = []
+    try:
+        for command, log in zip(commands, logs):
+            with open(log, "wb") as kept:
+                whole = [sys.executable, "-m", "revision_plugin.cli", *map(str, command)]
+                running.append(subprocess.Popen(whole, stdout=kept, stderr=subprocess.STDOUT, env=environment))
+        for process, command, log in zip(running, commands, logs):
+            if process.wait():
+                last = [line for line in log.read_text(errors="replace").splitlines() if line.strip()][-1:]
+                raise RevisionError(
+                    f"revision {command[0]} failed: {''.join(last).removeprefix('error: ')} (whole log in {log})"
+                )
+    finally:
+        for process in running:
+            process.terminate()
+            process.wait()
+
+
 def _require_success(job: Job, status: int) -> None:
     if status or not job.finished:
         lines = [line for line in job.log.read_text(errors="replace").splitlines() if line.strip()]

@@ -16,11 +16,12 @@ from ..aligners import ALIGNERS, load_aligner
 from ..encode import encode_images, encode_texts
 from ..encoders import load_encoder
 from ..errors import RevisionError
+from ..evaluation import run
 from ..files import write_json
 from ..hosts import find_host
 from ..store import Store
 from . import corpus, evaluate, report, world
-from .jobs import Job, run_jobs
+from .jobs import Job, run_commands, run_jobs
 from .questions import questions
 from .recipe import Recipe, choose
 from .smollm2 import export_smollm2
@@ -51,8 +52,8 @@ def quickstart(out: Path, *, full: bool = False, small_llm: str = "demo", seed: 
     pictures = world.render_all(scenes, seed=HELD_OUT_SEED)
     with _step("4/6 zero-shot captions of held-out images", seconds, "zero-shot evaluation"):
         examples = _evaluate_stage1(out, results, scenes, pictures, language_model)
-    with _step("5/6 questions about held-out images", seconds, "question answering"):
-        sheet = _evaluate_stage2(out, results, scenes, pictures)
+    with _step("5/6 questions about held-out images, through lmms-eval", seconds, "question answering"):
+        sheet = _evaluate_stage2(out, results, scenes)
     with _step("6/6 report", seconds, "report"):
         folder = out / "report"
         folder.mkdir(exist_ok=True)
@@ -195,19 +196,29 @@ def _evaluate_stage1(out: Path, results: dict, scenes, pictures, language_model:
     ]
 
 
-def _evaluate_stage2(out: Path, results: dict, scenes, pictures) -> list[dict]:
-    host, asked = find_host(), questions(scenes, seed=HELD_OUT_SEED)
+def _evaluate_stage2(out: Path, results: dict, scenes) -> list[dict]:
+    """Both checkpoints through lmms-eval, side by side, as `revision evaluate` runs it."""
+    asked = questions(scenes, seed=HELD_OUT_SEED)
+    root = corpus.write_benchmark(scenes, out / "data" / "benchmark", seed=HELD_OUT_SEED)
+    names = ("realign", "without")
+    commands = [
+        ["evaluate", "--model", out / f"stage2-{name}", "--tasks", "demo", "--data-root", root,
+         "--out", out / f"evaluation-{name}", "--device", "cpu", "--batch-size", evaluate.BATCH]
+        for name in names
+    ]  # fmt: skip
+    run_commands(commands, [out / f"evaluation-{name}.log" for name in names])
     results["stage2"], answers = {}, {}
-    for name in ("realign", "without"):
-        answers[name] = evaluate.answer(host.load(str(out / f"stage2-{name}")), pictures, asked)
-        results["stage2"][name] = evaluate.accuracy(answers[name], asked)
+    for name in names:
+        answers[name] = run.replies(out / f"evaluation-{name}", "revision_demo")
+        results["stage2"][name] = evaluate.accuracy([score for _, score in answers[name]], asked)
     every = max(1, len(asked) // SHEET) | 1  # an odd stride meets all kinds
     return [
         {
             "picture": asked[i][0],
             "question": asked[i][1].text,
             "truth": asked[i][1].answer,
-            "answer": answers["realign"][i],
+            "answer": answers["realign"][i][0],
+            "right": answers["realign"][i][1] == 1,
         }
         for i in range(0, len(asked), every)
     ][:SHEET]

@@ -64,7 +64,7 @@ def plot_contact_sheet(path: Path, rows: list[dict], pictures: np.ndarray) -> No
     for axes, row in zip(figure.subplots(lines, columns).flat, rows):
         axes.imshow(pictures[row["picture"]], interpolation="nearest")
         axes.set_axis_off()
-        right = row["answer"] == row["truth"]
+        right = row["right"]
         told = row["answer"] if right else f"{row['answer']} (truth: {row['truth']})"
         axes.set_title(f"{row['question']}\n{told}", fontsize=8, color="black" if right else COLORS["none"])
     figure.savefig(path, dpi=DPI)

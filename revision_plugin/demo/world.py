@@ -8,6 +8,7 @@ scene can appear in training, whatever the seed.
 from __future__ import annotations
 
 import functools
+import itertools
 import json
 import zlib
 from dataclasses import dataclass
@@ -75,6 +76,19 @@ def sample_scenes(count: int, *, seed: int, held_out: bool, distinct: bool = Fal
     return scenes
 
 
+def rearrangements(scene: Scene, rng: np.random.Generator, *, most: int) -> list[Scene]:
+    """The scene and others of its split with the same objects and background in other places, `most` at most."""
+    objects = [index for index, _ in scene.objects]
+    others = []
+    for places in itertools.permutations(range(len(QUADRANTS)), len(objects)):
+        placed = tuple(sorted(zip(objects, places), key=lambda pair: pair[1]))
+        other = Scene(placed, scene.background)
+        if other != scene and other.held_out == scene.held_out:
+            others.append(other)
+    chosen = rng.permutation(len(others))[: most - 1]
+    return [scene, *(others[i] for i in chosen)]
+
+
 def with_article(name: str) -> str:
     return f"an {name}" if name[0] in "aeiou" else f"a {name}"
 
@@ -87,17 +101,17 @@ def caption(scene: Scene) -> str:
 
 
 def partial_caption(scene: Scene, rng: np.random.Generator) -> str:
-    """A caption as on the web: some of the objects, in any order, often without places or background."""
+    """A caption as on the web: in any order, sometimes without an object, a place or the background."""
     names = object_names()
     objects = list(scene.objects)
     rng.shuffle(objects)
-    if len(objects) > 1 and rng.random() < 0.35:
+    if len(objects) > 1 and rng.random() < 0.15:
         objects = objects[: int(rng.integers(1, len(objects)))]
-    with_places = rng.random() < 0.75
     things = " and ".join(
-        f"{with_article(names[o])} {QUADRANTS[q]}" if with_places else with_article(names[o]) for o, q in objects
+        f"{with_article(names[o])} {QUADRANTS[q]}" if rng.random() < 0.95 else with_article(names[o])
+        for o, q in objects
     )
-    return f"{things} on a {COLORS[scene.background]} background" if rng.random() < 0.5 else things
+    return f"{things} on a {COLORS[scene.background]} background" if rng.random() < 0.75 else things
 
 
 def fact_list(scene: Scene, rng: np.random.Generator) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar
 
 from ..registry import Registry
@@ -47,5 +48,9 @@ class Host(ABC):
         """Hand `arguments` (the host's flags and the plugin's) to the host's own training function."""
 
     @abstractmethod
-    def load(self, model: str, *, base: str | None = None, device: str = "cpu"):
+    def load(self, model: str, *, base: str | None = None, device: str = "cpu", template: str | None = None):
         """A trained checkpoint, ready to answer (see `hosts.llava.inference.Assistant`)."""
+
+    @abstractmethod
+    def check_checkpoint(self, model: Path, base: str | None) -> None:
+        """Raise RevisionError unless `load` could open the folder `model`, as far as its files tell."""

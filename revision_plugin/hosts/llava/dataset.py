@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import functools
+import os
 
+from ...calibration import warn_if_far
 from ...data import TextOnlyData, is_store, mark_image
 from ...encoders import ImageProcessor
 from ...errors import RevisionError
@@ -44,6 +46,14 @@ def check_store(store: Store, identity: dict) -> None:
         )
 
 
+def _check_domain(store: Store, data_args) -> None:
+    """The store's encoder must be the tower's; statistics of another domain get a warning, from one process."""
+    check_store(store, data_args.image_processor.encoder.identity)
+    aligner = getattr(data_args.image_processor, "aligner", None)
+    if aligner is not None and int(os.environ.get("RANK", "0")) == 0:
+        warn_if_far(aligner, store, corpus=store.path, aligner_path=aligner.path)
+
+
 def _item(example_turns, embedding, tokenizer, data_args) -> dict:
     """A LLaVA training item whose image is an embedding [D]."""
     import torch
@@ -64,7 +74,7 @@ def _store_dataset(tokenizer, data_args):
 
     plain = conversation.default_conversation.sep_style == conversation.SeparatorStyle.PLAIN
     data = TextOnlyData(Store.open(data_args.data_path), reconstruct=plain)
-    check_store(data.store, data_args.image_processor.encoder.identity)
+    _check_domain(data.store, data_args)
 
     class TextOnlyDataset(Dataset):
         store = data.store
@@ -93,7 +103,7 @@ def _joined_dataset(tokenizer, data_args):
 
     store = Store.open(data_args.revision_store)
     TextOnlyData(store, reconstruct=False)  # its checks of the store
-    check_store(store, data_args.image_processor.encoder.identity)
+    _check_domain(store, data_args)
     rows = {identity: row for row, identity in enumerate(store.ids())}
 
     class JoinedDataset(LazySupervisedDataset):

@@ -102,6 +102,11 @@ def _tower_from_flags(arguments) -> PseudoVisionTower:
 
 def _tower_from_config(record: dict) -> PseudoVisionTower:
     """The tower of a trained checkpoint: needs its encoder, and neither store nor statistics."""
+    return PseudoVisionTower(encoder_of(record), tokens=record["tokens"])
+
+
+def encoder_of(record: dict):
+    """The encoder a checkpoint was trained with. Raises RevisionError where it is missing or another one now."""
     wanted = record["encoder"]
     try:
         encoder = load_encoder(wanted["spec"])
@@ -112,7 +117,7 @@ def _tower_from_config(record: dict) -> PseudoVisionTower:
             f"the checkpoint was trained with encoder '{wanted['spec']}' ({wanted['fingerprint'][:12]}), but what is "
             f"there now is another one ({encoder.fingerprint[:12]}); put the original encoder back"
         )
-    return PseudoVisionTower(encoder, tokens=record["tokens"])
+    return encoder
 
 
 def _initializer(original):
@@ -146,6 +151,7 @@ def _use_flags(tower: PseudoVisionTower, model_args) -> None:
         aligner = load_aligner(model_args.revision_aligner)
         aligner.check_encoder(tower.encoder.identity, "--revision_encoder")
         tower.use_aligner(aligner)
+        tower.image_processor.aligner = aligner  # of the tower, LLaVA shows the data module only its processor
 
 
 def _check_projector(model_args) -> None:

@@ -8,6 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from ...errors import RevisionError
+from ...files import read_json
 from ..base import HOSTS, Binding, Host
 
 SUPPORTED_LLAVA = "1.2.2"
@@ -79,11 +80,20 @@ class LlavaHost(Host):
         finally:
             sys.argv = before
 
-    def load(self, model: str, *, base: str | None = None, device: str = "cpu"):
+    def load(self, model: str, *, base: str | None = None, device: str = "cpu", template: str | None = None):
         self.install()
         from .inference import Assistant
 
-        return Assistant.load(model, base=base, device=device)
+        return Assistant.load(model, base=base, device=device, template=template)
+
+    def check_checkpoint(self, model: Path, base: str | None) -> None:
+        from .hooks import encoder_of
+        from .inference import require_base
+
+        require_base(model, base)
+        record = read_json(model / "config.json").get("revision")
+        if record:
+            encoder_of(record)
 
 
 def refuse_finished(arguments: Sequence[str]) -> None:

@@ -8,11 +8,49 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ...errors import RevisionError
+from ...files import read_json
 from ...tower import PseudoVisionTower
 from .tokenizers import prepare_tokenizer
 
-MODEL_NAME = "llava_revision"  # LLaVA chooses the model class by this name, which must contain 'llava'
 PLAIN = "plain"
+
+
+def require_base(path: Path, base: str | None) -> bool:
+    """Whether the checkpoint folder only holds parts over a language model. Raises where it is none or lacks its `base`."""
+    if not (path / "config.json").is_file():
+        raise RevisionError(
+            f"{path}: no config.json, so not a checkpoint; give the --output_dir of a finished training"
+        )
+    part = None
+    if (path / "adapter_config.json").is_file():
+        part = "a LoRA checkpoint (adapters only)"
+    elif (path / "mm_projector.bin").is_file() and not list(path.glob("*.safetensors")):
+        part = "a Stage-1 checkpoint (a projector only)"
+    if part and base is None:
+        raise RevisionError(f"{path}: is {part}; give its language model with --base")
+    return part is not None
+
+
+def _loader_name(path: Path) -> str:
+    """A model name from which LLaVA's loader, which goes by names, takes the right class."""
+    if not path.is_dir():
+        return path.name if "llava" in path.name.lower() else f"llava_{path.name}"
+    kind = read_json(path / "config.json").get("model_type", "llava")
+    return f"llava_revision_{kind}" + ("_lora" if (path / "adapter_config.json").is_file() else "")
+
+
+def _usual_template(name: str) -> str:
+    """The conversation template of a plain LLaVA checkpoint, by the names LLaVA gives its releases."""
+    name = name.lower()
+    for mark, template in (
+        ("llama-2", "llava_llama_2"),
+        ("mistral", "mistral_instruct"),
+        ("34b", "chatml_direct"),
+        ("mpt", "mpt"),
+    ):
+        if mark in name:
+            return template
+    return "v1"
 
 
 class Assistant:
@@ -26,26 +64,20 @@ class Assistant:
     def load(
         cls, model: str, *, base: str | None = None, device: str = "cpu", template: str | None = None
     ) -> Assistant:
-        """Load a Stage-2 checkpoint, or a Stage-1 checkpoint over its language model `base`.
+        """Load a Stage-2 checkpoint, a Stage-1 or LoRA checkpoint over its language model `base`, or any plain LLaVA checkpoint.
 
-        Runs in float32 on a CPU, in float16 as LLaVA loads elsewhere. Raises RevisionError for a folder that is
-        no checkpoint, needs a `base`, or whose encoder is missing.
+        A name that is no folder goes to the hub, as LLaVA's own loader does. Runs in float32 on a CPU, in float16 as
+        LLaVA loads elsewhere. Raises RevisionError for a folder that is no checkpoint, needs a `base`, or whose
+        encoder is missing.
         """
         from llava.model.builder import load_pretrained_model
 
         path = Path(model)
-        if not (path / "config.json").is_file():
-            raise RevisionError(
-                f"{path}: no config.json, so not a checkpoint; give the --output_dir of a finished training"
-            )
-        stage1 = (path / "mm_projector.bin").is_file() and not list(path.glob("*.safetensors"))
-        if stage1 and base is None:
-            raise RevisionError(
-                f"{path}: is a Stage-1 checkpoint (a projector only); give its language model with --base"
-            )
+        needs_base = require_base(path, base) if path.is_dir() or len(path.parts) != 2 else False
+        name = _loader_name(path)
         with contextlib.redirect_stdout(io.StringIO()):  # LLaVA prints while it loads
             tokenizer, loaded, processor, _ = load_pretrained_model(
-                str(path), base if stage1 else None, MODEL_NAME, device=device
+                str(model), base if needs_base else None, name, device=device
             )
         if device == "cpu":
             loaded = loaded.float()
@@ -56,7 +88,9 @@ class Assistant:
         loaded.config.tokenizer_padding_side = "left"  # batched generation continues from the right end
         loaded.generation_config.do_sample = False
         loaded.generation_config.temperature = loaded.generation_config.top_p = None
-        return cls(tokenizer, loaded.eval(), processor, template or record.get("conversation") or "v1")
+        return cls(
+            tokenizer, loaded.eval(), processor, template or record.get("conversation") or _usual_template(path.name)
+        )
 
     @property
     def tower(self):
@@ -106,7 +140,8 @@ class Assistant:
         pixels = None
         if images is not None:
             pixels = process_images(list(images), self.image_processor, self.model.config)
-            pixels = pixels.to(self.model.device, self.model.dtype)
+            place = dict(device=self.model.device, dtype=self.model.dtype)
+            pixels = [p.to(**place) for p in pixels] if isinstance(pixels, list) else pixels.to(**place)
         stop = prompts[0][1]
         with torch.inference_mode():
             output = self.model.generate(

@@ -1,0 +1,1 @@
+"""The eleven benchmarks as lmms-eval tasks: prompts, images and deterministic scores."""

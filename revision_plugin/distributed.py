@@ -1,0 +1,68 @@
+"""The processes of a torchrun launch: who they are, and how they share results and failures."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+
+from .errors import RevisionError
+
+
+def start() -> None:
+    """Join the process group of a torchrun launch; without one, do nothing."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        import torch.distributed as dist
+
+        dist.init_process_group("gloo")
+
+
+def stop() -> None:
+    """Leave the process group, where one was joined."""
+    if world_size() > 1:
+        import torch.distributed as dist
+
+        dist.destroy_process_group()
+
+
+def world_size() -> int:
+    """The number of processes that share this work."""
+    import torch.distributed as dist
+
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def rank() -> int:
+    """This process' number, from 0."""
+    if world_size() == 1:
+        return 0
+    import torch.distributed as dist
+
+    return dist.get_rank()
+
+
+def share(array: np.ndarray) -> list[np.ndarray]:
+    """Every process' `array`, in the order of their ranks, in every process; all of one shape and dtype."""
+    if world_size() == 1:
+        return [array]
+    import torch
+    import torch.distributed as dist
+
+    own = torch.from_numpy(np.ascontiguousarray(array))
+    parts = [torch.empty_like(own) for _ in range(world_size())]
+    dist.all_gather(parts, own)
+    return [part.numpy() for part in parts]
+
+
+def fail_together(problem: str | None) -> None:
+    """Raise RevisionError in every process where one of them has a `problem`: the lowest rank's."""
+    if world_size() == 1:
+        texts = [problem]
+    else:
+        encoded = (problem or "").encode()
+        width = max(int(length[0]) for length in share(np.array([len(encoded)])))
+        padded = np.frombuffer(encoded.ljust(width, b"\0"), np.uint8)
+        texts = [bytes(part).rstrip(b"\0").decode() for part in share(padded)] if width else []
+    for text in texts:
+        if text:
+            raise RevisionError(text)

@@ -1,0 +1,163 @@
+"""The lmms-eval model `llava_revision`: a trained checkpoint, asked exactly as `revision ask` asks it."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from lmms_eval.api.model import lmms
+
+from ..errors import RevisionError
+from ..files import hash_json
+from ..hosts import find_host
+from ..progress import track
+
+
+class LlavaRevision(lmms):
+    """Model arguments: `pretrained` (a checkpoint), `base` (the language model of a Stage-1 or LoRA checkpoint),
+    `blind` (questions without their images), `conversation` (another template than the checkpoint's own),
+    `answers` (a folder in which answers are kept as they come, so that a stopped run resumes).
+    """
+
+    def __init__(self, pretrained: str = "", base: str | None = None, blind=False, conversation: str | None = None,
+                 answers: str | None = None, batch_size=1, device: str | None = None, **unknown):  # fmt: skip
+        super().__init__()
+        unknown.pop("max_batch_size", None)
+        if unknown:
+            raise RevisionError(
+                f"llava_revision has no model argument '{sorted(unknown)[0]}'; "
+                "it has pretrained, base, blind, conversation, answers, batch_size, device"
+            )
+        if not pretrained:
+            raise RevisionError("llava_revision needs --model_args pretrained=CHECKPOINT")
+        self.blind = str(blind).lower() in ("true", "1", "yes")
+        self.batch_size = _positive(batch_size)
+        self._rank, self._world_size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+        self._device = _device(device)
+        self.assistant = find_host().load(pretrained, base=base, device=str(self._device), template=conversation)
+        self._kept = None
+        if answers:
+            asked = {"checkpoint": _checkpoint_state(pretrained), "base": base, "blind": self.blind,
+                     "conversation": conversation, "dtype": str(self.assistant.model.dtype)}  # fmt: skip
+            self._kept = AnswerFile(Path(answers), hash_json(asked)[:16], self._rank)
+
+    @property
+    def device(self):
+        return self._device
+
+    @property
+    def rank(self) -> int:
+        return self._rank
+
+    @property
+    def world_size(self) -> int:
+        return self._world_size
+
+    def generate_until(self, requests) -> list[str]:
+        """Greedy replies, in the order of `requests`, in batches of questions of one kind and length limit."""
+        replies: list[str | None] = [None] * len(requests)
+        asked: dict[tuple, list[int]] = {}
+        for number, request in enumerate(requests):
+            context, settings, _, doc_id, task, split = request.args
+            if settings.get("do_sample") or settings.get("num_beams", 1) not in (None, 1):
+                raise RevisionError(f"{task}: llava_revision decodes greedily; leave do_sample and num_beams out")
+            limit = settings.get("max_new_tokens", 64)
+            known = self._kept.get(task, split, doc_id, context, limit) if self._kept else None
+            if known is not None:
+                replies[number] = known
+            else:
+                asked.setdefault((task, limit), []).append(number)
+        with track("answer", total=sum(map(len, asked.values())), unit="question", show=self._rank == 0) as advance:
+            for (_, limit), numbers in asked.items():
+                for batch in self._batches(requests, numbers):
+                    self._answer(requests, batch, limit, replies)
+                    advance(len(batch))
+        return replies
+
+    def _batches(self, requests, numbers: list[int]) -> Iterator[list[tuple[int, list]]]:
+        """(request number, images) in batches that have an image each, or none."""
+        waiting: dict[bool, list] = {True: [], False: []}
+        for number in numbers:
+            _, _, doc_to_visual, doc_id, task, split = requests[number].args
+            images = [] if self.blind else doc_to_visual(self.task_dict[task][split][doc_id])
+            if len(images) > 1:
+                raise RevisionError(f"{task}, row {doc_id}: has {len(images)} images; these models see one")
+            group = waiting[bool(images)]
+            group.append((number, images))
+            if len(group) == self.batch_size:
+                yield list(group)
+                group.clear()
+        yield from (group for group in waiting.values() if group)
+
+    def _answer(self, requests, batch: list[tuple[int, list]], limit: int, replies: list) -> None:
+        images = [images[0] for _, images in batch] if batch[0][1] else None
+        texts = self.assistant.ask(images, [requests[n].args[0] for n, _ in batch], max_new_tokens=limit)
+        for (number, _), text in zip(batch, texts):
+            replies[number] = text
+            if self._kept:
+                context, _, _, doc_id, task, split = requests[number].args
+                self._kept.add(task, split, doc_id, context, limit, answer=text)
+
+    def loglikelihood(self, requests):
+        raise NotImplementedError("llava_revision answers by generation; use tasks with output_type generate_until")
+
+    def generate_until_multi_round(self, requests):
+        raise NotImplementedError("llava_revision answers single questions")
+
+
+class AnswerFile:
+    """Answers kept one JSON object a line as they come; the file is named by the checkpoint and how it is asked."""
+
+    def __init__(self, folder: Path, identity: str, rank: int):
+        folder.mkdir(parents=True, exist_ok=True)
+        self._known = {}
+        for path in sorted(folder.glob(f"{identity}-*.jsonl")):
+            for line in path.read_text(encoding="utf-8").splitlines():
+                try:
+                    row = json.loads(line)
+                except json.JSONDecodeError:
+                    continue  # the last line of a killed run; that question is asked again
+                self._known[json.dumps(row["key"])] = row["answer"]
+        path = folder / f"{identity}-{rank}.jsonl"
+        torn = path.exists() and path.stat().st_size and not path.read_bytes().endswith(b"\n")
+        self._file = open(path, "a", encoding="utf-8")
+        if torn:
+            self._file.write("\n")
+
+    def get(self, *key) -> str | None:
+        """The answer kept under `key`: task, split, row, prompt, length limit."""
+        return self._known.get(json.dumps(key))
+
+    def add(self, *key, answer: str) -> None:
+        self._file.write(json.dumps({"key": key, "answer": answer}, ensure_ascii=False) + "\n")
+        self._file.flush()
+
+
+def _checkpoint_state(pretrained: str) -> list:
+    """The checkpoint's files with size and time of change: another training in the same folder is another checkpoint."""
+    path = Path(pretrained)
+    if not path.is_dir():
+        return [pretrained]
+    files = sorted(p for p in path.iterdir() if p.suffix in (".bin", ".safetensors", ".json") and p.is_file())
+    return [str(path.resolve()), *([p.name, p.stat().st_size, p.stat().st_mtime_ns] for p in files)]
+
+
+def _positive(value) -> int:
+    try:
+        number = int(value)
+    except ValueError:
+        number = 0
+    if number < 1:
+        raise RevisionError(f"batch_size must be a whole number of at least 1, not '{value}'")
+    return number
+
+
+def _device(name: str | None):
+    import torch
+
+    if name in (None, "", "cuda"):
+        local = int(os.environ.get("LOCAL_RANK", 0))
+        return torch.device(f"cuda:{local}") if torch.cuda.is_available() else torch.device("cpu")
+    return torch.device(name)

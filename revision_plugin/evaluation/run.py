@@ -1,0 +1,172 @@
+"""`revision evaluate`: scores a checkpoint through lmms-eval's own command and checks that results came."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+from ..errors import RevisionError
+from ..files import read_json, write_json
+from ..hosts import find_host
+from .table import result_files
+
+GROUP = "revision_bench"
+DATA_ROOT = "REVISION_DATA_ROOT"
+SETTINGS = "evaluation.json"
+ERROR_LINE = re.compile(r"^(?:revision_plugin\.errors\.RevisionError|[A-Za-z_.]*(?:Error|Exception)): (.+)$", re.M)
+
+
+def task_folder() -> Path:
+    """Where the task files are installed."""
+    return Path(find_spec("revision_plugin.eval_tasks").submodule_search_locations[0])
+
+
+def expand(tasks: list[str]) -> list[str]:
+    """Task names, groups replaced by their tasks; a name may go without `revision_`. Raises RevisionError for an unknown one."""
+    import yaml
+
+    names, known = [], {path.stem for path in task_folder().glob("revision_*.yaml")}
+    for task in tasks:
+        name = task if task.startswith("revision_") else f"revision_{task}"
+        if name not in known:
+            raise RevisionError(f"no task '{task}'; there are {', '.join(sorted(known))}")
+        if name == GROUP:
+            names += yaml.safe_load((task_folder() / f"{name}.yaml").read_text())["task"]
+        else:
+            names.append(name)
+    return list(dict.fromkeys(names))
+
+
+def write_overlays(tasks: list[str], data_root: Path, out: Path) -> Path:
+    """Task files that read the datasets mirrored under `data_root` as OWNER/NAME; everything else is included from ours.
+
+    Raises RevisionError for datasets that are not there.
+    """
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        pass
+
+    Loader.add_constructor("!function", lambda loader, node: loader.construct_scalar(node))
+    folders = {}
+    for task in tasks:
+        dataset = yaml.load((task_folder() / f"{task}.yaml").read_text(), Loader)["dataset_path"]
+        folders[task] = (dataset, data_root / dataset)
+    missing = sorted({dataset for dataset, folder in folders.values() if not folder.is_dir()})
+    if missing:
+        raise RevisionError(
+            f"--data-root {data_root}: lacks {', '.join(missing)}; "
+            f"'hf download --repo-type dataset {missing[0]} --local-dir {data_root / missing[0]}' gets one"
+        )
+    out.mkdir(parents=True, exist_ok=True)
+    for task, (_, folder) in folders.items():
+        overlay = {"include": str(task_folder() / f"{task}.yaml"), "task": task, "dataset_path": str(folder.resolve())}
+        (out / f"{task}.yaml").write_text(yaml.safe_dump(overlay))
+    if len(tasks) > 1 and set(tasks) == set(expand([GROUP])):
+        group = yaml.safe_load((task_folder() / f"{GROUP}.yaml").read_text())
+        (out / f"{GROUP}.yaml").write_text(yaml.safe_dump(group))
+    return out
+
+
+def evaluate(model: Path, tasks: list[str], out: Path, *, base: str | None = None, data_root: Path | None = None,
+             blind: bool = False, limit: int | None = None, batch_size: int = 1, device: str | None = None,
+             processes: int = 1) -> None:  # fmt: skip
+    """Score the checkpoint `model` on `tasks` into the folder `out`. A stopped run is resumed by the same call.
+
+    Raises RevisionError where lmms-eval gives no result for a task, with its first error; the whole log is kept.
+    """
+    if find_spec("lmms_eval") is None:
+        raise RevisionError("lmms-eval is not installed; 'pip install lmms-eval==0.7.3'")
+    tasks = expand(tasks)
+    _check_model(model, base)
+    settings = {"model": str(model), "base": base, "blind": blind, "limit": limit}
+    claimed = out / SETTINGS
+    if claimed.exists() and read_json(claimed) != settings:
+        raise RevisionError(f"{out}: holds an evaluation of other settings; choose another --out")
+    if not claimed.exists() and out.exists() and any(out.iterdir()):
+        raise RevisionError(f"{out}: already exists and is not empty; choose another --out")
+    folder = task_folder() if data_root is None else write_overlays(tasks, data_root, out / "tasks")
+    out.mkdir(parents=True, exist_ok=True)
+    write_json(claimed, settings)
+    arguments = {"pretrained": model, "base": base, "blind": blind or None, "answers": out / "answers"}
+    names = [GROUP] if set(tasks) == set(expand([GROUP])) else tasks
+    launcher = ["accelerate.commands.launch", "--num_processes", str(processes), "-m"] if processes > 1 else []
+    if processes > 1 and device == "cpu":
+        launcher.insert(1, "--cpu")
+    command = [
+        sys.executable, "-m", *launcher, "revision_plugin.evaluation.lmms", "--model", "llava_revision",
+        "--model_args", ",".join(f"{key}={value}" for key, value in arguments.items() if value is not None),
+        "--tasks", ",".join(names), "--include_path", str(folder), "--batch_size", str(batch_size),
+        "--output_path", str(out), "--log_samples",
+        *(["--limit", str(limit)] if limit is not None else []), *(["--device", device] if device else []),
+    ]  # fmt: skip
+    environment = {**os.environ, **({DATA_ROOT: str(data_root.resolve())} if data_root else {})}
+    before = set(result_files(out))
+    log = out / "lmms_eval.log"
+    _run(command, log, environment)
+    _require_results(set(result_files(out)) - before, tasks, log)
+
+
+def _check_model(model: Path, base: str | None) -> None:
+    """Fail at once on what would fail after lmms-eval's long start."""
+    host = find_host()
+    host.check()
+    if not model.is_dir():
+        raise RevisionError(f"{model}: no such checkpoint; give the --output_dir of a finished training")
+    host.check_checkpoint(model, base)
+
+
+def _run(command: list[str], log: Path, environment: dict) -> None:
+    """Run `command`, its output shown on standard error and kept in `log`."""
+    with open(log, "wb") as kept:
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment, bufsize=0
+        )
+        try:
+            while part := process.stdout.read(4096):
+                kept.write(part)
+                sys.stderr.buffer.write(part)
+                sys.stderr.flush()
+            process.wait()
+        except BaseException:
+            process.terminate()
+            process.wait()
+            raise
+
+
+def _require_results(files: set[Path], tasks: list[str], log: Path) -> None:
+    scored = {
+        task for path in files for task, result in read_json(path).get("results", {}).items() if "acc,none" in result
+    }
+    missing = [task for task in tasks if task not in scored]
+    if not missing:
+        return
+    text = log.read_text(encoding="utf-8", errors="replace")
+    errors = ERROR_LINE.findall(text)
+    ours = re.findall(r"RevisionError: (.+)", text)
+    reason = (ours or errors or ["lmms-eval gave no reason"])[0]
+    raise RevisionError(f"no result for {', '.join(missing)}: {reason} (whole log in {log})")
+
+
+def accuracies(out: Path) -> dict[str, float]:
+    """Accuracy of every task scored under `out`, the newest result of each."""
+    found = {}
+    for path in result_files(out):
+        for task, result in read_json(path).get("results", {}).items():
+            if "acc,none" in result:
+                found[task] = result["acc,none"]
+    return found
+
+
+def replies(out: Path, task: str) -> list[tuple[str, float]]:
+    """The reply to every row of `task` under `out`, in the rows' order, with its score; of the newest run."""
+    files = sorted(out.rglob(f"*_samples_{task}.jsonl"), key=lambda path: path.stat().st_mtime_ns)
+    if not files:
+        raise RevisionError(f"{out}: no samples of {task} in it")
+    rows = [json.loads(line) for line in files[-1].read_text(encoding="utf-8").splitlines()]
+    return [(str(row["filtered_resps"]), float(row["acc"])) for row in sorted(rows, key=lambda row: row["doc_id"])]

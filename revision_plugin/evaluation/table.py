@@ -1,0 +1,179 @@
+"""The papers' table of eleven benchmarks, from lmms-eval's result files."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..errors import RevisionError
+from ..files import read_json
+
+GROUPS = {
+    "General": {"mme": "MME", "mmstar": "MMStar", "scienceqa": "SQA", "realworldqa": "RWQA"},
+    "Knowledge and reasoning": {"mmmu": "MMMU", "mmmu_pro": "MMMU-Pro", "visulogic": "VisuLogic", "logicvista": "LogicVista"},
+    "Hallucination": {"crpe": "CRPE", "pope": "POPE", "hallusionbench": "HallusionBench"},
+}  # fmt: skip
+BENCHMARKS = {name: label for group in GROUPS.values() for name, label in group.items()}
+METRIC = "acc,none"
+
+
+@dataclass
+class Score:
+    """Accuracy and standard error in percent; `seen` of `rows` samples were scored (None where not recorded)."""
+
+    accuracy: float
+    error: float | None = None
+    seen: int | None = None
+    rows: int | None = None
+
+    @property
+    def limited(self) -> bool:
+        return self.seen is not None and self.rows is not None and self.seen < self.rows
+
+
+@dataclass
+class Row:
+    """One run: its name and the benchmarks it has scores for."""
+
+    name: str
+    scores: dict[str, Score] = field(default_factory=dict)
+    relative_cost: float | None = None
+
+    @property
+    def average(self) -> float | None:
+        """The plain mean of the eleven, or None where one is missing."""
+        if set(self.scores) < set(BENCHMARKS):
+            return None
+        return sum(self.scores[name].accuracy for name in BENCHMARKS) / len(BENCHMARKS)
+
+    @property
+    def average_error(self) -> float | None:
+        """Standard error of the average: the benchmarks are independent samples."""
+        errors = [self.scores[name].error for name in BENCHMARKS if name in self.scores]
+        if self.average is None or None in errors:
+            return None
+        return math.sqrt(sum(error**2 for error in errors)) / len(BENCHMARKS)
+
+    @property
+    def limited(self) -> bool:
+        return any(score.limited for score in self.scores.values())
+
+
+def result_files(folder: Path) -> list[Path]:
+    """lmms-eval's result files under `folder`, oldest first."""
+    return sorted(folder.rglob("*_results.json"), key=lambda path: (path.stat().st_mtime_ns, path.name))
+
+
+def read_row(folder: Path) -> Row:
+    """All benchmark scores under `folder`; of a benchmark scored more than once, the newest.
+
+    Raises RevisionError where there is none.
+    """
+    files = result_files(folder) if folder.is_dir() else []
+    row = Row(folder.name)
+    for path in files:
+        found = read_json(path)
+        counts = found.get("n-samples", {})
+        for name in BENCHMARKS:
+            result = found.get("results", {}).get(f"revision_{name}", {})
+            if METRIC not in result:
+                continue
+            count, error = counts.get(f"revision_{name}", {}), result.get("acc_stderr,none")
+            row.scores[name] = Score(
+                100 * result[METRIC], 100 * error if isinstance(error, (int, float)) else None,
+                count.get("effective"), count.get("original"),
+            )  # fmt: skip
+    if not row.scores:
+        raise RevisionError(f"{folder}: no lmms-eval results of the eleven benchmarks (*_results.json) in it")
+    return row
+
+
+def published_rows() -> list[Row]:
+    """The papers' own rows."""
+    rows = json.loads(Path(__file__).with_name("published.json").read_text())["rows"]
+    return [Row(name, {b: Score(value) for b, value in zip(BENCHMARKS, values)}) for name, values in rows.items()]
+
+
+def read_cost(path: str) -> float:
+    """The relative cost in a file of `scripts/cost.py`. Raises RevisionError for another file."""
+    record = read_json(Path(path))
+    if not isinstance(record, dict) or "relative_cost" not in record:
+        raise RevisionError(f"{path}: holds no relative_cost; write it with scripts/cost.py")
+    return float(record["relative_cost"])
+
+
+def _score_cell(score: Score | None) -> str:
+    if score is None:
+        return "-"
+    error = f" ± {score.error:.2f}" if score.error is not None else ""
+    return f"{score.accuracy:.2f}{error}"
+
+
+def _average_cell(row: Row) -> str:
+    if row.average is None:
+        return f"partial ({len(row.scores)}/{len(BENCHMARKS)})"
+    error = f" ± {row.average_error:.2f}" if row.average_error is not None else ""
+    return f"{row.average:.2f}{error}"
+
+
+def _name_cell(row: Row) -> str:
+    return f"{row.name} (limited)" if row.limited else row.name
+
+
+def markdown(rows: list[Row]) -> str:
+    """The table in markdown: accuracy ± standard error in percent, columns in the papers' order."""
+    cost = any(row.relative_cost is not None for row in rows)
+    head = ["run", *([*BENCHMARKS.values()]), "average", *(["relative cost"] if cost else [])]
+    lines = [head, ["---"] * len(head)]
+    for row in rows:
+        cells = [_name_cell(row), *(_score_cell(row.scores.get(name)) for name in BENCHMARKS), _average_cell(row)]
+        lines.append([*cells, *([_cost_cell(row)] if cost else [])])
+    text = "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    groups = "; ".join(f"{group}: {', '.join(labels.values())}" for group, labels in GROUPS.items())
+    return f"{text}\n\nAccuracy in percent, ± standard error over samples. {groups}.\n"
+
+
+def _cost_cell(row: Row) -> str:
+    return "-" if row.relative_cost is None else f"{row.relative_cost:.0%}"
+
+
+def as_json(rows: list[Row]) -> list[dict]:
+    """The rows as plain values."""
+    return [
+        {
+            "run": row.name,
+            "average": row.average,
+            "average_error": row.average_error,
+            "partial": row.average is None,
+            "limited": row.limited,
+            "relative_cost": row.relative_cost,
+            "scores": {name: vars(score) for name, score in row.scores.items()},
+        }
+        for row in rows
+    ]
+
+
+def as_csv(rows: list[Row]) -> str:
+    """The rows as CSV, accuracy in percent; empty where a benchmark is missing."""
+    sheet = io.StringIO()
+    writer = csv.writer(sheet, lineterminator="\n")
+    writer.writerow(["run", *BENCHMARKS, "average", "limited", "relative_cost"])
+    for row in rows:
+        values = [round(row.scores[name].accuracy, 4) if name in row.scores else "" for name in BENCHMARKS]
+        average = "" if row.average is None else round(row.average, 4)
+        writer.writerow(
+            [row.name, *values, average, row.limited, row.relative_cost if row.relative_cost is not None else ""]
+        )
+    return sheet.getvalue()
+
+
+def write_table(rows: list[Row], out: Path) -> None:
+    """Write `out`.md, `out`.csv and `out`.json."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.with_suffix(".md").write_text(markdown(rows), encoding="utf-8")
+    out.with_suffix(".csv").write_text(as_csv(rows), encoding="utf-8")
+    out.with_suffix(".json").write_text(json.dumps(as_json(rows), indent=1) + "\n", encoding="utf-8")

@@ -1,0 +1,1 @@
+"""Diagnostics of embedding clouds: numbers in, numbers out."""

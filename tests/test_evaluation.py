@@ -1,0 +1,166 @@
+"""`llava_revision` and `revision evaluate` on a real, tiny checkpoint."""
+
+import json
+from types import SimpleNamespace
+
+import pytest
+from conftest import run_revision
+
+from revision_plugin.demo import corpus, world
+from revision_plugin.errors import RevisionError
+from revision_plugin.evaluation import run
+from revision_plugin.evaluation.model import AnswerFile, LlavaRevision
+
+pytestmark = pytest.mark.slow
+QUESTIONS = 12
+
+
+@pytest.fixture(scope="module")
+def benchmark(tmp_path_factory):
+    scenes = world.sample_scenes(QUESTIONS // 6 + 1, seed=5, held_out=True, distinct=True)
+    return corpus.write_benchmark(scenes, tmp_path_factory.mktemp("benchmark"), seed=5), scenes
+
+
+def samples(out):
+    """Row number -> the reply lmms-eval scored."""
+    (path,) = out.rglob("*_samples_revision_demo.jsonl")
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    return {row["doc_id"]: row["filtered_resps"] for row in rows}
+
+
+def evaluate(model, root, out, *flags, expect=0):
+    return run_revision(
+        "evaluate", "--model", model, "--tasks", "demo", "--data-root", root, "--out", out, "--device", "cpu", *flags,
+        expect=expect, timeout=600,
+    )  # fmt: skip
+
+
+def test_the_same_answers_as_revision_ask_and_a_resumed_run(benchmark, stage2, tmp_path):
+    from datasets import load_dataset
+
+    root, _ = benchmark
+    done = evaluate(stage2, root, tmp_path / "out", "--batch-size", 5)
+    assert "revision_demo: accuracy " in done.stdout
+    replies = samples(tmp_path / "out")
+    rows = load_dataset(str(root / "revision-plugin" / "demo"), split="test", cache_dir=str(tmp_path / "cache"))
+    assert sorted(replies) == list(range(len(rows)))
+    for number in (0, len(rows) - 1):
+        rows[number]["image"].save(tmp_path / "image.png")
+        question = rows[number]["question"]
+        asked = run_revision(
+            "ask", "--model", stage2, "--image", tmp_path / "image.png", question, "--max-new-tokens", 6
+        )
+        assert asked.stdout.strip() == replies[number]
+    (kept,) = (tmp_path / "out" / "answers").iterdir()
+    lines = kept.read_text().splitlines()
+    assert len(lines) == len(rows)
+    changed = json.loads(lines[0])
+    changed["answer"] = "kept from before"
+    kept.write_text(json.dumps(changed) + "\n" + lines[1] + "\n" + lines[2][:20])  # a run killed in its third line
+    for old in (tmp_path / "out").rglob("*_samples_*"):
+        old.unlink()
+    evaluate(stage2, root, tmp_path / "out", "--batch-size", 5)
+    assert samples(tmp_path / "out") == {**replies, int(changed["key"][2]): "kept from before"}
+    line = evaluate(stage2, root, tmp_path / "out", "--blind", expect=2).stderr
+    assert "holds an evaluation of other settings" in line
+
+
+class FakeAssistant:
+    """Answers with the number of images in its batch; remembers every batch."""
+
+    def __init__(self):
+        self.batches = []
+        self.model = SimpleNamespace(dtype="float32")
+
+    def ask(self, images, questions, *, max_new_tokens):
+        self.batches.append((images, list(questions), max_new_tokens))
+        return [f"{question}:{len(images or [])}" for question in questions]
+
+
+@pytest.fixture
+def fake(monkeypatch):
+    assistant = FakeAssistant()
+    host = SimpleNamespace(load=lambda model, **_: assistant)
+    monkeypatch.setattr("revision_plugin.evaluation.model.find_host", lambda: host)
+    return assistant
+
+
+def requests(images_of: dict[str, list], **settings):
+    """lmms-eval requests, one a question, and the task dictionary they refer to."""
+    rows = [{"question": question, "images": images} for question, images in images_of.items()]
+    made = [
+        SimpleNamespace(
+            args=(row["question"], {"max_new_tokens": 9, **settings}, lambda doc: doc["images"], i, "task", "test")
+        )
+        for i, row in enumerate(rows)
+    ]
+    return made, {"task": {"test": rows}}
+
+
+def test_batches_blindness_and_order(fake):
+    made, documents = requests({"a": ["A"], "b": [], "c": ["C"], "d": ["D"], "e": []})
+    model = LlavaRevision(pretrained="x", batch_size="2")
+    model.task_dict = documents
+    assert model.generate_until(made) == ["a:2", "b:0", "c:2", "d:1", "e:0"]
+    assert sorted(fake.batches, key=str) == sorted(
+        [(["A", "C"], ["a", "c"], 9), (["D"], ["d"], 9), (None, ["b", "e"], 9)], key=str
+    )
+    fake.batches.clear()
+    blind = LlavaRevision(pretrained="x", batch_size=8, blind="true")
+    blind.task_dict = documents
+    assert blind.generate_until(made) == ["a:0", "b:0", "c:0", "d:0", "e:0"]
+    assert fake.batches == [(None, ["a", "b", "c", "d", "e"], 9)]
+
+
+def test_what_the_model_refuses(fake):
+    with pytest.raises(RevisionError, match="no model argument 'colour'"):
+        LlavaRevision(pretrained="x", colour="red")
+    with pytest.raises(RevisionError, match="needs --model_args pretrained"):
+        LlavaRevision()
+    with pytest.raises(RevisionError, match="batch_size must be a whole number"):
+        LlavaRevision(pretrained="x", batch_size="auto")
+    model = LlavaRevision(pretrained="x")
+    made, model.task_dict = requests({"a": ["A", "B"]})
+    with pytest.raises(RevisionError, match="row 0: has 2 images"):
+        model.generate_until(made)
+    made, model.task_dict = requests({"a": ["A"]}, do_sample=True)
+    with pytest.raises(RevisionError, match="decodes greedily"):
+        model.generate_until(made)
+
+
+def test_failures_are_failures(benchmark, stage1, stage2, tmp_path):
+    """lmms-eval itself exits with 0 and no result; `revision evaluate` does not."""
+    import shutil
+
+    root, _ = benchmark
+    line = evaluate(stage1, root, tmp_path / "s1", expect=2).stderr.splitlines()[-1]
+    assert "is a Stage-1 checkpoint (a projector only); give its language model with --base" in line
+    line = evaluate(tmp_path / "none", root, tmp_path / "o1", expect=2).stderr.splitlines()[-1]
+    assert "no such checkpoint" in line
+    foreign = tmp_path / "foreign"
+    shutil.copytree(stage2, foreign)
+    config = json.loads((foreign / "config.json").read_text())
+    config["revision"]["encoder"]["fingerprint"] = "0" * 64
+    (foreign / "config.json").write_text(json.dumps(config))
+    line = evaluate(foreign, root, tmp_path / "o2", expect=2).stderr.splitlines()[-1]
+    assert "what is there now is another one" in line
+    broken = tmp_path / "mirror" / "revision-plugin" / "demo" / "data"
+    broken.mkdir(parents=True)
+    from datasets import Dataset
+
+    Dataset.from_list([{"question": "what?", "answer": "yes"}]).to_parquet(broken / "test-00000-of-00001.parquet")
+    line = evaluate(stage2, tmp_path / "mirror", tmp_path / "o3", expect=2).stderr.splitlines()[-1]
+    assert line.startswith("error: no result for revision_demo: the dataset lacks the field(s) image, kind")
+
+
+def test_answers_are_kept_by_question_and_checkpoint(tmp_path):
+    first = AnswerFile(tmp_path, "abc", 0)
+    first.add("task", "test", 3, "what?", 6, answer="a dog")
+    again = AnswerFile(tmp_path, "abc", 1)
+    assert again.get("task", "test", 3, "what?", 6) == "a dog"
+    assert again.get("task", "test", 4, "what?", 6) is None and again.get("task", "test", 3, "where?", 6) is None
+    assert AnswerFile(tmp_path, "xyz", 0).get("task", "test", 3, "what?", 6) is None
+
+
+def test_task_names(tmp_path):
+    assert run.expand(["demo", "revision_demo", "pope"]) == ["revision_demo", "revision_pope"]
