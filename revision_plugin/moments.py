@@ -22,6 +22,7 @@ from .progress import track
 from .rows import Rows, block_rows
 
 SPAN_BYTES = 2**29  # of float64 rows: what one process sums before the partial results are merged in order
+BLOCKS_ON_A_GPU = 64  # as one: a GPU wants more rows at a time than a processor's cache holds
 PROGRESS_AFTER = 2.0  # seconds; a shorter pass shows none
 
 
@@ -167,7 +168,8 @@ def _span_moments(rows: Rows, start: int, stop: int, covariance: bool, transform
     count, total = 0, torch.zeros(rows.dim, dtype=torch.float64, device=device)
     outer = torch.zeros(rows.dim, rows.dim, dtype=torch.float64, device=device) if covariance else None
     isotropic = _Isotropic(transform, device) if isinstance(transform, IsotropicMap) else None
-    for block in rows.blocks(block_rows(rows.dim), start, stop):
+    size = block_rows(rows.dim) * (1 if str(device) == "cpu" else BLOCKS_ON_A_GPU)
+    for block in rows.blocks(size, start, stop):
         x = to_float64(block, device)
         norms = torch.linalg.vector_norm(x, dim=1)
         _check_norms(norms, start + count, getattr(rows, "norm_tolerance", None))

@@ -154,6 +154,22 @@ def test_two_processes(stores, tiny_llm, tmp_path):
     assert projector(tmp_path / "two")["model.mm_projector.0.weight"].abs().sum() > 0
 
 
+def test_c3_trains_with_noise(stores, tiny_llm, tmp_path):
+    """The same command with mean_shift, which is C3 without its noise, ends in another projector; with sigma 0 in the same."""
+    found = {}
+    for name, flags in (("mean_shift", []), ("c3", ["--option", "sigma=0"]), ("noisy", ["--option", "sigma=0.5"])):
+        method = "c3" if name == "noisy" else name
+        aligner = tmp_path / name
+        fit = ("fit", "--source", stores / "texts", "--target", stores / "images", "--method", method, "--out", aligner)
+        run_revision(*fit, *flags)
+        train(
+            tmp_path / f"run-{name}", tiny_llm, *STAGE1, "--data_path", stores / "texts", "--revision_aligner", aligner
+        )
+        found[name] = projector(tmp_path / f"run-{name}")["model.mm_projector.0.weight"]
+    torch.testing.assert_close(found["c3"], found["mean_shift"], atol=1e-6, rtol=0)
+    assert (found["noisy"] - found["mean_shift"]).abs().max() > 1e-4
+
+
 def test_a_clip_name_gives_plain_llava(world_files, tiny_clip, tiny_llm, tmp_path):
     """The same script with a CLIP tower trains bitwise what LLaVA alone trains."""
     flags = [

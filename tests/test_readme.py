@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import benchmark_data
 import pytest
 from conftest import ROOT
 
@@ -16,7 +17,7 @@ BLOCKS = re.findall(r"```bash\n(.*?)```", README, re.S)
 
 
 def test_the_blocks_are_the_ones_these_tests_run():
-    assert len(BLOCKS) == 3
+    assert len(BLOCKS) == 4
     assert BLOCKS[0].split("#")[0].strip() == "bash scripts/quickstart.sh"
     assert "bash scripts/test.sh " in BLOCKS[0]
     assert "bash scripts/test.sh" in (ROOT / ".ci" / "run").read_text(), "CI runs the README's test command"
@@ -27,10 +28,13 @@ def test_your_own_data_in_five_commands(world_files, tiny_llm, tmp_path):
     shutil.copytree(world_files / "images", tmp_path / "pictures")
     shutil.copy(world_files / "texts.json", tmp_path / "texts.json")
     shutil.copy(world_files / "questions.json", tmp_path / "instructions.json")
-    (tmp_path / "scripts").symlink_to(ROOT / "scripts")
+    for folder in ("scripts", "eval_tasks"):
+        (tmp_path / folder).symlink_to(ROOT / folder)
+    benchmark_data.write_all(tmp_path)  # lmms-eval takes OWNER/NAME in the working directory for the hub's
     environment = {
         **os.environ, "ENCODER": "demo", "LLM": str(tiny_llm), "LAUNCHER": sys.executable, "DEEPSPEED": "", "GPUS": "1",
         "PRECISION": "", "BATCH_PER_GPU": "4", "GLOBAL_BATCH": "8", "VERSION": "v1", "OMP_NUM_THREADS": "1",
+        "TASKS": "revision_pope", "HF_DATASETS_OFFLINE": "1",
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
     }  # fmt: skip
     for block in BLOCKS[1:]:
@@ -38,7 +42,12 @@ def test_your_own_data_in_five_commands(world_files, tiny_llm, tmp_path):
             ["bash", "-euo", "pipefail", "-c", block], cwd=tmp_path, env=environment, capture_output=True, text=True
         )
         assert done.returncode == 0, f"{block}\n{done.stderr[-3000:]}"
-    assert done.stdout.strip(), "the last command answered"
+        assert done.stdout.strip(), "every block prints what it did"
+    assert "| mine | - |" in done.stdout and "ReVision (published)" in done.stdout
+    (raw,) = (tmp_path / "results" / "raw").rglob("*_results.json")
+    (own,) = (tmp_path / "results" / "mine").rglob("*_results.json")
+    scores = [json.loads(path.read_text())["results"]["revision_pope"]["acc,none"] for path in (raw, own)]
+    assert scores[0] == scores[1]
 
 
 @pytest.mark.slow

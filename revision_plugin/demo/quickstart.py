@@ -146,7 +146,7 @@ def _jobs(out: Path, recipe: Recipe, language_model: Path, seed: int) -> list[Jo
     tuned = Job(out / "stage2-realign", recipe.stage2_steps, (*stage2, "--pretrain_mm_mlp_adapter", str(projector)),
                 after=out / "stage1-realign")  # fmt: skip
     without = Job(out / "stage2-without", recipe.stage2_steps, stage2)
-    return [text_only[0], without, tuned, text_only[1], paired]  # the long ones first
+    return [text_only[0], text_only[1], tuned, paired, without]  # two run at a time; these two halves take equally long
 
 
 def _losses(folder: Path) -> list[tuple[int, float]]:

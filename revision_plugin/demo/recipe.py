@@ -15,22 +15,24 @@ STAGE1_LABELS = {
 class Recipe:
     """Scenes and steps of one run. Learning rates are those a model of this size needs, not the papers'."""
 
-    texts: int = 8000
+    texts: int = 6000
     images: int = 2000
     held_out: int = 250
-    stage1_steps: int = 300
-    stage1_batch: int = 48
-    stage1_rate: float = 5e-3
+    stage1_steps: int = 600
+    stage1_batch: int = 16
+    stage1_rate: float = 1.5e-2
     stage2_images: int = 1000
-    stage2_steps: int = 80
-    stage2_batch: int = 32
+    stage2_steps: int = 160
+    stage2_batch: int = 8
     stage2_rate: float = 5e-4
     tokens: int = 1
     version: str = "v1"
 
 
 QUICK = Recipe()
-FULL = replace(QUICK, texts=20000, images=5000, stage1_steps=1600, stage2_images=10000, stage2_steps=1200)
+FULL = replace(
+    QUICK, texts=20000, images=5000, stage1_steps=4000, stage1_rate=1e-2, stage2_images=10000, stage2_steps=1500
+)
 SMOLLM2 = replace(QUICK, stage1_steps=200, stage1_batch=16, stage1_rate=3e-3, stage2_steps=100, stage2_batch=16,
                   stage2_rate=1e-4, version="smollm2", held_out=100)  # fmt: skip
 
