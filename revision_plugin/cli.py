@@ -240,7 +240,9 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("--limit", type=int, help="only the first rows of each task")
     sub.add_argument("--batch-size", type=int, default=8)
     sub.add_argument("--device")
-    sub.add_argument("--processes", type=int, default=1, help="through accelerate launch")
+    sub.add_argument(
+        "--processes", type=int, default=1, help="processes of one machine that share the questions (torchrun)"
+    )
 
     sub = command("table", _table, "the eleven-benchmark table from lmms-eval results")
     sub.add_argument("results", type=Path, nargs="+", help="folders with *_results.json, a row each")

@@ -59,7 +59,7 @@ def test_the_same_answers_as_revision_ask_and_a_resumed_run(benchmark, stage2, t
     kept.write_text(json.dumps(changed) + "\n" + lines[1] + "\n" + lines[2][:20])  # a run killed in its third line
     for old in (tmp_path / "out").rglob("*_samples_*"):
         old.unlink()
-    evaluate(stage2, root, tmp_path / "out", "--batch-size", 5)
+    evaluate(stage2, root, tmp_path / "out", "--batch-size", 5, "--processes", 2)
     assert samples(tmp_path / "out") == {**replies, int(changed["key"][2]): "kept from before"}
     line = evaluate(stage2, root, tmp_path / "out", "--blind", expect=2).stderr
     assert "holds an evaluation of other settings" in line

@@ -72,6 +72,10 @@ def test_quickstart(tmp_path):
     assert image["realign"] - stage1["realign"]["text"]["mean"] < 0.15
     assert image["none"] > image["realign"] + 0.1 and stage1["realign"]["shuffled"]["mean"] > image["realign"] + 0.3
     assert stage1["realign"]["recall"]["object"] > 5 * stage1["realign"]["recall_shuffled"]["object"]
+    tuned, without = (results["stage2"][name] for name in ("realign", "without"))
+    for kind in ("existence", "position", "content", "color", "count"):
+        assert tuned[kind]["low"] > tuned[kind]["chance"], kind
+    assert tuned["all"]["low"] > without["all"]["high"]
     again = subprocess.run(
         ["bash", ROOT / "scripts" / "quickstart.sh", "--out", tmp_path / "q"], capture_output=True, text=True
     )

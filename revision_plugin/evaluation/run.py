@@ -95,9 +95,7 @@ def evaluate(model: Path, tasks: list[str], out: Path, *, base: str | None = Non
     write_json(claimed, settings)
     arguments = {"pretrained": model, "base": base, "blind": blind or None, "answers": out / "answers"}
     names = [GROUP] if set(tasks) == set(expand([GROUP])) else tasks
-    launcher = ["accelerate.commands.launch", "--num_processes", str(processes), "-m"] if processes > 1 else []
-    if processes > 1 and device == "cpu":
-        launcher.insert(1, "--cpu")
+    launcher = _torchrun(processes) if processes > 1 else []
     command = [
         sys.executable, "-m", *launcher, "revision_plugin.evaluation.lmms", "--model", "llava_revision",
         "--model_args", ",".join(f"{key}={value}" for key, value in arguments.items() if value is not None),
@@ -106,6 +104,8 @@ def evaluate(model: Path, tasks: list[str], out: Path, *, base: str | None = Non
         *(["--limit", str(limit)] if limit is not None else []), *(["--device", device] if device else []),
     ]  # fmt: skip
     environment = {**os.environ, **({DATA_ROOT: str(data_root.resolve())} if data_root else {})}
+    if processes > 1 and device == "cpu":
+        environment["ACCELERATE_USE_CPU"] = "true"  # else lmms-eval's accelerator looks for GPUs
     before = set(result_files(out))
     log = out / "lmms_eval.log"
     _run(command, log, environment)
@@ -119,6 +119,25 @@ def _check_model(model: Path, base: str | None) -> None:
     if not model.is_dir():
         raise RevisionError(f"{model}: no such checkpoint; give the --output_dir of a finished training")
     host.check_checkpoint(model, base)
+
+
+def _torchrun(processes: int) -> list[str]:
+    """Start of a torchrun command on a free port, to stand between `-m` and the module."""
+    import socket
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    return [
+        "torch.distributed.run",
+        "--nproc_per_node",
+        str(processes),
+        "--master_addr",
+        "127.0.0.1",
+        "--master_port",
+        port,
+        "-m",
+    ]
 
 
 def _run(command: list[str], log: Path, environment: dict) -> None:

@@ -21,6 +21,7 @@ BINDINGS = [
     Binding("llava.train.train.ModelArguments", "the flags --revision_encoder, --revision_aligner, --revision_tokens"),
     Binding("llava.train.train.DataArguments", "the flag --revision_store"),
     Binding("llava.train.train.make_supervised_data_module", "text-only data from an embedding store"),
+    Binding("llava.train.llava_trainer.LLaVATrainer.training_step", "asserts the DeepSpeed engine that the flags ask for"),
     Binding("llava.train.train.preprocess", "label masking of the conversation templates the plugin brings"),
 ]  # fmt: skip
 
@@ -30,8 +31,9 @@ def install() -> None:
     import llava.model.llava_arch as arch
     import llava.model.multimodal_encoder.builder as builder
     import llava.train.train as train
+    from llava.train.llava_trainer import LLaVATrainer
 
-    from . import dataset, templates
+    from . import dataset, engine, templates
 
     for binding in BINDINGS:
         _require(binding.symbol)
@@ -54,6 +56,7 @@ def install() -> None:
         bases=(train.DataArguments,),
     )
     train.make_supervised_data_module = dataset.data_module_builder(train.make_supervised_data_module)
+    LLaVATrainer.training_step = engine.checked_step(LLaVATrainer.training_step)
     templates.install()
 
 
