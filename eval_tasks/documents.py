@@ -11,6 +11,7 @@ import zipfile
 from pathlib import Path
 
 from revision_plugin.errors import RevisionError
+from revision_plugin.inputs import whole_images_only
 
 DATA_ROOT = "REVISION_DATA_ROOT"  # set by `revision evaluate --data-root`: where mirrored datasets lie
 IMAGE_MARK = re.compile(r"<image (\d+)>")
@@ -54,7 +55,7 @@ def decode(value, where: str):
     try:
         if isinstance(value, dict):
             source = io.BytesIO(value["bytes"]) if value.get("bytes") else value["path"]
-            with Image.open(source) as opened:
+            with whole_images_only(), Image.open(source) as opened:
                 return opened.convert("RGB")
         if value is not None:
             return value.convert("RGB")

@@ -6,6 +6,7 @@ its `problem`, and the caller decides whether its failure budget covers it.
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -152,13 +153,25 @@ def read_images(path: Path, image_folder: Path | None = None) -> Iterator[ImageI
             yield ImageItem(identity, file)
 
 
+@contextlib.contextmanager
+def whole_images_only() -> Iterator[None]:
+    """Decode no truncated image inside, whatever another library (lmms-eval does) has switched on for the process."""
+    from PIL import ImageFile
+
+    before, ImageFile.LOAD_TRUNCATED_IMAGES = ImageFile.LOAD_TRUNCATED_IMAGES, False
+    try:
+        yield
+    finally:
+        ImageFile.LOAD_TRUNCATED_IMAGES = before
+
+
 def open_image(path: Path):
     """The image as RGB `PIL.Image`. Raises RevisionError where it does not decode."""
     import numpy as np
     from PIL import Image, UnidentifiedImageError
 
     try:
-        with Image.open(path) as image:
+        with whole_images_only(), Image.open(path) as image:
             if image.mode.startswith("I;16"):  # converting clips at 255 instead of scaling
                 return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
             return image.convert("RGB")

@@ -3,6 +3,7 @@ import json
 import numpy as np
 import pytest
 from PIL import Image
+from revision_plugin.eval_tasks import documents
 
 from revision_plugin.errors import RevisionError
 from revision_plugin.inputs import open_image, read_images, read_texts
@@ -123,3 +124,18 @@ def test_broken_images(tmp_path):
             open_image(tmp_path / name)
     with pytest.raises(RevisionError, match="no such file"):
         open_image(tmp_path / "none.png")
+
+
+def test_truncated_images_are_refused_whatever_the_process_allows(tmp_path, rng, monkeypatch):
+    """lmms-eval switches Pillow's tolerance on for the whole process when it is imported."""
+    from PIL import ImageFile
+
+    whole, cut = tmp_path / "whole.png", tmp_path / "cut.png"
+    Image.fromarray(rng.integers(0, 255, (40, 40, 3), np.uint8)).save(whole)
+    cut.write_bytes(whole.read_bytes()[:600])
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
+    with pytest.raises(RevisionError, match="does not decode"):
+        open_image(cut)
+    with pytest.raises(RevisionError, match="row id=7: the image does not decode"):
+        documents.image({"id": 7, "image": {"bytes": cut.read_bytes(), "path": None}})
+    assert open_image(whole).size == (40, 40) and ImageFile.LOAD_TRUNCATED_IMAGES is True
