@@ -1,8 +1,11 @@
 import csv
 import io
 import json
+import subprocess
+import sys
 
 import pytest
+from conftest import ROOT
 from test_cli import refuse, run
 
 from revision_plugin.evaluation import cost, table
@@ -64,6 +67,28 @@ def test_cost_of_the_papers_corpora(tmp_path, capsys):
     (tmp_path / "c.json").write_text(json.dumps({"relative_cost": 0.4016}))
     run("table", tmp_path / "r", "--cost", f"r={tmp_path / 'c.json'}")
     assert "40%" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_the_cost_script_counts_what_was_written_and_read(tmp_path, tiny_llm):
+    from transformers import AutoTokenizer
+
+    texts, prompts = ["a dog top-left", "a cat on a red background"], ["where is the dog?"]
+    (tmp_path / "generated.txt").write_text("\n".join(texts) + "\n")
+    (tmp_path / "prompts.txt").write_text("\n".join(prompts) + "\n")
+    script = [sys.executable, ROOT / "scripts" / "cost.py", "--tokenizer", tiny_llm, "--out", tmp_path / "cost.json"]
+    flags = ["--generated", tmp_path / "generated.txt", "--prompts", tmp_path / "prompts.txt", "--price-out", "20"]
+    done = subprocess.run([*map(str, script), *map(str, flags)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    tokenizer = AutoTokenizer.from_pretrained(tiny_llm)
+    count = [sum(len(tokenizer(t, add_special_tokens=False).input_ids) for t in part) for part in (prompts, texts)]
+    record = json.loads((tmp_path / "cost.json").read_text())
+    assert [record["tokens_in"], record["tokens_out"]] == count and min(count) > 3
+    assert record["dollars"] == pytest.approx((1.25 * count[0] + 20 * count[1]) / 1e6)
+    assert record["relative_cost"] == pytest.approx(record["dollars"] / 438.55)
+    missing = [*map(str, script), "--generated", str(tmp_path / "none.txt")]
+    failed = subprocess.run(missing, capture_output=True, text=True)
+    assert failed.returncode == 2 and failed.stderr.splitlines()[-1].startswith("error: ")
 
 
 def test_bad_input(tmp_path, capsys):
