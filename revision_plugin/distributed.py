@@ -8,33 +8,41 @@ import numpy as np
 
 from .errors import RevisionError
 
+_joined = False  # a host's own process group (of a training, say) is none of ours: its processes do other things
+
 
 def start() -> None:
-    """Join the process group of a torchrun launch; without one, do nothing."""
+    """Join the processes of a torchrun launch to share work from here on; without such a launch, do nothing."""
+    global _joined
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         import torch.distributed as dist
 
         dist.init_process_group("gloo")
+        _joined = True
 
 
 def stop() -> None:
     """Leave the process group, where one was joined."""
-    if world_size() > 1:
+    global _joined
+    if _joined:
         import torch.distributed as dist
 
         dist.destroy_process_group()
+        _joined = False
 
 
 def world_size() -> int:
     """The number of processes that share this work."""
+    if not _joined:
+        return 1
     import torch.distributed as dist
 
-    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+    return dist.get_world_size()
 
 
 def rank() -> int:
     """This process' number, from 0."""
-    if world_size() == 1:
+    if not _joined:
         return 0
     import torch.distributed as dist
 
