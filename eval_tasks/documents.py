@@ -87,17 +87,15 @@ def listed(value) -> list[str]:
     return [str(item) for item in value] if isinstance(value, (list, tuple)) else [str(value)]
 
 
-def marked_images(doc: dict) -> list[int]:
-    """The distinct numbers k of `<image k>` in a row's question and options, in their order."""
-    return list(dict.fromkeys(int(k) for k in IMAGE_MARK.findall(f"{field(doc, 'question')} {field(doc, 'options')}")))
+def marked_images(question: str, options: str) -> list[int]:
+    """The distinct numbers k of `<image k>` in a question and its options, in their order."""
+    return list(dict.fromkeys(int(k) for k in IMAGE_MARK.findall(f"{question} {options}")))
 
 
 def single_image(split):
     """A `process_docs` that keeps the rows which refer to exactly one image (ReVision, appendix H.3)."""
     split = require("question", "options", "answer", "image_1")(split)
-    return split.filter(
-        lambda q, o: len(set(IMAGE_MARK.findall(f"{q} {o}"))) == 1, input_columns=["question", "options"]
-    )
+    return split.filter(lambda q, o: len(marked_images(q, o)) == 1, input_columns=["question", "options"])
 
 
 @functools.cache

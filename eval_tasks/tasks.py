@@ -111,7 +111,8 @@ def realworldqa_score(doc, results) -> dict[str, float]:
 
 # MMMU (validation) and MMMU-Pro (standard, 10 options), rows that refer to one image.
 def mmmu_images(doc) -> list:
-    return [decode(field(doc, f"image_{k}"), f"{name_of(doc)}, image {k}") for k in marked_images(doc)]
+    numbers = marked_images(field(doc, "question"), field(doc, "options"))
+    return [decode(field(doc, f"image_{k}"), f"{name_of(doc)}, image {k}") for k in numbers]
 
 
 def mmmu_text(doc, lmms_eval_specific_kwargs=None) -> str:

@@ -124,16 +124,14 @@ def _ask(a) -> None:
 def _evaluate(a) -> None:
     from .evaluation import run, table
 
-    run.evaluate(
+    scored = run.evaluate(
         a.model, a.tasks.split(","), a.out, base=a.base, data_root=a.data_root, blind=a.blind, limit=a.limit,
         batch_size=a.batch_size, device=a.device, processes=a.processes,
     )  # fmt: skip
-    if any(
-        task in table.BENCHMARKS for task in (name.removeprefix("revision_") for name in run.expand(a.tasks.split(",")))
-    ):
+    if table.BENCHMARKS.keys() & {name.removeprefix("revision_") for name in scored}:
         print(table.markdown([table.read_row(a.out)]))
     else:
-        for name, accuracy in run.accuracies(a.out).items():
+        for name, accuracy in scored.items():
             print(f"{name}: accuracy {accuracy:.4f}")
 
 

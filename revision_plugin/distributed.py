@@ -11,6 +11,17 @@ from .errors import RevisionError
 _joined = False  # a host's own process group (of a training, say) is none of ours: its processes do other things
 
 
+def torchrun(processes: int) -> list[str]:
+    """The words after `python` that start `processes` processes of one machine on a free port."""
+    import socket
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    address = ["--master_addr", "127.0.0.1", "--master_port", port]
+    return ["-m", "torch.distributed.run", "--nproc_per_node", str(processes), *address]
+
+
 def start() -> None:
     """Join the processes of a torchrun launch to share work from here on; without such a launch, do nothing."""
     global _joined

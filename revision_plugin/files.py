@@ -26,6 +26,20 @@ def write_json(path: Path, value: Any) -> None:
     os.replace(temporary, path)
 
 
+def claim_folder(out: Path, mark: str, settings: dict, other: str) -> None:
+    """Make `out` the folder of one run: a stopped run of the same `settings`, kept in the file `mark`, may go on in it.
+
+    Raises RevisionError where it holds `other` (a run of other settings, and what to do) or foreign files.
+    """
+    kept = out / mark
+    if kept.exists() and read_json(kept) != settings:
+        raise RevisionError(f"{out}: holds {other}")
+    if not kept.exists() and out.exists() and any(out.iterdir()):
+        raise RevisionError(f"{out}: already exists and is not empty; choose another --out")
+    out.mkdir(parents=True, exist_ok=True)
+    write_json(kept, settings)
+
+
 def read_json(path: Path) -> Any:
     """Parsed JSON. Raises RevisionError for a missing, cut or badly encoded file."""
     try:

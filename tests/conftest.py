@@ -58,13 +58,9 @@ def run_revision(*arguments, expect: int = 0, **kwargs) -> subprocess.CompletedP
 
 def torchrun(*arguments, processes: int = 2) -> list[str]:
     """The start of a torchrun command of this interpreter, on a free port."""
-    import socket
+    from revision_plugin import distributed
 
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", str(processes)]
-    return [*launcher, "--master_addr", "127.0.0.1", "--master_port", str(port), *map(str, arguments)]
+    return [sys.executable, *distributed.torchrun(processes), *map(str, arguments)]
 
 
 @pytest.fixture
@@ -203,20 +199,15 @@ def stores(world_files, tmp_path_factory):
     return root
 
 
+def stage1_flags(stores) -> tuple:
+    """The flags of the fixture `stage1`."""
+    return (*STAGE1, "--data_path", stores / "texts", "--revision_aligner", stores / "realign", "--revision_tokens", 2)
+
+
 @pytest.fixture(scope="session")
 def stage1(stores, tiny_llm, tmp_path_factory):
     out = tmp_path_factory.mktemp("stage1") / "run"
-    train(
-        out,
-        tiny_llm,
-        *STAGE1,
-        "--data_path",
-        stores / "texts",
-        "--revision_aligner",
-        stores / "realign",
-        "--revision_tokens",
-        2,
-    )
+    train(out, tiny_llm, *stage1_flags(stores))
     return out
 
 

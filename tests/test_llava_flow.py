@@ -6,7 +6,7 @@ import sys
 
 import pytest
 import torch
-from conftest import ENVIRONMENT, FLAGS, ROOT, STAGE1, STEPS, projector, run_revision, torchrun, train
+from conftest import ENVIRONMENT, FLAGS, ROOT, STAGE1, STEPS, projector, run_revision, stage1_flags, torchrun, train
 
 pytestmark = pytest.mark.slow
 
@@ -27,17 +27,7 @@ def test_stage1_saves_what_llava_saves(stage1, stores):
 
 
 def test_same_command_same_projector(stage1, stores, tiny_llm, tmp_path):
-    train(
-        tmp_path / "again",
-        tiny_llm,
-        *STAGE1,
-        "--data_path",
-        stores / "texts",
-        "--revision_aligner",
-        stores / "realign",
-        "--revision_tokens",
-        2,
-    )
+    train(tmp_path / "again", tiny_llm, *stage1_flags(stores))
     again = projector(tmp_path / "again")
     assert all(torch.equal(value, again[key]) for key, value in projector(stage1).items())
 

@@ -43,15 +43,23 @@ class Job:
         shutil.rmtree(self.out, ignore_errors=True)  # an unfinished run of an earlier, stopped quickstart
         flags = [*COMMON_FLAGS, "--max_steps", str(self.steps), "--output_dir", str(self.out), *self.flags]
         command = [sys.executable, "-m", "revision_plugin.launch", *flags]
-        environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "TOKENIZERS_PARALLELISM": "false"}
         with open(self.log, "wb") as log:
-            return subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment)
+            return subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=_environment(threads))
 
     def steps_done(self) -> int:
         if not self.log.exists():
             return 0
         seen = STEP.findall(self.log.read_bytes())
         return min(int(seen[-1]), self.steps) if seen else 0
+
+
+def _environment(threads: int) -> dict[str, str]:
+    return {**os.environ, "OMP_NUM_THREADS": str(threads), "TOKENIZERS_PARALLELISM": "false"}
+
+
+def _last_line(log: Path) -> str:
+    lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    return lines[-1] if lines else "no output"
 
 
 def run_jobs(jobs: list[Job]) -> None:
@@ -88,8 +96,7 @@ def run_jobs(jobs: list[Job]) -> None:
 def run_commands(commands: list[list], logs: list[Path]) -> None:
     """Run `revision` commands side by side, each with its log. Raises RevisionError with the last line of one that fails."""
     threads = max(1, (os.cpu_count() or 1) // len(commands))
-    environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "TOKENIZERS_PARALLELISM": "false"}
-    running = []
+    environment, running = _environment(threads), []
     try:
         for command, log in zip(commands, logs):
             with open(log, "wb") as kept:
@@ -97,10 +104,8 @@ def run_commands(commands: list[list], logs: list[Path]) -> None:
                 running.append(subprocess.Popen(whole, stdout=kept, stderr=subprocess.STDOUT, env=environment))
         for process, command, log in zip(running, commands, logs):
             if process.wait():
-                last = [line for line in log.read_text(errors="replace").splitlines() if line.strip()][-1:]
-                raise RevisionError(
-                    f"revision {command[0]} failed: {''.join(last).removeprefix('error: ')} (whole log in {log})"
-                )
+                last = _last_line(log).removeprefix("error: ")
+                raise RevisionError(f"revision {command[0]} failed: {last} (whole log in {log})")
     finally:
         for process in running:
             process.terminate()
@@ -109,6 +114,5 @@ def run_commands(commands: list[list], logs: list[Path]) -> None:
 
 def _require_success(job: Job, status: int) -> None:
     if status or not job.finished:
-        lines = [line for line in job.log.read_text(errors="replace").splitlines() if line.strip()]
-        last = lines[-1] if lines else "no output"
+        last = _last_line(job.log)
         raise RevisionError(f"training {job.out.name} failed with status {status}: {last} (whole log in {job.log})")

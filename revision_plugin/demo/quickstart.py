@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import time
 from collections.abc import Iterator
@@ -17,8 +16,10 @@ from ..encode import encode_images, encode_texts
 from ..encoders import load_encoder
 from ..errors import RevisionError
 from ..evaluation import run
-from ..files import write_json
+from ..files import claim_folder, read_json, write_json
 from ..hosts import find_host
+from ..moments import stream_moments
+from ..rows import as_rows
 from ..store import Store
 from . import corpus, evaluate, report, world
 from .jobs import Job, run_commands, run_jobs
@@ -69,17 +70,10 @@ def quickstart(out: Path, *, full: bool = False, small_llm: str = "demo", seed: 
 
 
 def _claim(out: Path, settings: dict) -> None:
-    mark = out / "quickstart.json"
     if (out / "report" / "report.md").exists():
         raise RevisionError(f"{out}: already holds a finished quickstart; choose another --out or delete it")
-    if mark.exists() and json.loads(mark.read_text()) != settings:
-        raise RevisionError(
-            f"{out}: holds an unfinished quickstart with other settings; repeat those or choose another --out"
-        )
-    if not mark.exists() and out.exists() and any(out.iterdir()):
-        raise RevisionError(f"{out}: already exists and is not empty; choose another --out")
-    out.mkdir(parents=True, exist_ok=True)
-    write_json(mark, settings)
+    other = "an unfinished quickstart with other settings; repeat those or choose another --out"
+    claim_folder(out, "quickstart.json", settings, other)
 
 
 @contextlib.contextmanager
@@ -150,7 +144,7 @@ def _jobs(out: Path, recipe: Recipe, language_model: Path, seed: int) -> list[Jo
 
 
 def _losses(folder: Path) -> list[tuple[int, float]]:
-    state = json.loads((folder / "trainer_state.json").read_text())
+    state = read_json(folder / "trainer_state.json")
     return [(entry["step"], entry["loss"]) for entry in state["log_history"] if "loss" in entry]
 
 
@@ -159,7 +153,6 @@ def _summary(values: np.ndarray) -> dict[str, float]:
 
 
 def _evaluate_stage1(out: Path, results: dict, scenes, pictures, language_model: Path) -> list[dict]:
-
     host, encoder = find_host(), load_encoder(ENCODER)
     captions = [world.caption(scene) for scene in scenes]
     texts = encoder.encode_texts(captions).clone()
@@ -183,11 +176,11 @@ def _evaluate_stage1(out: Path, results: dict, scenes, pictures, language_model:
     clouds = {"images": images.double().numpy()}
     for method in ("none", "realign"):
         clouds[method] = load_aligner(out / f"aligner-{method}")(texts.double()).numpy()
-    centre = clouds["images"].mean(0)
+    moments = {name: stream_moments(as_rows(rows)) for name, rows in clouds.items()}
     results["clouds"], results["geometry"] = clouds, {}
     for name, rows in clouds.items():
-        gap, trace = np.linalg.norm(rows.mean(0) - centre), np.square(rows - rows.mean(0)).sum(1).mean()
-        results["geometry"][name] = {"centroid_gap": float(gap), "trace": float(trace)}
+        gap = float(np.linalg.norm(moments[name].mean - moments["images"].mean))
+        results["geometry"][name] = {"centroid_gap": gap, "trace": moments[name].trace}
         if name != "images":
             results["geometry"][name]["paired_cosine"] = float((rows * clouds["images"]).sum(1).mean())
     return [

@@ -5,20 +5,22 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
 
+from ..distributed import torchrun
 from ..errors import RevisionError
-from ..files import read_json, write_json
+from ..eval_tasks.documents import DATA_ROOT
+from ..files import claim_folder, read_json
 from ..hosts import find_host
-from .table import result_files
+from .table import METRIC, result_files
 
 GROUP = "revision_bench"
-DATA_ROOT = "REVISION_DATA_ROOT"
 SETTINGS = "evaluation.json"
-ERROR_LINE = re.compile(r"^(?:revision_plugin\.errors\.RevisionError|[A-Za-z_.]*(?:Error|Exception)): (.+)$", re.M)
+ERROR_LINE = re.compile(r"^[A-Za-z_.]*(?:Error|Exception): (.+)$", re.M)
 
 
 def task_folder() -> Path:
@@ -42,41 +44,47 @@ def expand(tasks: list[str]) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def write_overlays(tasks: list[str], data_root: Path, out: Path) -> Path:
-    """Task files that read the datasets mirrored under `data_root` as OWNER/NAME; everything else is included from ours.
+def is_whole_group(tasks: list[str]) -> bool:
+    """Whether these are the eleven benchmarks, so that lmms-eval can report their mean."""
+    return set(tasks) == set(expand([GROUP]))
 
-    Raises RevisionError for datasets that are not there.
-    """
+
+def mirrored(tasks: list[str], data_root: Path) -> dict[str, Path]:
+    """The folder of each task's dataset, mirrored under `data_root` as OWNER/NAME. Raises RevisionError for those not there."""
     import yaml
 
     class Loader(yaml.SafeLoader):
         pass
 
     Loader.add_constructor("!function", lambda loader, node: loader.construct_scalar(node))
-    folders = {}
-    for task in tasks:
-        dataset = yaml.load((task_folder() / f"{task}.yaml").read_text(), Loader)["dataset_path"]
-        folders[task] = (dataset, data_root / dataset)
-    missing = sorted({dataset for dataset, folder in folders.values() if not folder.is_dir()})
+    datasets = {task: yaml.load((task_folder() / f"{task}.yaml").read_text(), Loader)["dataset_path"] for task in tasks}
+    missing = sorted({dataset for dataset in datasets.values() if not (data_root / dataset).is_dir()})
     if missing:
         raise RevisionError(
             f"--data-root {data_root}: lacks {', '.join(missing)}; "
             f"'hf download --repo-type dataset {missing[0]} --local-dir {data_root / missing[0]}' gets one"
         )
+    return {task: data_root / dataset for task, dataset in datasets.items()}
+
+
+def write_overlays(tasks: list[str], data_root: Path, out: Path) -> Path:
+    """Task files that read the datasets mirrored under `data_root`; everything else is included from ours."""
+    import yaml
+
+    folders = mirrored(tasks, data_root)
     out.mkdir(parents=True, exist_ok=True)
-    for task, (_, folder) in folders.items():
+    for task, folder in folders.items():
         overlay = {"include": str(task_folder() / f"{task}.yaml"), "task": task, "dataset_path": str(folder.resolve())}
         (out / f"{task}.yaml").write_text(yaml.safe_dump(overlay))
-    if len(tasks) > 1 and set(tasks) == set(expand([GROUP])):
-        group = yaml.safe_load((task_folder() / f"{GROUP}.yaml").read_text())
-        (out / f"{GROUP}.yaml").write_text(yaml.safe_dump(group))
+    if is_whole_group(tasks):
+        shutil.copyfile(task_folder() / f"{GROUP}.yaml", out / f"{GROUP}.yaml")
     return out
 
 
 def evaluate(model: Path, tasks: list[str], out: Path, *, base: str | None = None, data_root: Path | None = None,
              blind: bool = False, limit: int | None = None, batch_size: int = 1, device: str | None = None,
-             processes: int = 1) -> None:  # fmt: skip
-    """Score the checkpoint `model` on `tasks` into the folder `out`. A stopped run is resumed by the same call.
+             processes: int = 1) -> dict[str, float]:  # fmt: skip
+    """Score the checkpoint `model` on `tasks` into the folder `out`; accuracy by task. A stopped run is resumed by the same call.
 
     Raises RevisionError where lmms-eval gives no result for a task, with its first error; the whole log is kept.
     """
@@ -85,19 +93,15 @@ def evaluate(model: Path, tasks: list[str], out: Path, *, base: str | None = Non
     tasks = expand(tasks)
     _check_model(model, base)
     settings = {"model": str(model), "base": base, "blind": blind, "limit": limit}
-    claimed = out / SETTINGS
-    if claimed.exists() and read_json(claimed) != settings:
-        raise RevisionError(f"{out}: holds an evaluation of other settings; choose another --out")
-    if not claimed.exists() and out.exists() and any(out.iterdir()):
-        raise RevisionError(f"{out}: already exists and is not empty; choose another --out")
+    if data_root is not None:
+        mirrored(tasks, data_root)  # before anything is written
+    claim_folder(out, SETTINGS, settings, "an evaluation of other settings; choose another --out")
     folder = task_folder() if data_root is None else write_overlays(tasks, data_root, out / "tasks")
-    out.mkdir(parents=True, exist_ok=True)
-    write_json(claimed, settings)
     arguments = {"pretrained": model, "base": base, "blind": blind or None, "answers": out / "answers"}
-    names = [GROUP] if set(tasks) == set(expand([GROUP])) else tasks
-    launcher = _torchrun(processes) if processes > 1 else []
+    names = [GROUP] if is_whole_group(tasks) else tasks
+    launcher = torchrun(processes) if processes > 1 else []
     command = [
-        sys.executable, "-m", *launcher, "revision_plugin.evaluation.lmms", "--model", "llava_revision",
+        sys.executable, *launcher, "-m", "revision_plugin.evaluation.lmms", "--model", "llava_revision",
         "--model_args", ",".join(f"{key}={value}" for key, value in arguments.items() if value is not None),
         "--tasks", ",".join(names), "--include_path", str(folder), "--batch_size", str(batch_size),
         "--output_path", str(out), "--log_samples",
@@ -109,7 +113,9 @@ def evaluate(model: Path, tasks: list[str], out: Path, *, base: str | None = Non
     before = set(result_files(out))
     log = out / "lmms_eval.log"
     _run(command, log, environment)
-    _require_results(set(result_files(out)) - before, tasks, log)
+    scored = accuracies([path for path in result_files(out) if path not in before])
+    _require_results(scored, tasks, log)
+    return scored
 
 
 def _check_model(model: Path, base: str | None) -> None:
@@ -119,25 +125,6 @@ def _check_model(model: Path, base: str | None) -> None:
     if not model.is_dir():
         raise RevisionError(f"{model}: no such checkpoint; give the --output_dir of a finished training")
     host.check_checkpoint(model, base)
-
-
-def _torchrun(processes: int) -> list[str]:
-    """Start of a torchrun command on a free port, to stand between `-m` and the module."""
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
-    return [
-        "torch.distributed.run",
-        "--nproc_per_node",
-        str(processes),
-        "--master_addr",
-        "127.0.0.1",
-        "--master_port",
-        port,
-        "-m",
-    ]
 
 
 def _run(command: list[str], log: Path, environment: dict) -> None:
@@ -158,10 +145,7 @@ def _run(command: list[str], log: Path, environment: dict) -> None:
             raise
 
 
-def _require_results(files: set[Path], tasks: list[str], log: Path) -> None:
-    scored = {
-        task for path in files for task, result in read_json(path).get("results", {}).items() if "acc,none" in result
-    }
+def _require_results(scored: dict[str, float], tasks: list[str], log: Path) -> None:
     missing = [task for task in tasks if task not in scored]
     if not missing:
         return
@@ -172,14 +156,10 @@ def _require_results(files: set[Path], tasks: list[str], log: Path) -> None:
     raise RevisionError(f"no result for {', '.join(missing)}: {reason} (whole log in {log})")
 
 
-def accuracies(out: Path) -> dict[str, float]:
-    """Accuracy of every task scored under `out`, the newest result of each."""
-    found = {}
-    for path in result_files(out):
-        for task, result in read_json(path).get("results", {}).items():
-            if "acc,none" in result:
-                found[task] = result["acc,none"]
-    return found
+def accuracies(files: list[Path]) -> dict[str, float]:
+    """Accuracy of every task in these result files; of one scored more than once, the last."""
+    results = (item for path in files for item in read_json(path).get("results", {}).items())
+    return {task: result[METRIC] for task, result in results if METRIC in result}
 
 
 def replies(out: Path, task: str) -> list[tuple[str, float]]:

@@ -76,17 +76,24 @@ def _tokenize(tokenizer, captions: list[str]):
     ).input_ids
 
 
-def held_out_quality(model, tokenizer, *, rounds: int = 4) -> dict[str, float]:
-    """Retrieval among 256 held-out scenes (image to full caption) and the raw modality gap, mean over rounds."""
+def _embed_scenes(model, tokenizer, scenes: list[world.Scene], *, seed: int):
+    """Unit-norm embeddings [N, D] of the scenes' pictures and of their full captions; leaves the model in training mode."""
     import torch
 
-    rows = []
     model.eval()
+    with torch.no_grad():
+        image = model.encode_image(pixels_to_tensor(world.render_all(scenes, seed=seed)), normalize=True)
+        text = model.encode_text(_tokenize(tokenizer, [world.caption(s) for s in scenes]), normalize=True)
+    model.train()
+    return image, text
+
+
+def held_out_quality(model, tokenizer, *, rounds: int = 4) -> dict[str, float]:
+    """Retrieval among 256 held-out scenes (image to full caption) and the raw modality gap, mean over rounds."""
+    rows = []
     for round_ in range(rounds):
         scenes = world.sample_scenes(RETRIEVAL_SIZE, seed=90 + round_, held_out=True, distinct=True)
-        with torch.no_grad():
-            image = model.encode_image(pixels_to_tensor(world.render_all(scenes, seed=90 + round_)), normalize=True)
-            text = model.encode_text(_tokenize(tokenizer, [world.caption(s) for s in scenes]), normalize=True)
+        image, text = _embed_scenes(model, tokenizer, scenes, seed=90 + round_)
         similarity = image @ text.T
         rank = (similarity > similarity.diagonal()[:, None]).sum(1)
         trace = lambda e: float((e - e.mean(0)).square().sum(1).mean())  # noqa: E731
@@ -99,7 +106,6 @@ def held_out_quality(model, tokenizer, *, rounds: int = 4) -> dict[str, float]:
                 "text_trace": trace(text),
             }
         )
-    model.train()
     return {key: round(float(np.mean([row[key] for row in rows])), 4) for key in rows[0]}
 
 
@@ -108,15 +114,10 @@ def place_probe(model, tokenizer, *, seed: int = 2) -> dict[str, float]:
 
     Fitted on four fifths of PROBE_SCENES scenes, measured on the rest, for each modality by itself.
     """
-    import torch
     from sklearn.linear_model import Ridge
 
     scenes = world.sample_scenes(PROBE_SCENES, seed=seed, held_out=False, distinct=True)
-    model.eval()
-    with torch.no_grad():
-        image = model.encode_image(pixels_to_tensor(world.render_all(scenes, seed=seed)), normalize=True)
-        text = model.encode_text(_tokenize(tokenizer, [world.caption(s) for s in scenes]), normalize=True)
-    model.train()
+    image, text = _embed_scenes(model, tokenizer, scenes, seed=seed)
     where = np.zeros((len(scenes), len(world.object_names()), len(world.QUADRANTS)))
     for row, scene in enumerate(scenes):
         for index, quadrant in scene.objects:

@@ -7,6 +7,7 @@ nothing; a ZeRO run would then use the memory of none.
 from __future__ import annotations
 
 import functools
+from pathlib import Path
 
 from ...errors import RevisionError
 from ...files import read_json
@@ -22,18 +23,12 @@ def check_engine(arguments, model) -> None:
             f"--deepspeed {arguments.deepspeed} was given, but training runs under {found}; unset ACCELERATE_USE_CPU, "
             "leave out --use_cpu, and on a machine without a GPU set DS_ACCELERATOR=cpu"
         )
-    settings = arguments.deepspeed if isinstance(arguments.deepspeed, dict) else _settings(arguments.deepspeed)
+    settings = arguments.deepspeed if isinstance(arguments.deepspeed, dict) else read_json(Path(arguments.deepspeed))
     wanted = settings.get("zero_optimization", {}).get("stage", 0)
     if model.zero_optimization_stage() != wanted:
         raise RevisionError(
             f"--deepspeed {arguments.deepspeed} asks for ZeRO stage {wanted}, the engine runs stage {model.zero_optimization_stage()}"
         )
-
-
-def _settings(path: str) -> dict:
-    from pathlib import Path
-
-    return read_json(Path(path))
 
 
 def checked_step(original):
