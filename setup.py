@@ -30,6 +30,7 @@ setup(
         "scikit-learn>=1.4",
         "tqdm>=4.66",
         "matplotlib>=3.8",
+        "faiss-cpu>=1.8",
     ],
     extras_require={
         # LLaVA itself pins torch 2.0 and transformers 4.36: install it with --no-deps (see constraints.txt).

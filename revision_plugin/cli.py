@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from .errors import RevisionError
+from .files import require_free
 
 
 def _encode(a) -> None:
@@ -30,7 +31,6 @@ def _encode(a) -> None:
 def _fit(a) -> None:
     from . import distributed
     from .aligners import ALIGNERS, load_aligner
-    from .files import require_free
     from .store import Store
 
     require_free(a.out)
@@ -133,6 +133,27 @@ def _evaluate(a) -> None:
     else:
         for name, accuracy in scored.items():
             print(f"{name}: accuracy {accuracy:.4f}")
+
+
+def _geometry(a) -> None:
+    from .aligners import load_aligner
+    from .geometry.measure import measure
+    from .geometry.report import write_report
+    from .store import Store
+
+    require_free(a.out)
+    aligners = {}
+    for path in a.aligner:
+        if path.name in aligners:
+            raise RevisionError(f"--aligner {path}: another one is called '{path.name}' too; rename one folder")
+        aligners[path.name] = load_aligner(path)
+    stores = Store.open(a.source), Store.open(a.target)
+    found = measure(*stores, aligners, pairs=a.pairs, rows=a.rows, energy=a.energy, seed=a.seed)
+    report = write_report(found, a.out)
+    for name in found.methods:
+        gap = found.metrics[name]["centroid_gap"]
+        print(f"{name}: centroid gap {gap:.4g}")
+    print(f"report: {report}")
 
 
 def _table(a) -> None:
@@ -241,6 +262,18 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument(
         "--processes", type=int, default=1, help="processes of one machine that share the questions (torchrun)"
     )
+
+    sub = command(
+        "geometry", _geometry, "how large the modality gap is, what shape it has, what each aligner makes of it"
+    )
+    sub.add_argument("--source", type=Path, required=True, help="text store")
+    sub.add_argument("--target", type=Path, required=True, help="image store")
+    sub.add_argument("--pairs", action="store_true", help="rows of equal id are pairs: measure those too")
+    sub.add_argument("--aligner", type=Path, nargs="+", default=[], help="fitted aligners to compare")
+    sub.add_argument("--rows", type=int, default=10000, help="sample a store for neighbours and densities")
+    sub.add_argument("--energy", type=float, default=0.9, help="share of the variance that the subspace U holds")
+    sub.add_argument("--seed", type=int, default=0)
+    sub.add_argument("--out", type=Path, required=True)
 
     sub = command("table", _table, "the eleven-benchmark table from lmms-eval results")
     sub.add_argument("results", type=Path, nargs="+", help="folders with *_results.json, a row each")

@@ -140,6 +140,17 @@ class Store:
                     yield matrix[first : min(first + rows, high)]
                 position += len(matrix)
 
+    def take(self, rows: np.ndarray) -> np.ndarray:
+        """Embeddings [len(rows), dim] of the store's dtype at these positions, in their order; a copy."""
+        found = np.empty((len(rows), self.dim), DTYPES[self.manifest.dtype])
+        position = 0
+        for table in self._tables:
+            for matrix in _matrices(table, self.dim):
+                here = (rows >= position) & (rows < position + len(matrix))
+                found[here] = matrix[rows[here] - position]
+                position += len(matrix)
+        return found
+
     def column(self, name: str):
         """A whole text column as a `pyarrow.ChunkedArray` (memory-mapped)."""
         import pyarrow as pa

@@ -9,7 +9,7 @@ from revision_plugin.aligners import ALIGNERS
 from revision_plugin.demo import world
 from revision_plugin.encoders import load_encoder
 from revision_plugin.geometry.density import js_divergence, pairwise_cosines
-from revision_plugin.geometry.neighbours import mixing_rate, neighbourhood_overlap
+from revision_plugin.geometry.neighbours import mixing, neighbourhood_overlap
 
 HELD_OUT = 600
 
@@ -44,7 +44,7 @@ def test_the_table_of_all_methods_on_held_out_scenes(capsys):
             "cosine": np.einsum("ij,ij->i", moved, images).mean(),
             "JS": js_divergence(pairwise_cosines(moved), cosines),
             "overlap": neighbourhood_overlap(texts, moved),
-            "mixing": mixing_rate(moved, images),
+            "mixing": mixing(moved, images)[0],
         }
     target_trace = np.square(images - images.mean(0)).sum(1).mean()
     with capsys.disabled():

@@ -40,6 +40,7 @@ class Aligner(ABC):
 
     method: ClassVar[str]
     needs_target_rows: ClassVar[bool] = False  # whether `compute` reads the target beyond its mean and trace
+    noise_in_training: ClassVar[bool] = False  # whether `training=True` gives other embeddings
     uses_statistics: ClassVar[bool] = True  # whether another source corpus would give another map
 
     def __init__(self, dim: int, parameters: dict[str, np.ndarray], options: dict, record: dict | None = None):

@@ -18,6 +18,7 @@ class ConnectCollapseCorrupt(Aligner):
     """
 
     method = "c3"
+    noise_in_training = True
 
     @classmethod
     def default_options(cls) -> dict:

@@ -6,25 +6,14 @@ from pathlib import Path
 
 import numpy as np
 
+from ..geometry.plots import BESIDE, COLORS, DPI, gap_view, new_figure
 from .questions import KINDS
 from .recipe import STAGE1_LABELS
-
-COLORS = {"images": "#000000", "none": "#D55E00", "realign": "#0072B2", "paired": "#009E73", "shuffled": "#999999"}
-DPI = 150
-
-
-def _figure(width: float, height: float):
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
 
 
 def plot_loss(path: Path, curves: dict[str, list[tuple[int, float]]]) -> None:
     """Stage-1 training loss against step, a line a run."""
-    figure = _figure(7, 4)
+    figure = new_figure(7, 4)
     axes = figure.subplots()
     for name, points in curves.items():
         steps, losses = zip(*points)
@@ -37,20 +26,17 @@ def plot_loss(path: Path, curves: dict[str, list[tuple[int, float]]]) -> None:
 
 
 def plot_pca(path: Path, clouds: dict[str, np.ndarray]) -> None:
-    """The first two principal components of all clouds together: images, texts, aligned texts."""
-    whole = np.concatenate(list(clouds.values()))
-    centre = whole.mean(0)
-    _, _, directions = np.linalg.svd(whole - centre, full_matrices=False)
-    figure = _figure(7, 4.2)
+    """All clouds seen along the gap and the first principal component beside it: images, texts, aligned texts."""
+    centre, directions = gap_view(clouds["images"], clouds["none"])
+    figure = new_figure(7.5, 4.2)
     axes = figure.subplots()
     labels = {"images": "images", "none": "texts, no alignment", "realign": "texts, ReAlign"}
     for name, rows in clouds.items():
-        x, y = ((rows - centre) @ directions[:2].T).T
-        axes.scatter(x, y, s=8, alpha=0.6, color=COLORS[name], label=labels[name], linewidths=0)
+        x, y = ((rows - centre) @ directions).T
+        color = COLORS["target" if name == "images" else name]
+        axes.scatter(x, y, s=8, alpha=0.6, color=color, label=labels[name], linewidths=0)
     axes.set(
-        title="Held-out scenes in the shared space",
-        xlabel="first principal component",
-        ylabel="second principal component",
+        title="Held-out scenes in the shared space", xlabel="from the images' centroid to the texts'", ylabel=BESIDE
     )
     figure.legend(loc="outside right upper", frameon=False)
     figure.savefig(path, dpi=DPI)
@@ -60,7 +46,7 @@ def plot_contact_sheet(path: Path, rows: list[dict], pictures: np.ndarray) -> No
     """Images with question, answer and truth; wrong answers in the warning colour."""
     columns = 4
     lines = -(-len(rows) // columns)
-    figure = _figure(3.1 * columns, 2.6 * lines)
+    figure = new_figure(3.1 * columns, 2.6 * lines)
     for axes, row in zip(figure.subplots(lines, columns).flat, rows):
         axes.imshow(pictures[row["picture"]], interpolation="nearest")
         axes.set_axis_off()

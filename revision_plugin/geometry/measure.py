@@ -1,0 +1,203 @@
+"""Measures the modality gap between two stores, and what each aligner makes of it."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ..errors import RevisionError
+from ..moments import Moments, stream_moments
+from ..store import Store
+from . import neighbours, preservation, spectrum
+from .density import js_divergence, pairwise_cosines
+from .errors import NotMeasurable
+from .frame import ENERGY, Decomposition, Frame
+from .pairs import match_ids, stream_differences, unit_rows
+from .shape import tyler_shape
+
+logger = logging.getLogger(__name__)
+TARGET, SOURCE = "target", "source"
+SAMPLE_ROWS = 10000
+SHAPE_ROWS = 5  # times the dimensions, for Tyler's estimator
+OVERLAP_DIMENSIONS = (2, 4, 8, 16, 32, 64, 128, 256, 512)
+
+
+@dataclass
+class Geometry:
+    """Everything measured: numbers by cloud and metric, why a number is missing, and what the plots draw."""
+
+    settings: dict
+    metrics: dict[str, dict[str, float]] = field(default_factory=dict)
+    skipped: dict[str, dict[str, str]] = field(default_factory=dict)
+    methods: dict[str, str] = field(default_factory=dict)  # cloud -> aligner's method
+    spectra: dict[str, np.ndarray] = field(default_factory=dict)  # eigenvalues, falling
+    overlaps: dict[str, dict[int, float]] = field(default_factory=dict)  # O_q
+    residual_energy: dict[str, np.ndarray] = field(default_factory=dict)  # E(K)
+    cosines: dict[str, np.ndarray] = field(default_factory=dict)  # of random pairs of rows
+    samples: dict[str, np.ndarray] = field(default_factory=dict)  # unit-norm rows [n, d]
+
+    def note(self, cloud: str, names: str | tuple[str, ...], value: Callable) -> None:
+        """Keep what `value()` gives under one name or several; where it is not measurable, keep why."""
+        several = names if isinstance(names, tuple) else (names,)
+        try:
+            found = value()
+        except NotMeasurable as error:
+            self.skipped.setdefault(cloud, {}).update(dict.fromkeys(several, str(error)))
+            return
+        values = found if isinstance(names, tuple) else (found,)
+        self.metrics.setdefault(cloud, {}).update(zip(several, map(float, values), strict=True))
+
+
+def measure(source: Store, target: Store, aligners: dict, *, pairs: bool = False, rows: int = SAMPLE_ROWS,
+            energy: float = ENERGY, seed: int = 0) -> Geometry:  # fmt: skip
+    """All metrics of the raw source and of the source under each of `aligners` (name -> Aligner), against the target.
+
+    Covariances stream over all rows; neighbours, densities and Tyler's estimator take a seeded sample of at most `rows`
+    rows a store. With `pairs` the stores' ids must match, and what only pairs can tell is measured too. Aligners map
+    as they do in training (C3 with its noise). Raises RevisionError for stores or aligners of different encoders, and
+    for ids that do not match.
+    """
+    _check(source, target, aligners, rows, energy)
+    partners = match_ids(source, target) if pairs else None
+    found = Geometry({
+        "source": str(source.path), "target": str(target.path), "source_rows": len(source), "target_rows": len(target),
+        "dim": source.dim, "encoder": source.encoder["spec"], "pairs": pairs, "sample_rows": rows, "energy": energy, "seed": seed,
+    })  # fmt: skip
+    rng = np.random.default_rng(seed)
+    chosen = np.sort(rng.choice(len(source), min(rows, len(source)), replace=False))
+    theirs = partners[chosen] if pairs else np.sort(rng.choice(len(target), min(rows, len(target)), replace=False))
+    texts, images = unit_rows(source.take(chosen)), unit_rows(target.take(theirs)).numpy()
+    moments = {TARGET: stream_moments(target, covariance=True), SOURCE: stream_moments(source, covariance=True)}
+    _measure_cloud(found, TARGET, images, moments[TARGET], seed)
+    kept = {k: neighbours.nearest(texts.numpy(), k) for k in (10, 20) if len(texts) > k}
+    frame = None
+    with contextlib.suppress(NotMeasurable):
+        frame = Frame.of(moments[TARGET].covariance, moments[SOURCE].covariance, energy=energy)
+        found.settings["frame_rank"] = frame.rank
+    for name, aligner in {SOURCE: None, **aligners}.items():
+        logger.info("measuring %s", name)
+        found.methods[name] = aligner.method if aligner else "none"
+        with _as_in_training(aligner, seed) as transform:
+            if aligner:
+                moments[name] = stream_moments(source, covariance=True, transform=transform)
+            rows_now = (transform(texts) if transform else texts).numpy()
+            differences = stream_differences(source, target, partners, transform) if pairs else None
+        _measure_cloud(found, name, rows_now, moments[name], seed)
+        _measure_gap(found, name, moments[name], moments[TARGET])
+        if aligner:
+            _measure_preservation(found, name, texts.numpy(), rows_now, kept, seed)
+        if pairs and frame:
+            _measure_pairs(found, name, frame, rows_now, images, differences)
+    return found
+
+
+def _check(source: Store, target: Store, aligners: dict, rows: int, energy: float) -> None:
+    if source.encoder["fingerprint"] != target.encoder["fingerprint"] or source.dim != target.dim:
+        raise RevisionError(
+            f"{source.path} and {target.path} come from different encoders ('{source.encoder['spec']}' and "
+            f"'{target.encoder['spec']}'); encode both with one"
+        )
+    for name, aligner in aligners.items():
+        aligner.check_encoder(source.encoder, str(source.path))
+        if name in (SOURCE, TARGET):
+            raise RevisionError(f"an aligner cannot be called '{name}' in a report; rename its folder")
+    if not 0 < energy <= 1:
+        raise RevisionError(f"the frame's energy is a share of the variance, above 0 and up to 1, not {energy}")
+    if rows < 2:
+        raise RevisionError(f"the sample must have at least 2 rows, not {rows}")
+
+
+@contextlib.contextmanager
+def _as_in_training(aligner, seed: int) -> Iterator[Callable | None]:
+    """The aligner's map of float64 rows as training applies it: with its noise, which is the same for one seed."""
+    import torch
+
+    if aligner is None or not aligner.noise_in_training:
+        yield aligner
+        return
+    threads = torch.get_num_threads()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        torch.set_num_threads(1)  # one thread draws in the rows' order
+        try:
+            yield lambda x: aligner(x, training=True)
+        finally:
+            torch.set_num_threads(threads)
+
+
+def _measure_cloud(found: Geometry, cloud: str, rows: np.ndarray, moments: Moments, seed: int) -> None:
+    """What one cloud of embeddings is by itself."""
+    found.samples[cloud] = rows
+    found.note(cloud, "centroid_norm", lambda: np.linalg.norm(moments.mean))
+    found.note(cloud, "trace", lambda: moments.trace)
+    names = ("effective_rank", "effective_dimension", "anisotropy", "condition_number", "power_law_exponent")
+    try:
+        values = found.spectra[cloud] = spectrum.eigenvalues(moments.covariance)
+        found.cosines[cloud] = pairwise_cosines(rows, seed=seed)
+    except NotMeasurable as error:
+        found.skipped.setdefault(cloud, {}).update(dict.fromkeys(names, str(error)))
+        return
+    for name in names:
+        found.note(cloud, name, lambda name=name: getattr(spectrum, name)(values))
+
+
+def _measure_gap(found: Geometry, cloud: str, own: Moments, target: Moments) -> None:
+    """How far a source cloud is from the target, without pairs."""
+    found.note(cloud, "centroid_gap", lambda: np.linalg.norm(own.mean - target.mean))
+    rows, images = found.samples[cloud], found.samples[TARGET]
+    if cloud in found.spectra and TARGET in found.spectra:
+        ours, theirs = own.covariance, target.covariance
+        found.note(cloud, "covariance_gap", lambda: np.linalg.norm(theirs - ours) / np.linalg.norm(theirs))
+        spectra = found.spectra[cloud], found.spectra[TARGET]
+        found.note(cloud, "log_spectrum_correlation", lambda: spectrum.log_spectrum_correlation(*spectra))
+        counts = [q for q in OVERLAP_DIMENSIONS if q <= len(ours) // 2] or [1]
+        found.overlaps[cloud] = spectrum.subspace_overlap(ours, theirs, counts)
+        found.note(cloud, "js_divergence", lambda: js_divergence(found.cosines[cloud], found.cosines[TARGET]))
+    else:
+        names = ("covariance_gap", "log_spectrum_correlation", "js_divergence")
+        found.skipped.setdefault(cloud, {}).update(dict.fromkeys(names, "the embeddings are constant"))
+    names = ("mixing_rate", "mixing_entropy_source", "mixing_entropy_target")
+    found.note(cloud, names, lambda: neighbours.mixing(rows, images))
+
+
+def _measure_preservation(found: Geometry, cloud: str, before, after, kept: dict[int, np.ndarray], seed: int) -> None:
+    """What an aligner keeps of the source."""
+    found.note(cloud, "source_cosine", lambda: preservation.mean_cosine(before, after))
+    correlation = lambda: preservation.similarity_correlation(before, after, seed=seed)  # noqa: E731
+    found.note(cloud, "similarity_correlation", correlation)
+    for k in (10, 20):
+        shared = lambda k=k: neighbours.overlap(kept.get(k), neighbours.nearest(after, k))  # noqa: E731
+        found.note(cloud, f"neighbourhood_overlap_{k}", shared)
+
+
+def _measure_pairs(found: Geometry, cloud: str, frame: Frame, rows, images, differences) -> None:
+    """What only pairs tell: the decomposition of their difference in the fixed frame, and the residual's shape."""
+    found.note(cloud, "paired_cosine", lambda: preservation.mean_cosine(rows, images))
+    split = Decomposition.of(frame, differences.mean, differences.covariance)
+    for name, value in split.energies().items():
+        found.note(cloud, name, lambda value=value: value)
+    found.note(cloud, ("energy_ratio", "distance_ratio"), lambda: preservation.residual_ratios(rows, images))
+    found.note(cloud, "residual_coverage_U", split.coverage)
+    names = ("residual_anisotropy", "residual_effective_dimension")
+    try:
+        values = spectrum.eigenvalues(split.covariance)
+        found.residual_energy[cloud] = spectrum.cumulative_energy(values)
+        found.note(cloud, names, lambda: (spectrum.anisotropy(values), spectrum.effective_dimension(values)))
+    except NotMeasurable:
+        reason = "the paired differences do not vary"
+        found.skipped.setdefault(cloud, {}).update(dict.fromkeys(names, reason))
+    found.note(cloud, "condition_U", split.condition_u)
+    found.note(cloud, ("coupling_norm", "coupling_R2"), lambda: split.coupling(count=differences.count))
+    found.note(cloud, ("condition_V", "bias_angle"), lambda: _noise_shape(split, rows, images))
+
+
+def _noise_shape(split: Decomposition, rows: np.ndarray, images: np.ndarray) -> tuple[float, float]:
+    if split.frame.v.shape[1] < 2:
+        raise NotMeasurable("V has fewer than 2 dimensions")
+    inside_v = (images - rows - split.beta - split.gamma)[: SHAPE_ROWS * rows.shape[1]] @ split.frame.v
+    shape = tyler_shape(inside_v)
+    return spectrum.condition_number(np.linalg.eigvalsh(shape)[::-1]), split.bias_angle(shape)

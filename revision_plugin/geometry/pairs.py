@@ -1,0 +1,80 @@
+"""Pairs of a text and its image: matched by id, streamed in blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..errors import RevisionError
+from ..progress import track
+from ..rows import block_rows
+
+BLOCKS = 64  # of the cache-sized ones, as one: a product with many rows keeps all threads busy
+
+
+def match_ids(source, target) -> np.ndarray:
+    """For each row of the store `source`, the row [N] of the store `target` with its id.
+
+    Raises RevisionError where an id has no partner or the target has it twice.
+    """
+    theirs = target.ids()
+    where = {identity: row for row, identity in enumerate(theirs)}
+    if len(where) != len(theirs):
+        raise RevisionError(
+            f"{target.path}: ids are not unique, so rows cannot be paired; encode it again from unique ids"
+        )
+    ours = source.ids()
+    missing = [identity for identity in ours if identity not in where]
+    if missing:
+        raise RevisionError(
+            f"{source.path}: {len(missing)} of {len(ours)} ids are not in {target.path}, first '{missing[0]}'; "
+            "leave out --pairs, or encode both stores from one list of pairs"
+        )
+    return np.array([where[identity] for identity in ours])
+
+
+@dataclass(frozen=True)
+class Differences:
+    """First and second moments of Delta = e_x - e_y over all pairs, float64."""
+
+    count: int
+    mean: np.ndarray  # [d]
+    covariance: np.ndarray  # [d, d], centred
+
+    @property
+    def mean_square(self) -> float:
+        """E||Delta||^2."""
+        return float(np.trace(self.covariance) + self.mean @ self.mean)
+
+
+def stream_differences(source, target, partners: np.ndarray, transform: Callable | None = None) -> Differences:
+    """Moments of the differences between each unit-norm target row and its source row, in one pass.
+
+    `partners` [N] are the target's rows as `match_ids` gives them; `transform` maps float64 source tensors [n, d] first.
+    """
+    import torch
+
+    total = torch.zeros(source.dim, dtype=torch.float64)
+    outer = torch.zeros(source.dim, source.dim, dtype=torch.float64)
+    start = 0
+    with track("pairs", total=len(source), unit="row", delay=2.0) as advance:
+        for block in source.blocks(block_rows(source.dim) * BLOCKS):
+            y = unit_rows(block)
+            y = y if transform is None else transform(y)
+            difference = unit_rows(target.take(partners[start : start + len(block)])) - y
+            total += difference.sum(0)
+            outer.addmm_(difference.T, difference)
+            start += len(block)
+            advance(len(block))
+    mean = (total / start).numpy()
+    return Differences(start, mean, outer.numpy() / start - np.outer(mean, mean))
+
+
+def unit_rows(block: np.ndarray):
+    """A block [n, d] of any float dtype as a float64 tensor of unit-norm rows."""
+    import torch
+
+    x = torch.from_numpy(np.array(block, np.float64))
+    return x / x.norm(dim=1, keepdim=True)

@@ -1,0 +1,182 @@
+"""Pictures of a `Geometry`: the same colour for the same aligner everywhere, legends outside, PNG and SVG."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from .measure import SOURCE, TARGET, Geometry
+
+# Okabe and Ito's palette, which colour-blind readers can tell apart
+COLORS = {
+    "target": "#000000", "none": "#D55E00", "mean_shift": "#E69F00", "c3": "#CC79A7", "realign": "#0072B2",
+    "bc": "#8C8C8C", "aniso": "#009E73", "paired": "#56B4E9",
+}  # fmt: skip
+DASHES = {
+    "target": "-", "none": "-", "realign": "-", "mean_shift": (0, (5, 2)), "c3": (0, (1, 1.5)), "bc": (0, (5, 1, 1, 1)),
+    "aniso": (0, (3, 1)), "paired": "-",
+}  # fmt: skip
+DPI = 150
+ACROSS = "from the target's centroid to the raw source's"
+BESIDE = "first principal component of the rest"
+PICTURED = 1500  # rows a cloud in the PCA view: more only paint it over
+
+
+def new_figure(width: float, height: float):
+    """A figure [inches] of its own canvas: no global state of pyplot."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained", facecolor="white")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def save(figure, folder: Path, name: str) -> str:
+    """Write NAME.png and NAME.svg; returns the PNG's name."""
+    import matplotlib
+
+    with matplotlib.rc_context({"svg.hashsalt": name}):
+        figure.savefig(folder / f"{name}.svg", metadata={"Date": None})
+    figure.savefig(folder / f"{name}.png", dpi=DPI)
+    return f"{name}.png"
+
+
+def plot_all(geometry: Geometry, folder: Path) -> dict[str, str]:
+    """Write all pictures that the measurements allow; title -> PNG name."""
+    made = {"PCA view": _pca(geometry, folder)}
+    if geometry.spectra:
+        made["Eigenspectra"] = _spectra(geometry, folder)
+    if geometry.cosines:
+        made["Pairwise cosines"] = _cosines(geometry, folder)
+    if geometry.overlaps:
+        made["Shared subspaces"] = _overlaps(geometry, folder)
+    if geometry.residual_energy:
+        made["Anisotropy of the residual"] = _residual_energy(geometry, folder)
+    if any("PMB" in metrics for metrics in geometry.metrics.values()):
+        made["Decomposition of the paired difference"] = _decomposition(geometry, folder)
+    return made
+
+
+def _style(geometry: Geometry, cloud: str) -> dict:
+    method = TARGET if cloud == TARGET else geometry.methods[cloud]
+    dashes = DASHES.get(method, "-")
+    above = 2 if dashes == "-" else 3  # where two lines fall together, the dashes show both
+    return {
+        "color": COLORS.get(method, "#56B4E9"),
+        "linestyle": dashes,
+        "linewidth": 1.6,
+        "label": cloud,
+        "zorder": above,
+    }
+
+
+def _lines(geometry: Geometry, folder: Path, name: str, curves: dict, *, reference=None, **labels) -> str:
+    figure = new_figure(7.5, 4.2)
+    axes = figure.subplots()
+    for cloud, (x, y) in curves.items():
+        axes.plot(x, y, **_style(geometry, cloud))
+    if reference is not None:
+        axes.plot(*reference[:2], color="#555555", linewidth=0.9, linestyle=":", label=reference[2])
+    axes.set(**labels)
+    if labels.get("xscale") == "log":
+        from matplotlib.ticker import NullFormatter, ScalarFormatter
+
+        axes.xaxis.set_major_formatter(ScalarFormatter())
+        axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.grid(alpha=0.25)
+    figure.legend(loc="outside right upper", frameon=False)
+    return save(figure, folder, name)
+
+
+def gap_view(target: np.ndarray, source: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(centre [d], directions [d, 2]) of a picture of two clouds [n, d] that shows their gap.
+
+    Across: from the target's centroid to the source's. Up: the first principal component of what is left, of both
+    clouds. The gap's own direction need not be among the first components of the union.
+    """
+    centre, gap = (target.mean(0) + source.mean(0)) / 2, source.mean(0) - target.mean(0)
+    across = gap / max(np.linalg.norm(gap), np.finfo(float).tiny)
+    rest = np.concatenate([rows - rows.mean(0) for rows in (target, source)])
+    rest = rest - np.outer(rest @ across, across)
+    return centre, np.stack([across, np.linalg.eigh(rest.T @ rest)[1][:, -1]], 1)
+
+
+def _pca(geometry: Geometry, folder: Path) -> str:
+    clouds = [cloud for cloud in geometry.samples if cloud != TARGET]
+    images = geometry.samples[TARGET]
+    centre, directions = gap_view(images, geometry.samples[SOURCE])
+    columns = min(3, len(clouds))
+    lines = -(-len(clouds) // columns)
+    figure = new_figure(3.1 * columns + 0.3, 2.9 * lines + 0.5)
+    panels = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False)
+    for axes in panels.flat[len(clouds) :]:
+        axes.set_visible(False)
+    for axes, cloud in zip(panels.flat, clouds):
+        for rows, color in ((images, COLORS[TARGET]), (geometry.samples[cloud], _style(geometry, cloud)["color"])):
+            x, y = ((rows[:PICTURED] - centre) @ directions).T
+            axes.scatter(x, y, s=5, alpha=0.4, color=color, linewidths=0)
+        axes.set_title(cloud, fontsize=10, color=_style(geometry, cloud)["color"])
+        axes.grid(alpha=0.2)
+    figure.suptitle("Each source cloud (coloured) and the target (black)", fontsize=11)
+    figure.supxlabel(ACROSS, fontsize=9)
+    figure.supylabel(BESIDE, fontsize=9)
+    return save(figure, folder, "pca")
+
+
+def _spectra(geometry: Geometry, folder: Path) -> str:
+    level = next(iter(geometry.spectra.values())).sum()  # the target's trace, as ReVision normalises them
+    curves = {}
+    for cloud, values in geometry.spectra.items():
+        kept = values[values > 1e-9 * values[0]]
+        curves[cloud] = np.arange(1, len(kept) + 1), kept * level / values.sum()
+    title = "Eigenspectra, scaled to one trace"
+    return _lines(geometry, folder, "spectra", curves, title=title, xlabel="rank", ylabel="eigenvalue", xscale="log",
+                  yscale="log")  # fmt: skip
+
+
+def _cosines(geometry: Geometry, folder: Path) -> str:
+    from scipy.stats import gaussian_kde
+
+    samples = {cloud: sample for cloud, sample in geometry.cosines.items() if np.ptp(sample) > 1e-9}
+    everything = np.concatenate(list(samples.values())) if samples else np.zeros(1)
+    grid = np.linspace(everything.min(), everything.max(), 300)
+    curves = {cloud: (grid, gaussian_kde(sample)(grid)) for cloud, sample in samples.items()}
+    title = "Cosines of random pairs within each cloud"
+    return _lines(geometry, folder, "cosines", curves, title=title, xlabel="cosine", ylabel="density")
+
+
+def _overlaps(geometry: Geometry, folder: Path) -> str:
+    curves = {cloud: (list(found), list(found.values())) for cloud, found in geometry.overlaps.items()}
+    counts = max((x for x, _ in curves.values()), key=len)
+    chance = [q / geometry.settings["dim"] for q in counts]
+    return _lines(geometry, folder, "subspace_overlap", curves, reference=(counts, chance, "independent: q / d"), xscale="log",
+                  title="Overlap of the top-q subspaces with the target's", xlabel="q", ylabel="overlap $O_q$", ylim=(0, 1.03))  # fmt: skip
+
+
+def _residual_energy(geometry: Geometry, folder: Path) -> str:
+    curves = {cloud: (np.arange(1, len(e) + 1), e) for cloud, e in geometry.residual_energy.items()}
+    ranks = np.arange(1, geometry.settings["dim"] + 1)
+    isotropic = (ranks, ranks / len(ranks), "isotropic: K / d")
+    return _lines(geometry, folder, "residual_energy", curves, reference=isotropic, xscale="log", ylim=(0, 1.03), xlabel="K",
+                  title="Variance of the paired residual in its top K directions", ylabel="share of variance E(K)")  # fmt: skip
+
+
+def _decomposition(geometry: Geometry, folder: Path) -> str:
+    clouds = [cloud for cloud, metrics in geometry.metrics.items() if "PMB" in metrics]
+    parts = {
+        "PMB": ("bias in U", "#0072B2"), "COB": ("bias in V", "#56B4E9"),
+        "residual_U": ("residual in U", "#E69F00"), "residual_V": ("residual in V", "#F0E442"),
+    }  # fmt: skip
+    figure = new_figure(7.5, 0.45 * len(clouds) + 1.6)
+    axes = figure.subplots()
+    left = np.zeros(len(clouds))
+    for name, (label, color) in parts.items():
+        widths = np.array([geometry.metrics[cloud][name] for cloud in clouds])
+        axes.barh(clouds, widths, left=left, color=color, label=label, edgecolor="white", linewidth=0.5)
+        left += widths
+    axes.invert_yaxis()
+    axes.set(title="What the mean squared paired difference is made of", xlabel=r"$E\|e_x - e_y\|^2$")
+    figure.legend(loc="outside right upper", frameon=False)
+    return save(figure, folder, "decomposition")

@@ -1,0 +1,126 @@
+"""Writes a `Geometry` as metrics.json, metrics.csv and report.md with its pictures."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+from ..files import new_folder, write_json
+from .measure import SOURCE, TARGET, Geometry
+from .plots import plot_all
+
+LABELS = {
+    "Each cloud": {
+        "centroid_norm": "norm of the mean",
+        "trace": "trace T",
+        "effective_rank": "effective rank (exp of spectral entropy)",
+        "effective_dimension": "effective dimension d_eff",
+        "anisotropy": "largest over mean eigenvalue",
+        "condition_number": "condition number",
+        "power_law_exponent": "power-law exponent of the spectrum",
+    },
+    "Against the target, unpaired": {
+        "centroid_gap": "centroid gap G_mu",
+        "covariance_gap": "relative covariance gap G_Sigma",
+        "log_spectrum_correlation": "correlation of log spectra C_lambda",
+        "js_divergence": "JS divergence of pairwise cosines (nats)",
+        "mixing_rate": "share of the other modality among 20 neighbours",
+        "mixing_entropy_source": "mixing entropy at the source rows, M_20^Z (1: as by chance)",
+        "mixing_entropy_target": "mixing entropy at the target rows, M_20^X",
+    },
+    "What is kept of the source": {
+        "source_cosine": "cosine to the raw source, Phi",
+        "similarity_correlation": "correlation of pairwise similarities, Psi",
+        "neighbourhood_overlap_10": "shared neighbours of 10",
+        "neighbourhood_overlap_20": "shared neighbours of 20, Omega_20",
+    },
+    "Pairs": {
+        "paired_cosine": "cosine of a text and its image",
+        "PMB": "bias in U, squared (PMB)",
+        "COB": "bias in V, squared (COB)",
+        "residual_U": "residual variance in U",
+        "residual_V": "residual variance in V",
+        "residual_coverage_U": "share of the residual in U, eta_U",
+        "energy_ratio": "squared distance left after matching centroids",
+        "distance_ratio": "distance left after matching centroids",
+        "residual_anisotropy": "residual: largest over mean eigenvalue, A_r",
+        "residual_effective_dimension": "residual: effective dimension",
+        "condition_U": "residual: condition number in U",
+        "condition_V": "residual: condition number of Tyler's shape in V",
+        "bias_angle": "angle of the bias in V to the noise's main direction (degrees)",
+        "coupling_norm": "coupling of V to U, spectral norm of L",
+        "coupling_R2": "coupling of V to U, R2",
+    },
+}
+
+
+def write_report(geometry: Geometry, out: Path) -> Path:
+    """Write the folder `out`, whole or not at all, and return the path of report.md."""
+    with new_folder(out) as folder:
+        pictures = plot_all(geometry, folder)
+        write_json(folder / "metrics.json", {
+            "settings": geometry.settings, "methods": geometry.methods, "metrics": geometry.metrics,
+            "skipped": geometry.skipped, "subspace_overlap": geometry.overlaps,
+            "spectra": {cloud: values.tolist() for cloud, values in geometry.spectra.items()},
+            "residual_energy": {cloud: values.tolist() for cloud, values in geometry.residual_energy.items()},
+        })  # fmt: skip
+        with open(folder / "metrics.csv", "w", newline="", encoding="utf-8") as file:
+            rows = csv.writer(file)
+            rows.writerow(["cloud", "method", "metric", "value", "skipped"])
+            for cloud, metric, value, reason in _entries(geometry):
+                rows.writerow([cloud, geometry.methods.get(cloud, ""), metric, value, reason])
+        (folder / "report.md").write_text(_markdown(geometry, pictures), encoding="utf-8")
+    return out / "report.md"
+
+
+def _entries(geometry: Geometry):
+    for cloud in [TARGET, *geometry.methods]:
+        for metric, value in geometry.metrics.get(cloud, {}).items():
+            yield cloud, metric, repr(value), ""
+        for metric, reason in geometry.skipped.get(cloud, {}).items():
+            yield cloud, metric, "", reason
+
+
+def _markdown(geometry: Geometry, pictures: dict[str, str]) -> str:
+    s = geometry.settings
+    pairing = "paired by id" if s["pairs"] else "unpaired"
+    exact = (
+        "all rows"
+        if max(s["source_rows"], s["target_rows"]) <= s["sample_rows"]
+        else f"{s['sample_rows']} random rows a store"
+    )
+    parts = [
+        "# Geometry of the modality gap",
+        f"Source: `{s['source']}` ({s['source_rows']} rows). Target: `{s['target']}` ({s['target_rows']} rows). Encoder `{s['encoder']}`, "
+        f"{s['dim']} dimensions, {pairing}, seed {s['seed']}. Means and covariances over all rows; neighbours, densities and Tyler's "
+        f"estimator on {exact}. Frame U: {s.get('frame_rank', 'none')} dimensions with {s['energy']:.0%} of the variance of both. "
+        "Aligners map as they do in training.",
+    ]  # fmt: skip
+    clouds = [TARGET, *geometry.methods]
+    for title, labels in LABELS.items():
+        shown = clouds if title == "Each cloud" else clouds[1:]
+        rows = []
+        for metric, label in labels.items():
+            cells = [_cell(geometry, cloud, metric) for cloud in shown]
+            if any(cells):
+                rows.append([label, *cells])
+        if rows:
+            head = ["", *(name if name != SOURCE else "source (raw)" for name in shown)]
+            lines = [head, ["---"] * len(head), *rows]
+            parts += [f"## {title}", "\n".join("| " + " | ".join(line) + " |" for line in lines)]
+    if geometry.skipped:
+        reasons = {}
+        for cloud, metrics in geometry.skipped.items():
+            for metric, reason in metrics.items():
+                reasons.setdefault(reason, []).append(f"{cloud}: {metric}")
+        listed = "\n".join(f"- {reason} ({', '.join(where)})" for reason, where in reasons.items())
+        parts += ["## Not measured", listed]
+    parts += [f"## {title}\n\n![{title}]({name})" for title, name in pictures.items()]
+    return "\n\n".join(parts) + "\n"
+
+
+def _cell(geometry: Geometry, cloud: str, metric: str) -> str:
+    if metric in geometry.skipped.get(cloud, {}):
+        return "not measured"
+    value = geometry.metrics.get(cloud, {}).get(metric)
+    return "" if value is None else f"{value:.4g}"
