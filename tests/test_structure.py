@@ -16,7 +16,7 @@ ORDER = [
     {"tower", "data", "apply"},
     {"hosts"},
     {"launch", "inspect", "evaluation"},
-    {"demo"},
+    {"demo", "dual_encoder"},
     {"cli"},
 ]
 LEVEL = {room: level for level, rooms in enumerate(ORDER) for room in rooms}

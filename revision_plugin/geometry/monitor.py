@@ -1,0 +1,185 @@
+"""Watches the modality gap form while a dual encoder trains (ReVision, section 3 and figure 2)."""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from ..aligners.base import dominant_directions
+from .errors import NotMeasurable
+from .frame import ENERGY, Decomposition, Frame
+from .shape import tyler_shape
+from .spectrum import condition_number, principal_angle_sine
+
+SHAPE_ROWS = 5  # times V's dimensions, for Tyler's estimator
+EPSILON = 1e-12
+TINY = float(np.finfo(np.float32).tiny)
+
+
+class GapMonitor:
+    """Measures a held-out probe of pairs every `every` optimizer steps and appends one JSON line each to `log`.
+
+    `probe(model)` gives the unit-norm image and text embeddings [P, D] of the probe's pairs. `attach` hooks the model's
+    forward pass and the optimizer's step, so the training loop stays as it is: open_clip's, or any other whose model
+    returns `image_features` and `text_features` (in a dict, or first in a tuple). The basis U follows the probe until
+    `freeze_step` and is fixed from the first measurement at or after it. Gradients are those of the `gradient_batches`
+    batches before a measurement. Attach it in one process only; under DDP it sees that process' rows.
+    """
+
+    def __init__(self, probe: Callable, log: Path, *, every: int = 20, freeze_step: int = 800, energy: float = ENERGY,
+                 gradient_batches: int = 16, eigenvalues: int = 128):  # fmt: skip
+        self.probe, self.log = probe, Path(log)
+        self.every, self.freeze_step, self.energy, self.eigenvalues = every, freeze_step, energy, eigenvalues
+        self.step = 0
+        self._outers: deque = deque(maxlen=2 * gradient_batches)  # [D, D] of each modality and batch
+        self._gradient_batches = gradient_batches
+        self._basis: np.ndarray | None = None  # U once frozen
+        self._first = self._last = None  # gamma at the freeze, and at the measurement before
+        self._handles: list = []
+
+    def attach(self, model, optimizer) -> GapMonitor:
+        """Hook `model` (a DDP wrapper is looked through) and `optimizer`; measures once at the current step."""
+        self._model = getattr(model, "module", model)
+        self._handles = [
+            self._model.register_forward_hook(self._watch_features),
+            optimizer.register_step_post_hook(self._after_step),
+        ]
+        if self.step == 0:
+            self.log.unlink(missing_ok=True)
+            self._record()
+        return self
+
+    def detach(self) -> None:
+        """Remove the hooks."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles = []
+
+    def state_dict(self) -> dict:
+        """What a resumed training needs, as tensors and numbers."""
+        import torch
+
+        arrays = {"basis": self._basis, "first": self._first, "last": self._last}
+        state = {k: None if v is None else torch.from_numpy(v.copy()) for k, v in arrays.items()}
+        return {"step": self.step, "gradients": list(self._outers), **state}
+
+    def load_state_dict(self, state: dict) -> None:
+        """Continue from `state_dict`; lines that a killed run logged after it are dropped."""
+        self.step = state["step"]
+        self._basis, self._first, self._last = (
+            None if state[key] is None else state[key].numpy() for key in ("basis", "first", "last")
+        )
+        self._outers.extend(gradients.cpu() for gradients in state["gradients"])
+        lines = self.log.read_text().splitlines(keepends=True) if self.log.exists() else []
+        kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= self.step]
+        self.log.write_text("".join(kept))
+
+    def _watch_features(self, module, inputs, output) -> None:
+        following = (self.step // self.every + 1) * self.every
+        if not module.training or following - self.step > self._gradient_batches:
+            return
+        features = (
+            (output["image_features"], output["text_features"]) if isinstance(output, dict) else tuple(output[:2])
+        )
+        for feature in features:
+            if feature is not None and feature.requires_grad:
+                feature.register_hook(self._keep_gradient)
+
+    def _keep_gradient(self, gradient) -> None:
+        rows = gradient.detach().float()
+        rows = rows / rows.norm().clamp_min(TINY)  # neither the loss' scale nor the batch's size counts
+        self._outers.append((rows.T @ rows).cpu())
+
+    def _after_step(self, optimizer, arguments, keywords) -> None:
+        self.step += 1
+        if self.step % self.every == 0:
+            self._record()
+
+    def _record(self) -> None:
+        import torch
+
+        training = self._model.training
+        self._model.eval()
+        try:
+            with torch.no_grad():
+                images, texts = (rows.detach().double().cpu().numpy() for rows in self.probe(self._model))
+        finally:
+            self._model.train(training)
+        line = {"step": self.step, **self._measure(images, texts)}
+        self._outers.clear()
+        with open(self.log, "a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+
+    def _measure(self, images: np.ndarray, texts: np.ndarray) -> dict[str, float | None]:
+        whole = np.cov(images.T, bias=True) + np.cov(texts.T, bias=True)
+        vectors, rank = dominant_directions(whole, self.energy)
+        if self._basis is not None:
+            rank = self._basis.shape[1]
+        current = vectors[:, :rank]
+        frozen = self._basis is not None
+        if not frozen and self.step >= self.freeze_step:
+            self._basis = current.copy()
+        frame = _frame(self._basis) if frozen else Frame(current, vectors[:, rank:])
+        difference = images - texts
+        split = Decomposition.of(frame, difference.mean(0), np.cov(difference.T, bias=True))
+        gamma = split.gamma
+        if self._basis is not None and self._first is None:
+            self._first = gamma.copy()
+        found: dict[str, float | None] = {
+            "rank": rank, "gap": float(np.linalg.norm(difference.mean(0))), **split.energies(),
+            "sine": principal_angle_sine(frame.u, current),
+            "drift": None if self._first is None else float(np.linalg.norm(gamma - self._first) / max(np.linalg.norm(self._first), EPSILON)),
+            "step_cosine": None if self._last is None else _cosine(gamma, self._last),
+        }  # fmt: skip
+        self._last = gamma.copy()
+        found.update(self._gradients(split))
+        for names, value in (
+            (("condition_U",), lambda: (split.condition_u(),)),
+            (("condition_V", "bias_angle"), lambda: _noise(split, difference)),
+            (("coupling_norm", "coupling_R2"), lambda: split.coupling(count=len(difference))),
+        ):
+            try:
+                found.update(zip(names, value()))
+            except NotMeasurable:
+                found.update(dict.fromkeys(names))
+        return found
+
+    def _gradients(self, split: Decomposition) -> dict[str, float | None]:
+        """leak = ||P_V g|| / ||g|| over all rows of the kept batches, and rho_align."""
+        if not self._outers:
+            return {"leak": None, "rho_align": None}
+        u = split.frame.u
+        outer = sum(self._outers).double().numpy()
+        inside = u.T @ outer @ u
+        leak = float(np.sqrt(max(0.0, 1 - np.trace(inside) / np.trace(outer))))
+        top = min(self.eigenvalues, u.shape[1])
+        spectra = [np.linalg.eigvalsh(matrix)[::-1][:top] for matrix in (u.T @ split.covariance @ u, inside)]
+        varies = top > 2 and all(np.ptp(values) > 0 for values in spectra)
+        return {"leak": leak, "rho_align": float(np.corrcoef(*spectra)[0, 1]) if varies else None}
+
+
+def read_log(path: Path) -> list[dict]:
+    """The measurements of a monitor's log, in order."""
+    return [json.loads(line) for line in Path(path).read_text(encoding="utf-8").splitlines()]
+
+
+def _frame(basis: np.ndarray) -> Frame:
+    """A basis [D, r] and its orthogonal complement."""
+    return Frame(basis, np.linalg.qr(basis, mode="complete")[0][:, basis.shape[1] :])
+
+
+def _cosine(a: np.ndarray, b: np.ndarray) -> float:
+    return float(a @ b / max(np.linalg.norm(a) * np.linalg.norm(b), EPSILON))
+
+
+def _noise(split: Decomposition, difference: np.ndarray) -> tuple[float, float]:
+    v = split.frame.v
+    if v.shape[1] < 2:
+        raise NotMeasurable("V has fewer than 2 dimensions")
+    rows = (difference - split.beta - split.gamma)[: SHAPE_ROWS * v.shape[1]] @ v
+    shape = tyler_shape(rows)
+    return condition_number(np.linalg.eigvalsh(shape)[::-1]), split.bias_angle(shape)
