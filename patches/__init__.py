@@ -24,6 +24,11 @@ def apply_before_llava() -> list[Patch]:
 
 def apply_after_llava() -> list[Patch]:
     """Shims of LLaVA's own classes. Idempotent; returns what is in force."""
-    from . import accelerate_backend, transformers_generation, transformers_trainer
+    from . import accelerate_backend, llava_save, transformers_generation, transformers_trainer
 
-    return _apply(transformers_trainer.AFTER_LLAVA + transformers_generation.AFTER_LLAVA + accelerate_backend.PATCHES)
+    return _apply(
+        transformers_trainer.AFTER_LLAVA
+        + transformers_generation.AFTER_LLAVA
+        + accelerate_backend.PATCHES
+        + llava_save.AFTER_LLAVA
+    )

@@ -1,4 +1,4 @@
-"""Shim for DeepSpeed on several CPU processes."""
+"""Shims for training in several CPU processes."""
 
 from __future__ import annotations
 
@@ -24,6 +24,22 @@ def _cpu_backend() -> None:
     PartialState.__init__ = __init__
 
 
+def _cpu_device() -> None:
+    from accelerate.state import PartialState
+
+    original = require(PartialState, "set_device", "accelerate.state.PartialState.set_device")
+
+    @functools.wraps(original)
+    def set_device(self):
+        import torch
+
+        original(self)
+        if self.device.type == "cpu":
+            self.device = torch.device("cpu")
+
+    PartialState.set_device = set_device
+
+
 PATCHES = [
     Patch(
         "accelerate.state.PartialState.__init__",
@@ -31,5 +47,12 @@ PATCHES = [
         "under DeepSpeed without CUDA accelerate finds no backend and believes in a single process",
         "none known; deepspeedai/DeepSpeed#943 is related",
         _cpu_backend,
-    )
+    ),
+    Patch(
+        "accelerate.state.PartialState.set_device",
+        "accelerate 1.x",
+        "several CPU processes get the devices cpu:0, cpu:1, ..., to which torch.load cannot map a resumed optimizer",
+        "none known",
+        _cpu_device,
+    ),
 ]

@@ -17,6 +17,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except RevisionError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        print("error: interrupted; repeat the command to resume", file=sys.stderr)
+        raise SystemExit(130) from None
 
 
 def install(host: str = "llava") -> None:

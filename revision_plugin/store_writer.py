@@ -32,12 +32,12 @@ from .store import (
 REQUEST = "request.json"
 
 
-def versions() -> dict[str, str]:
-    """Versions of this package and of what the numbers depend on."""
+def versions(more: Sequence[str] = ()) -> dict[str, str]:
+    """Versions of this package and of what the numbers depend on, and of `more` packages where they are installed."""
     from importlib.metadata import PackageNotFoundError, version
 
     found = {}
-    for name in ("revision-plugin", "torch", "transformers", "open-clip-torch", "datasets", "numpy", "pillow"):
+    for name in ("revision-plugin", "torch", "transformers", "open-clip-torch", "datasets", "numpy", "pillow", *more):
         try:
             found[name] = version(name)
         except PackageNotFoundError:

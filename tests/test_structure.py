@@ -13,7 +13,7 @@ ORDER = [
     {"inputs", "store", "store_writer", "moments", "encoders"},
     {"aligners", "encode", "convert"},
     {"calibration", "geometry"},
-    {"tower", "data", "apply"},
+    {"tower", "data", "apply", "run_record"},
     {"hosts"},
     {"launch", "inspect", "evaluation"},
     {"demo", "dual_encoder"},

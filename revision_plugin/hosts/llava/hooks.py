@@ -12,8 +12,8 @@ from ...errors import RevisionError
 from ...files import read_json
 from ...tower import PseudoVisionTower
 from ..base import Binding
+from .host import TOWER_NAME
 
-TOWER_NAME = "revision"
 BINDINGS = [
     Binding("llava.model.multimodal_encoder.builder.build_vision_tower", f"'--vision_tower {TOWER_NAME}' gives the pseudo-vision tower"),
     Binding("llava.model.llava_arch.build_vision_tower", "imported there by value"),
@@ -22,6 +22,13 @@ BINDINGS = [
     Binding("llava.train.train.DataArguments", "the flag --revision_store"),
     Binding("llava.train.train.make_supervised_data_module", "text-only data from an embedding store"),
     Binding("llava.train.llava_trainer.LLaVATrainer.training_step", "asserts the DeepSpeed engine that the flags ask for"),
+    Binding("llava.train.llava_trainer.LLaVATrainer.__init__", "drops checkpoints that a kill cut short, writes run.json"),
+    Binding("llava.train.llava_trainer.LLaVATrainer._save_checkpoint", "checkpoints that both stages resume from"),
+    Binding("llava.train.llava_trainer.LLaVATrainer._load_from_checkpoint", "takes a Stage-1 checkpoint"),
+    Binding("llava.train.llava_trainer.LLaVATrainer._get_train_sampler", "grouped batches by seed and epoch"),
+    Binding("llava.train.llava_trainer.LLaVATrainer.train", "SIGINT and SIGTERM stop with a checkpoint"),
+    Binding("llava.train.train.safe_save_model_for_hf_trainer", "final files appear whole, the weights last"),
+    Binding("transformers.trainer.deepspeed_load_checkpoint", "takes checkpoints without frozen parameters"),
     Binding("llava.train.train.preprocess", "label masking of the conversation templates the plugin brings"),
 ]  # fmt: skip
 
@@ -31,9 +38,10 @@ def install() -> None:
     import llava.model.llava_arch as arch
     import llava.model.multimodal_encoder.builder as builder
     import llava.train.train as train
+    import transformers.trainer
     from llava.train.llava_trainer import LLaVATrainer
 
-    from . import dataset, engine, templates
+    from . import dataset, engine, resume, stop, templates
 
     for binding in BINDINGS:
         _require(binding.symbol)
@@ -57,6 +65,14 @@ def install() -> None:
     )
     train.make_supervised_data_module = dataset.data_module_builder(train.make_supervised_data_module)
     LLaVATrainer.training_step = engine.checked_step(LLaVATrainer.training_step)
+    LLaVATrainer.__init__ = resume.recording_start(LLaVATrainer.__init__)
+    LLaVATrainer._save_checkpoint = resume.checkpoint_saver(LLaVATrainer._save_checkpoint)
+    LLaVATrainer._load_from_checkpoint = resume.checkpoint_loader(LLaVATrainer._load_from_checkpoint)
+    LLaVATrainer._get_train_sampler = resume.seeded_sampler(LLaVATrainer._get_train_sampler)
+    LLaVATrainer.train = stop.stoppable(LLaVATrainer.train)
+    train.safe_save_model_for_hf_trainer = resume.final_saver(train.safe_save_model_for_hf_trainer)
+    loader = transformers.trainer.deepspeed_load_checkpoint
+    transformers.trainer.deepspeed_load_checkpoint = resume.partial_loader(loader)
     templates.install()
 
 

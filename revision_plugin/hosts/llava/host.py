@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from ... import run_record
 from ...errors import RevisionError
 from ...files import read_json
 from ..base import HOSTS, Binding, Host
 
+TOWER_NAME = "revision"
 SUPPORTED_LLAVA = "1.2.2"
 SUPPORTED_TRANSFORMERS = ("4.57",)
 RENAMED_FLAGS = {"--evaluation_strategy": "--eval_strategy"}
@@ -69,6 +72,13 @@ class LlavaHost(Host):
     def train(self, arguments: Sequence[str]) -> None:
         arguments = [RENAMED_FLAGS.get(argument, argument) for argument in arguments]
         refuse_finished(arguments)
+        out = _value(arguments, "--output_dir", None)
+        if (
+            out is not None
+            and _value(arguments, "--vision_tower", None) == TOWER_NAME
+            and os.environ.get("RANK", "0") == "0"
+        ):
+            run_record.begin(Path(out), arguments)
         self.install()
         import llava.train.train as upstream
         from transformers import set_seed

@@ -1,0 +1,71 @@
+"""SIGINT and SIGTERM end a training after its step, with a checkpoint that the same command resumes from."""
+
+from __future__ import annotations
+
+import functools
+import signal
+import sys
+
+from .resume import uses_plugin
+
+
+def stop_callback():
+    """A Trainer callback that saves and stops once a signal came to any of the processes."""
+    from transformers import TrainerCallback
+
+    class StopOnSignal(TrainerCallback):
+        number = 0
+
+        def on_train_begin(self, args, state, control, **keywords):
+            self._before = {n: signal.signal(n, self._note) for n in (signal.SIGINT, signal.SIGTERM)}
+
+        def _note(self, number, frame):
+            self.number = number
+            signal.signal(number, signal.SIG_DFL)  # a second one kills
+
+        def on_step_end(self, args, state, control, **keywords):
+            self.number = _largest(self.number, args)
+            if self.number and state.global_step < state.max_steps:
+                control.should_save = control.should_training_stop = True
+            else:
+                self.number = 0
+
+        def on_train_end(self, args, state, control, **keywords):
+            for number, handler in self._before.items():
+                signal.signal(number, handler)
+
+    return StopOnSignal()
+
+
+def _largest(number: int, args) -> int:
+    """The largest signal number of all processes: they must stop after the same step."""
+    if args.world_size == 1:
+        return number
+    import torch
+    import torch.distributed as dist
+
+    shared = torch.tensor([number], device=args.device)
+    dist.all_reduce(shared, op=dist.ReduceOp.MAX)
+    return int(shared)
+
+
+def stoppable(original):
+    """The Trainer's `train` with that callback; a stopped training exits with 128 + signal before LLaVA saves it as finished."""
+
+    @functools.wraps(original)
+    def train(self, *arguments, **keywords):
+        if not uses_plugin(self):
+            return original(self, *arguments, **keywords)
+        callback = stop_callback()
+        self.add_callback(callback)
+        result = original(self, *arguments, **keywords)
+        if callback.number:
+            if self.args.should_save:
+                print(
+                    f"error: stopped at step {self.state.global_step} of {self.state.max_steps}; repeat the command to resume",
+                    file=sys.stderr,
+                )
+            raise SystemExit(128 + callback.number)
+        return result
+
+    return train

@@ -1,0 +1,97 @@
+"""run.json beside a training's outputs: its flags, versions and what it read; a resumed run must repeat them."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+from .errors import RevisionError
+from .files import hash_file, read_json, write_json
+from .store import MANIFEST
+from .store_writer import versions
+
+RECORD = "run.json"
+# what changes neither the result nor the order of the data
+FREE_FLAGS = {
+    "--local_rank", "--logging_steps", "--save_steps", "--save_total_limit", "--save_strategy", "--report_to", "--run_name",
+    "--dataloader_num_workers", "--output_dir", "--lazy_preprocess",
+}  # fmt: skip
+READ_FLAGS = ("--data_path", "--revision_store", "--revision_aligner", "--pretrain_mm_mlp_adapter", "--deepspeed")
+PACKAGES = ("llava-torch", "llava", "accelerate", "deepspeed", "peft", "bitsandbytes")
+
+
+def parse_flags(arguments: Sequence[str]) -> dict[str, str]:
+    """`--flag value`, `--flag=value` and bare flags as a dictionary."""
+    flags: dict[str, str] = {}
+    current = None
+    for argument in arguments:
+        if argument.startswith("--"):
+            current, _, value = argument.partition("=")
+            flags[current] = value
+        elif current is not None:
+            flags[current] = f"{flags[current]} {argument}".strip()
+    return flags
+
+
+def begin(out: Path, arguments: Sequence[str]) -> None:
+    """Write OUT/run.json. Raises RevisionError where OUT holds checkpoints of a run with other flags or inputs."""
+    flags = parse_flags(arguments)
+    record = {
+        "command": flags,
+        "inputs": {flag: _identity(Path(flags[flag])) for flag in READ_FLAGS if flag in flags},
+        "processes": int(os.environ.get("WORLD_SIZE", "1")),
+        "versions": {**versions(PACKAGES), "python": platform.python_version()},
+        "git": _git_state(),
+    }
+    before = out / RECORD
+    if before.exists() and any(out.glob("checkpoint-*")):
+        _require_same(out, read_json(before), record)
+    out.mkdir(parents=True, exist_ok=True)
+    write_json(before, record)
+
+
+def add(out: Path, name: str, value: dict) -> None:
+    """Add a section to OUT/run.json."""
+    path = out / RECORD
+    write_json(path, {**read_json(path), name: value})
+
+
+def _require_same(out: Path, before: dict, now: dict) -> None:
+    flags = [record["command"] for record in (before, now)]
+    for flag in sorted((flags[0].keys() | flags[1].keys()) - FREE_FLAGS):
+        old, new = (values.get(flag, "not given") for values in flags)
+        if old != new:
+            raise RevisionError(
+                f"{out}: holds a stopped run with {flag} {old}, now {new}; repeat its flags to resume, or choose another --output_dir"
+            )
+    for flag in sorted(before["inputs"].keys() | now["inputs"].keys()):
+        if before["inputs"].get(flag) != now["inputs"].get(flag):
+            raise RevisionError(
+                f"{out}: holds a stopped run whose {flag} has changed since; put it back to resume, or choose another --output_dir"
+            )
+
+
+def _identity(path: Path) -> str | None:
+    """What a file, store or aligner contains, as a hash; None where it is not there (its reader says so)."""
+    if (path / MANIFEST).is_file():
+        return read_json(path / MANIFEST).get("content_hash")
+    if (path / "aligner.json").is_file():
+        return read_json(path / "aligner.json").get("parameters_hash")
+    return hash_file(path) if path.is_file() else None
+
+
+def _git_state() -> dict | None:
+    """Commit of the working directory's repository, and whether it has uncommitted changes; None outside one."""
+
+    def git(*words: str) -> str | None:
+        try:
+            done = subprocess.run(["git", *words], capture_output=True, text=True, timeout=30)
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    commit = git("rev-parse", "HEAD")
+    return commit and {"commit": commit, "uncommitted_changes": bool(git("status", "--porcelain"))}

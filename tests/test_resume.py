@@ -1,0 +1,152 @@
+"""Both stages, killed anywhere and started again, end with the weights of a run that was not; under every launcher."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import ENVIRONMENT, FLAGS, ROOT, STAGE1, projector, torchrun
+from safetensors.torch import load_file
+
+pytestmark = pytest.mark.slow
+STEPS, EVERY = 240, 12
+FEW_STEPS, FEW_EVERY = 60, 6  # of two processes on one core each, which take long enough to be killed
+DEEPSPEED = {
+    **ENVIRONMENT,
+    "DS_ACCELERATOR": "cpu",
+    "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+}
+PLAIN = (sys.executable,)
+
+
+def start(out, llm, *flags, launcher=PLAIN, environment=ENVIRONMENT, steps=STEPS, every=EVERY):
+    """The training as a process group of its own, so that a kill reaches all its processes."""
+    at = FLAGS.index("--save_strategy")
+    kept = [*FLAGS[:at], *FLAGS[at + 2 :]]
+    command = [*launcher, ROOT / "scripts" / "train.py", *kept, "--vision_tower", "revision", "--revision_encoder", "demo",
+               "--model_name_or_path", llm, "--output_dir", out, "--max_steps", steps, "--save_strategy", "steps", "--save_steps", every,
+               "--save_total_limit", 1, *flags]  # fmt: skip
+    with open(f"{out}.log", "ab") as log:
+        return subprocess.Popen(
+            list(map(str, command)), stdout=log, stderr=log, env=environment, start_new_session=True
+        )
+
+
+def finish(process, out, expect=0):
+    assert process.wait(timeout=240) == expect, Path(f"{out}.log").read_text()[-3000:]
+
+
+def stop_after_checkpoint(process, out, number, *, after=-1):
+    """Send a signal to all processes once a whole checkpoint beyond step `after` is there; returns that step."""
+    deadline = time.monotonic() + 200
+    while time.monotonic() < deadline:
+        assert process.poll() is None, Path(f"{out}.log").read_text()[-3000:]
+        whole = [int(path.parent.name.split("-")[1]) for path in out.glob("checkpoint-*/revision_complete.json")]
+        if whole and max(whole) > after:
+            os.killpg(process.pid, number)
+            process.wait(timeout=60)
+            return max(whole)
+        time.sleep(0.005)
+    raise AssertionError("no checkpoint in time")
+
+
+def stage1_of(stores):
+    return (*STAGE1, "--data_path", stores / "texts", "--revision_aligner", stores / "realign")
+
+
+def stage2_of(world_files):
+    return ("--version", "v1", "--data_path", world_files / "questions.json", "--image_folder", world_files / "images",
+            "--group_by_modality_length", "True")  # fmt: skip
+
+
+def losses(out):
+    history = json.loads((out / "trainer_state.json").read_text())["log_history"]
+    return [(entry["step"], entry["loss"]) for entry in history if "loss" in entry]
+
+
+def test_stage1_stopped_then_killed(stores, tiny_llm, tmp_path):
+    """SIGTERM saves where it is; SIGKILL falls back to the last whole checkpoint, whatever lies beside it."""
+    flags = stage1_of(stores)
+    finish(start(tmp_path / "whole", tiny_llm, *flags), tmp_path / "whole")
+    out = tmp_path / "cut"
+    process = start(out, tiny_llm, *flags)
+    first = stop_after_checkpoint(process, out, signal.SIGTERM)
+    assert process.returncode == 128 + signal.SIGTERM
+    log = Path(f"{out}.log").read_text()
+    stopped = int(log.split("error: stopped at step ")[1].split()[0])
+    assert stopped >= first and "repeat the command to resume" in log
+    assert (out / f"checkpoint-{stopped}" / "revision_complete.json").exists() and not (
+        out / "mm_projector.bin"
+    ).exists()
+    stop_after_checkpoint(start(out, tiny_llm, *flags), out, signal.SIGKILL, after=stopped)
+    assert not (out / "mm_projector.bin").exists()
+    torn = out / "checkpoint-9999"  # as a kill in the middle of saving leaves it
+    torn.mkdir()
+    (torn / "trainer_state.json").write_text('{"cut')
+    other = start(out, tiny_llm, *flags, "--seed", 7)
+    finish(other, out, expect=2)
+    assert "holds a stopped run with --seed not given, now 7" in Path(f"{out}.log").read_text()
+    finish(start(out, tiny_llm, *flags), out)
+    assert "was cut short by a kill" in Path(f"{out}.log").read_text() and not torn.exists()
+    ours, own = projector(out), projector(tmp_path / "whole")
+    assert all(torch.equal(ours[key], own[key]) for key in own)
+    copy = load_file(out / "mm_projector.safetensors")
+    assert copy.keys() == ours.keys() and all(torch.equal(copy[key], ours[key]) for key in ours)
+    assert losses(out) == losses(tmp_path / "whole")
+    record = json.loads((out / "run.json").read_text())
+    assert (
+        record["command"]["--learning_rate"] == "1e-3"
+        and record["resolved"]["training_arguments"]["max_steps"] == STEPS
+    )
+    assert (
+        record["inputs"]["--data_path"] == json.loads((stores / "texts" / "manifest.json").read_text())["content_hash"]
+    )
+    assert (
+        record["versions"]["llava-torch"].startswith("1.2.2")
+        and record["resolved"]["model"]["revision"]["encoder"]["fingerprint"]
+    )
+
+
+CASES = {
+    "torchrun, stage 2": ("stage 2", None, False),
+    "ZeRO-2 under deepspeed, stage 1": ("stage 1", "zero2.json", True),
+    "ZeRO-3 under torchrun, stage 2": ("stage 2", "zero3.json", False),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_two_processes_killed(case, stores, world_files, tiny_llm, tmp_path):
+    stage, config, launched_by_deepspeed = CASES[case]
+    flags = stage1_of(stores) if stage == "stage 1" else stage2_of(world_files)
+    flags = (*flags, "--deepspeed", ROOT / "scripts" / config) if config else (*flags, "--use_cpu", "True")
+    environment = DEEPSPEED if config else ENVIRONMENT
+
+    def launcher():
+        if not launched_by_deepspeed:
+            return torchrun()
+        port = torchrun()[-1]
+        return ("deepspeed", "--num_accelerators", "2", "--master_port", port)
+
+    def begin(out):
+        return start(
+            out, tiny_llm, *flags, launcher=launcher(), environment=environment, steps=FEW_STEPS, every=FEW_EVERY
+        )
+
+    finish(begin(tmp_path / "whole"), tmp_path / "whole")
+    out = tmp_path / "cut"
+    stop_after_checkpoint(begin(out), out, signal.SIGKILL)
+    finish(begin(out), out)
+    if config:
+        assert "DeepSpeedEngine" not in Path(f"{out}.log").read_text(), "the engine is checked at start-up"
+        assert list(out.glob("checkpoint-*/zero_to_fp32.py"))
+    if stage == "stage 1":
+        ours, own = projector(out), projector(tmp_path / "whole")
+    else:
+        ours, own = (load_file(folder / "model.safetensors") for folder in (out, tmp_path / "whole"))
+    assert all(torch.equal(ours[key], own[key]) for key in own)
+    assert losses(out) == losses(tmp_path / "whole")
