@@ -13,19 +13,20 @@ from .files import require_free
 
 
 def _encode(a) -> None:
-    from . import encode
+    from . import distributed, encode
     from .encoders import load_encoder
 
-    encoder = load_encoder(a.encoder).to(device=a.device)
+    encoder = load_encoder(a.encoder)
+    distributed.start()
+    encoder.to(device=distributed.own_device(a.device))
+    settings = dict(dtype=a.dtype, batch_size=a.batch_size, max_failures=a.max_failures)
     if a.texts:
-        store = encode.encode_texts(
-            encoder, a.texts, a.out, dtype=a.dtype, batch_size=a.batch_size, max_failures=a.max_failures
-        )
+        store = encode.encode_texts(encoder, a.texts, a.out, **settings)
     else:
-        store = encode.encode_images(
-            encoder, a.images, a.out, image_folder=a.image_folder, dtype=a.dtype, batch_size=a.batch_size, max_failures=a.max_failures
-        )  # fmt: skip
-    print(f"{a.out}: {len(store)} {store.manifest.modality} embeddings of dimension {store.dim}")
+        store = encode.encode_images(encoder, a.images, a.out, image_folder=a.image_folder, **settings)
+    if distributed.rank() == 0:
+        print(f"{a.out}: {len(store)} {store.manifest.modality} embeddings of dimension {store.dim}")
+    distributed.stop()
 
 
 def _fit(a) -> None:
@@ -190,7 +191,7 @@ def build_parser() -> argparse.ArgumentParser:
         sub.set_defaults(run=run)
         return sub
 
-    sub = command("encode", _encode, "encode texts or images into an embedding store")
+    sub = command("encode", _encode, "encode texts or images into an embedding store (torchrun shares the work)")
     sub.add_argument("--encoder", required=True, help="demo, open_clip:ARCH/PRETRAINED, hf:REPO or a local folder")
     source = sub.add_mutually_exclusive_group(required=True)
     source.add_argument("--texts", type=Path, help="LLaVA JSON, JSONL, TXT or parquet")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from datetime import timedelta
 
 import numpy as np
 
 from .errors import RevisionError
 
+PATIENCE = timedelta(days=7)  # one process may have long work left when another is done
 _joined = False  # a host's own process group (of a training, say) is none of ours: its processes do other things
 
 
@@ -28,7 +30,7 @@ def start() -> None:
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         import torch.distributed as dist
 
-        dist.init_process_group("gloo")
+        dist.init_process_group("gloo", timeout=PATIENCE)
         _joined = True
 
 
@@ -58,6 +60,11 @@ def rank() -> int:
     import torch.distributed as dist
 
     return dist.get_rank()
+
+
+def own_device(name: str) -> str:
+    """`cuda` as this process' own GPU of the machine; any other device as it is."""
+    return f"cuda:{os.environ['LOCAL_RANK']}" if name == "cuda" and "LOCAL_RANK" in os.environ else name
 
 
 def share(array: np.ndarray) -> list[np.ndarray]:

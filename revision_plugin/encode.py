@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import itertools
 import logging
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 
+from . import distributed
 from .encoders import Encoder
 from .errors import RevisionError
 from .files import hash_file
@@ -22,6 +24,7 @@ from .store_writer import StoreWriter
 logger = logging.getLogger(__name__)
 CHUNK_ROWS = 4096
 DECODE_THREADS = 4
+TOKENIZED_AHEAD = 4  # batches
 
 
 def encode_texts(encoder: Encoder, corpus: Path, out: Path, *, dtype: str = "float16", batch_size: int = 256,
@@ -36,10 +39,12 @@ def encode_texts(encoder: Encoder, corpus: Path, out: Path, *, dtype: str = "flo
     def encode(items: list[TextItem]) -> tuple[list[TextItem], np.ndarray, list[dict]]:
         usable = [item for item in items if item.problem is None]
         order = sorted(range(len(usable)), key=lambda i: len(usable[i].text))  # equal lengths waste no padding
+        parts = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
         rows = np.empty((len(usable), encoder.dim), np.float32)
-        for start in range(0, len(order), batch_size):
-            part = order[start : start + batch_size]
-            rows[part] = encoder.encode_texts([usable[i].text for i in part]).cpu().numpy()
+        batches = ([usable[i].text for i in part] for part in parts)
+        with _ahead(encoder.tokenize, batches, threads=1, most=TOKENIZED_AHEAD) as tokenized:
+            for part, tokens in zip(parts, tokenized):
+                rows[part] = encoder.encode_tokens(tokens).cpu().numpy()
         return usable, rows, [_failure(item.id, item.problem) for item in items if item.problem is not None]
 
     store = _run(encoder, read_texts(corpus), count, encode, out, "text", dtype, request, max_failures, str(corpus))
@@ -69,8 +74,7 @@ def encode_images(encoder: Encoder, corpus: Path, out: Path, *, image_folder: Pa
 
     def encode(items: list[ImageItem]) -> tuple[list[ImageItem], np.ndarray, list[dict]]:
         usable, rows, failures = [], [], []
-        with ThreadPoolExecutor(DECODE_THREADS) as pool:
-            loaded = pool.map(load, items)
+        with _ahead(load, items, threads=DECODE_THREADS, most=2 * batch_size) as loaded:
             for batch in _batched(zip(items, loaded), batch_size):
                 good = [(item, pixels) for item, pixels in batch if not isinstance(pixels, str)]
                 failures += [_failure(item.id, problem) for item, problem in batch if isinstance(problem, str)]
@@ -93,40 +97,92 @@ def _batched(items: Iterable, size: int) -> Iterator[list]:
         yield batch
 
 
+@contextlib.contextmanager
+def _ahead(work: Callable, items: Iterable, *, threads: int, most: int) -> Iterator[Iterator]:
+    """Results of `work` on `items`, in order, from `threads` threads that run at most `most` items ahead."""
+    iterator, waiting = iter(items), deque()
+
+    def results(pool: ThreadPoolExecutor) -> Iterator:
+        for item in iterator:
+            waiting.append(pool.submit(work, item))
+            if len(waiting) >= most:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+    with ThreadPoolExecutor(threads) as pool:
+        try:
+            yield results(pool)
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
 def _run(encoder: Encoder, items: Iterable, count: int, encode: Callable, out: Path, modality: str, dtype: str,
          request: dict, max_failures: int, where: str) -> Store:  # fmt: skip
+    """Encode the chunks of this process (all of them without torchrun) and publish the store when all are there."""
     if count == 0:
         raise RevisionError(f"{where}: holds no {modality}; nothing to encode")
-    seen: set[str] = set()
-    writer = StoreWriter(
-        out, modality=modality, encoder=encoder.identity, dim=encoder.dim, dtype=dtype,
-        request={**request, "chunk_rows": CHUNK_ROWS},
-    )  # fmt: skip
+    rank, processes = distributed.rank(), distributed.world_size()
+    writer, problem = None, None
+    try:
+        writer = StoreWriter(
+            out, modality=modality, encoder=encoder.identity, dim=encoder.dim, dtype=dtype,
+            request={**request, "chunk_rows": CHUNK_ROWS}, owner=rank == 0,
+        )  # fmt: skip
+    except RevisionError as error:
+        problem = str(error)
+    distributed.fail_together(problem)
     with contextlib.closing(writer):
         chunks = -(-count // CHUNK_ROWS)
-        failures: list[dict] = []
-        with track(f"encode {modality}s", total=count, unit="item") as advance:
-            for index, chunk in enumerate(_batched(items, CHUNK_ROWS)):
-                _require_new_ids(chunk, seen, where)
+        try:
+            _encode_chunks(writer, items, count, encode, modality, max_failures, where, rank, processes)
+        except RevisionError as error:
+            problem = str(error)
+        distributed.fail_together(problem)
+        failures = _allowed_failures(writer, chunks, max_failures, where)
+        if rank == 0:
+            try:
+                writer.finish(chunks)
+            except RevisionError as error:
+                problem = str(error)
+        distributed.fail_together(problem)
+    if failures and rank == 0:
+        logger.warning("%d item(s) could not be encoded; they are listed in %s", len(failures), out / FAILURES)
+    return Store.open(out)
+
+
+def _encode_chunks(writer: StoreWriter, items: Iterable, count: int, encode: Callable, modality: str, max_failures: int,
+                   where: str, rank: int, processes: int) -> None:  # fmt: skip
+    seen: set[str] = set()
+    failed_before = 0
+    with track(f"encode {modality}s", total=count, unit="item", show=rank == 0) as advance:
+        for index, chunk in enumerate(_batched(items, CHUNK_ROWS)):
+            _require_new_ids(chunk, seen, where)
+            if index % processes == rank:
                 if not writer.has_chunk(index):
                     usable, rows, failed = encode(chunk)
                     extra = {}
                     if modality == "text":
                         extra = {"texts": [i.text for i in usable], "conversations": [i.conversations for i in usable]}
                     writer.write_chunk(index, [item.id for item in usable], rows, failures=failed, **extra)
-                advance(len(chunk))
-                failures += writer.chunk_failures(index)
-                if len(failures) > max_failures:
-                    path = writer.write_failures(failures)
-                    first = failures[0]
-                    raise RevisionError(
-                        f"{where}: {len(failures)} unusable item(s), first '{first['id']}': {first['reason']} "
-                        f"(all in {path}); mend them, or allow them with --max-failures {len(failures)}"
-                    )
-        store = writer.finish(chunks)
-    if failures:
-        logger.warning("%d item(s) could not be encoded; they are listed in %s", len(failures), store.path / FAILURES)
-    return store
+                failed_before += len(writer.chunk_failures(index))
+                if failed_before > max_failures:
+                    _allowed_failures(writer, index + 1, max_failures, where)
+            advance(len(chunk))
+
+
+def _allowed_failures(writer: StoreWriter, chunks: int, max_failures: int, where: str) -> list[dict]:
+    """The failures of the first `chunks` chunks, in input order. Raises RevisionError, and lists them, beyond the budget."""
+    failures = writer.failures(chunks)
+    if len(failures) > max_failures:
+        path = writer.write_failures(failures)
+        first = failures[0]
+        raise RevisionError(
+            f"{where}: {len(failures)} unusable item(s), first '{first['id']}': {first['reason']} "
+            f"(all in {path}); mend them, or allow them with --max-failures {len(failures)}"
+        )
+    return failures
 
 
 def _require_new_ids(items: list, seen: set[str], where: str) -> None:

@@ -46,10 +46,13 @@ def versions(more: Sequence[str] = ()) -> dict[str, str]:
 
 
 class StoreWriter:
-    """Fills one store. `request` names everything the content depends on; a resumed run must repeat it."""
+    """Fills one store. `request` names everything the content depends on; a resumed run must repeat it.
+
+    Of several processes that fill one store together, the `owner` locks and publishes it; the others write chunks.
+    """
 
     def __init__(self, out: str | Path, *, modality: str, encoder: dict, dim: int, dtype: str, request: dict,
-                 aligner: dict | None = None):  # fmt: skip
+                 aligner: dict | None = None, owner: bool = True):  # fmt: skip
         if dtype not in DTYPES:
             raise RevisionError(f"unknown store dtype '{dtype}'; available: {', '.join(DTYPES)}")
         self.out = Path(out)
@@ -65,6 +68,9 @@ class StoreWriter:
             self._lock = open(self.partial / ".lock", "w")
         except OSError as error:
             raise RevisionError(f"{self.out}: cannot be created: {error.strerror}; choose another --out") from None
+        if not owner:
+            self._lock.close()
+            return
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -95,8 +101,9 @@ class StoreWriter:
         return self._paths(chunk)[1].exists()
 
     def failures(self, chunks: int) -> list[dict]:
-        """The failures recorded in the first `chunks` chunks, in input order."""
-        return [failure for chunk in range(chunks) for failure in self.chunk_failures(chunk)]
+        """The failures recorded in those of the first `chunks` chunks that are finished, in input order."""
+        done = (chunk for chunk in range(chunks) if self.has_chunk(chunk))
+        return [failure for chunk in done for failure in self.chunk_failures(chunk)]
 
     def chunk_failures(self, chunk: int) -> list[dict]:
         """The failures recorded in one finished chunk."""

@@ -1,6 +1,9 @@
 """Fitting under torchrun: the same aligner as one process, and one process' failure stops all."""
 
+import json
+import os
 import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -53,3 +56,46 @@ def test_an_unusable_row_of_one_process_stops_both(stores, rng, monkeypatch):
     done = fit_in_two(stores, "--source", stores / "bad", "--target", stores / "i", "--out", stores / "a")
     assert done.returncode != 0 and "embedding row 75 holds NaN" in done.stderr
     assert not (stores / "a").exists()
+
+
+SMALL_CHUNKS = "import revision_plugin.encode as e; e.CHUNK_ROWS = 10; from revision_plugin.cli import main; main()"
+
+
+@pytest.mark.slow
+def test_two_processes_encode_the_same_store(world_files, tmp_path):
+    """The content hash does not depend on the number of processes, nor on what an earlier, killed run had done."""
+    from revision_plugin.store import Store
+
+    script = tmp_path / "small_chunks.py"
+    script.write_text(SMALL_CHUNKS)
+    texts = ["encode", "--encoder", "demo", "--texts", world_files / "texts.json", "--out"]
+    images = ["encode", "--encoder", "demo", "--images", world_files / "images", "--out"]
+    alone = {**os.environ, "OMP_NUM_THREADS": "1"}
+
+    def encode(command, out, launcher):
+        done = subprocess.run(
+            list(map(str, [*launcher, *command, out])), capture_output=True, text=True, cwd=ROOT, env=alone, timeout=300
+        )
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.count("embeddings of dimension 192") == 1
+        return Store.open(out)
+
+    for name, command in (("texts", texts), ("images", images)):
+        one = encode(command, tmp_path / f"{name}-one", [sys.executable, script])
+        two = encode(command, tmp_path / f"{name}-two", torchrun(script))
+        two.verify()
+        assert two.manifest.content_hash == one.manifest.content_hash and len(two.manifest.shards) > 3
+    corpus = json.loads((world_files / "texts.json").read_text())
+    corpus[35]["conversations"][1]["value"] = "  "
+    (tmp_path / "broken.json").write_text(json.dumps(corpus))
+    command = ["encode", "--encoder", "demo", "--texts", tmp_path / "broken.json", "--out", tmp_path / "broken"]
+    done = subprocess.run(torchrun(script, *command), capture_output=True, text=True, cwd=ROOT, timeout=300)
+    assert (
+        done.returncode != 0
+        and "1 unusable item(s), first '000035'" in done.stderr
+        and not (tmp_path / "broken").exists()
+    )
+    done = subprocess.run(
+        torchrun(script, *command, "--max-failures", 1), capture_output=True, text=True, cwd=ROOT, timeout=300
+    )
+    assert done.returncode == 0 and len(Store.open(tmp_path / "broken")) == len(corpus) - 1

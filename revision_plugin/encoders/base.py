@@ -65,8 +65,12 @@ class Encoder(ABC):
         """The loaded model on `self.device` in `self.dtype`."""
 
     @abstractmethod
-    def _text_features(self, texts: list[str]):
-        """Raw text features [N, dim]."""
+    def _tokenize(self, texts: list[str]) -> tuple[dict, int]:
+        """The text tower's input tensors on the CPU, and how many texts were longer than its window."""
+
+    @abstractmethod
+    def _text_features(self, tokens: dict):
+        """Raw text features [N, dim] of `_tokenize`'s tensors on the encoder's device."""
 
     @abstractmethod
     def _image_features(self, pixels):
@@ -80,15 +84,25 @@ class Encoder(ABC):
             self._loaded.to(device=self.device, dtype=self.dtype)
         return self
 
-    def encode_texts(self, texts: list[str]):
-        """Texts -> float32 unit-norm embeddings [N, dim] on the encoder's device.
+    def tokenize(self, texts: list[str]) -> tuple[dict, int]:
+        """What `encode_tokens` takes; needs no model, so other threads can run ahead of it."""
+        return self._tokenize(texts)
+
+    def encode_tokens(self, tokens: tuple[dict, int]):
+        """Tokenized texts -> float32 unit-norm embeddings [N, dim] on the encoder's device.
 
         Text beyond the encoder's window is cut; `truncated` counts such texts.
         """
         import torch
 
+        tensors, cut = tokens
+        self.truncated += cut
         with torch.inference_mode(), torch.autocast(torch.device(self.device).type, enabled=False):
-            return _unit(self._text_features(texts))
+            return _unit(self._text_features({name: tensor.to(self.device) for name, tensor in tensors.items()}))
+
+    def encode_texts(self, texts: list[str]):
+        """Texts -> float32 unit-norm embeddings [N, dim] on the encoder's device; `encode_tokens` of `tokenize`."""
+        return self.encode_tokens(self.tokenize(texts))
 
     def encode_pixels(self, pixels):
         """Preprocessed pixels [N, 3, H, W] -> float32 unit-norm embeddings [N, dim] on the encoder's device."""

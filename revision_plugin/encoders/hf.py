@@ -87,9 +87,8 @@ class HuggingFaceEncoder(Encoder):
             self, transform, height=height, width=width, mean=processor.image_mean, std=processor.image_std
         )
 
-    def _text_features(self, texts: list[str]):
+    def _tokenize(self, texts: list[str]) -> tuple[dict, int]:
         lengths = [len(ids) for ids in self._tokenizer(texts, truncation=False, verbose=False).input_ids]
-        self.truncated += sum(length > self.context_length for length in lengths)
         # SigLIP was trained on texts padded to its window without an attention mask.
         tokens = self._tokenizer(
             texts,
@@ -97,9 +96,11 @@ class HuggingFaceEncoder(Encoder):
             truncation=True,
             max_length=self.context_length,
             return_tensors="pt",
-        ).to(self.device)
-        if self._siglip:
-            return _pooled(self._model().get_text_features(input_ids=tokens["input_ids"]))
+        )
+        names = ("input_ids",) if self._siglip else tuple(tokens)
+        return {name: tokens[name] for name in names}, sum(length > self.context_length for length in lengths)
+
+    def _text_features(self, tokens: dict):
         return _pooled(self._model().get_text_features(**tokens))
 
     def _image_features(self, pixels):

@@ -101,10 +101,11 @@ class OpenClipEncoder(Encoder):
         transform = image_transform_v2(config, is_train=False)
         return ImageProcessor(self, transform, height=height, width=width, mean=config.mean, std=config.std)
 
-    def _text_features(self, texts: list[str]):
-        tokens = self._tokenizer(texts)
-        self.truncated += self._count_truncated(texts)
-        return self._model().encode_text(tokens.to(self.device))
+    def _tokenize(self, texts: list[str]) -> tuple[dict, int]:
+        return {"text": self._tokenizer(texts)}, self._count_truncated(texts)
+
+    def _text_features(self, tokens: dict):
+        return self._model().encode_text(tokens["text"])
 
     def _count_truncated(self, texts: list[str]) -> int:
         window = self._tokenizer.context_length
