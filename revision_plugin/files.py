@@ -58,8 +58,10 @@ def read_json(path: Path) -> Any:
 def new_folder(path: Path) -> Iterator[Path]:
     """A temporary folder beside `path` that becomes `path` on success and vanishes on failure.
 
-    Raises RevisionError where `path` exists and is not empty, or cannot be created.
+    Raises RevisionError where `path` exists and is not empty, cannot be created, or cannot be written to the end.
     """
+    from safetensors import SafetensorError
+
     require_free(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -72,6 +74,10 @@ def new_folder(path: Path) -> Iterator[Path]:
         if path.exists():
             path.rmdir()
         os.replace(temporary, path)
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        reason = getattr(error, "strerror", None) or error
+        raise RevisionError(f"{path}: cannot be written: {reason}; nothing was kept, make room and repeat") from error
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise

@@ -1,0 +1,157 @@
+"""Injects every fault of the catalogue and the kills, and checks the line, the exit status and what is left."""
+
+import hashlib
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from catalogue import DOCS, ENCODE_IMAGES, ENCODE_TEXTS, FAULTS, FIT, HELD, table
+from conftest import run_revision
+
+from revision_plugin.cli import main
+from revision_plugin.demo import corpus
+from revision_plugin.demo import world as demo_world
+from revision_plugin.store import Store
+
+
+@pytest.fixture(scope="session")
+def sound(tmp_path_factory):
+    """A folder with everything in order: texts.json, images/, paired.json, the stores texts and images, the aligner realign."""
+    root = tmp_path_factory.mktemp("sound")
+    scenes = demo_world.sample_scenes(12, seed=1, held_out=False)
+    names = corpus.write_images(scenes, root / "pictures", seed=1)
+    corpus.write_corpus(root / "texts.json", corpus.caption_records(scenes))
+    corpus.write_corpus(root / "paired.json", corpus.caption_records(scenes, names))
+    run_revision("encode", "--encoder", "demo", "--texts", root / "texts.json", "--out", root / "texts")
+    run_revision("encode", "--encoder", "demo", "--images", root / "pictures", "--out", root / "images")
+    run_revision("fit", "--source", root / "texts", "--target", root / "images", "--out", root / "realign")
+    return root
+
+
+@pytest.fixture
+def world(sound, tmp_path):
+    """A copy of `sound` to damage."""
+    shutil.copytree(sound, tmp_path / "w")
+    return tmp_path / "w"
+
+
+def contents(root):
+    """Hash of every file below `root` that is no output of the command."""
+    return {p: hashlib.sha256(p.read_bytes()).hexdigest() for p in root.rglob("*")
+            if p.is_file() and not p.relative_to(root).parts[0].startswith("new")}  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=[fault.name for fault in FAULTS])
+def test_fault(fault, world, capsys, monkeypatch):
+    fault.inject(world)
+    monkeypatch.chdir(world)
+    before, occupied = contents(world), (world / "new").exists()
+    status = 0
+    try:
+        main(fault.command.split())
+    except SystemExit as stopped:
+        status = stopped.code
+    finally:
+        while HELD:
+            HELD.pop().close()
+    lines = [line for line in capsys.readouterr().err.replace("\r", "\n").splitlines() if line.strip()]
+    assert status == fault.status, lines
+    if fault.status:
+        errors = [line for line in lines if line.startswith("error: ")]
+        assert len(errors) == 1 and fault.line in errors[0], lines
+        assert not any("Traceback" in line for line in lines)
+        assert (world / "new").exists() == occupied, "nothing under the final name"
+    else:
+        assert any(fault.line in line for line in lines) or not fault.line
+        Store.open(world / "new").verify()
+    assert contents(world) == before
+    assert not (world / "ran").exists(), "a pickle ran code"
+
+
+def command(words):
+    return [sys.executable, "-m", "revision_plugin.cli", *words.split()]
+
+
+SLOW_ENCODE = """
+import sys, time
+import revision_plugin.encode as e
+from revision_plugin.store_writer import StoreWriter
+e.CHUNK_ROWS = 2
+write = StoreWriter.write_chunk
+def slow(self, *arguments, **keywords):
+    write(self, *arguments, **keywords)
+    time.sleep(0.3)
+StoreWriter.write_chunk = slow
+from revision_plugin.cli import main
+main()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number, status", [(signal.SIGKILL, -9), (signal.SIGINT, 130)])
+@pytest.mark.parametrize("words", [ENCODE_TEXTS, ENCODE_IMAGES])
+def test_a_stopped_encode_resumes(world, number, status, words):
+    def start(out):
+        arguments = words.replace("new", out).split()
+        return subprocess.Popen(
+            [sys.executable, "-c", SLOW_ENCODE, *arguments], cwd=world, stderr=subprocess.PIPE, text=True
+        )
+
+    process = start("new")
+    while len(list((world / "new.partial").glob("data-*.json"))) < 2:
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.01)
+    process.send_signal(number)
+    told = process.communicate(timeout=60)[1]
+    assert process.returncode == status and not (world / "new").exists()
+    if number == signal.SIGINT:
+        assert "error: interrupted; repeat the command to resume" in told
+    done = {p.name: p.stat().st_mtime_ns for p in (world / "new.partial").glob("data-*.arrow")}
+    assert 2 <= len(done) < 6
+    for out in ("new", "whole"):
+        process = start(out)
+        told = process.communicate(timeout=120)[1]
+        assert process.returncode == 0, told
+    kept = {p.name: p.stat().st_mtime_ns for p in (world / "new").glob("data-*.arrow")}
+    assert done.items() <= kept.items(), "what was done is not done again"
+    assert Store.open(world / "new").manifest.content_hash == Store.open(world / "whole").manifest.content_hash
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("words", [ENCODE_TEXTS, FIT])
+def test_no_space_left(world, words):
+    """A file-size limit stands in for a full disk: from the command's start every write beyond 1 KB fails."""
+    script = (
+        "import resource, torch, datasets, open_clip, torch.distributed.nn\nfrom revision_plugin.cli import main\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\nmain()"
+    )
+    done = subprocess.run([sys.executable, "-c", script, *words.split()], cwd=world, capture_output=True, text=True)
+    lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert done.returncode == 2 and len(lines) == 1 and "cannot be written" in lines[0], done.stderr[-2000:]
+    assert not (world / "new").exists()
+    done = subprocess.run(command(words), cwd=world, capture_output=True, text=True)
+    assert done.returncode == 0 and (world / "new").exists(), done.stderr[-2000:]
+
+
+@pytest.mark.slow
+def test_a_killed_fit_leaves_no_aligner_or_a_whole_one(world):
+    """Killed in its statistics, and twice while it writes."""
+    from revision_plugin.aligners import load_aligner
+
+    for name in ("stream_moments", "hash_file", "write_json"):
+        script = (
+            f"import os, revision_plugin.aligners.base as base\nbase.{name} = lambda *a, **k: os.kill(os.getpid(), 9)\n"
+            "from revision_plugin.cli import main\nmain()"
+        )
+        done = subprocess.run([sys.executable, "-c", script, *FIT.split()], cwd=world, capture_output=True, text=True)
+        assert done.returncode == -9, done.stderr[-2000:]
+        assert not (world / "new").exists()
+    done = subprocess.run(command(FIT), cwd=world, capture_output=True, text=True)
+    assert done.returncode == 0 and load_aligner(world / "new").method == "realign", done.stderr
+
+
+def test_the_table_in_the_docs_is_this_suite():
+    assert DOCS.read_text() == table(), "run 'python tests/faults/catalogue.py'"

@@ -1,0 +1,51 @@
+"""The launch scripts resolve to the papers' settings at any number of GPUs, without running anything."""
+
+import os
+import shlex
+import subprocess
+
+import pytest
+from conftest import ROOT
+
+
+def dry_run(name, expect=0, **values):
+    clean = {k: v for k, v in os.environ.items() if k in ("PATH", "HOME")}
+    environment = {**clean, "DRY_RUN": "1", "DATA": "data", **{k: str(v) for k, v in values.items()}}
+    done = subprocess.run(["bash", f"scripts/{name}.sh"], capture_output=True, text=True, env=environment, cwd=ROOT)
+    assert done.returncode == expect, done.stderr
+    if expect:
+        return done.stderr.strip().splitlines()[-1]
+    words = shlex.split(done.stdout)
+    flags = {word: value for word, value in zip(words, words[1:]) if word.startswith("--")}
+    return words, flags
+
+
+@pytest.mark.parametrize("gpus, per_gpu, accumulation", [(8, 32, 1), (4, 32, 2), (1, 16, 16)])
+def test_stage1_keeps_the_global_batch(gpus, per_gpu, accumulation):
+    words, flags = dry_run("pretrain", ENCODER="demo", GPUS=gpus, BATCH_PER_GPU=per_gpu)
+    assert words[:3] == ["deepspeed", "--num_gpus", str(gpus)] and words[3] == "scripts/train.py"
+    assert int(flags["--gradient_accumulation_steps"]) == accumulation
+    papers = {"--learning_rate": "5e-4", "--lr_scheduler_type": "cosine", "--warmup_ratio": "0.03", "--weight_decay": "0.",
+              "--num_train_epochs": "1", "--model_max_length": "2048", "--bf16": "True", "--version": "plain",
+              "--deepspeed": "scripts/zero2.json", "--model_name_or_path": "meta-llama/Meta-Llama-3-8B-Instruct"}  # fmt: skip
+    assert papers.items() <= flags.items()
+
+
+def test_stage2_of_both_set_ups():
+    _, llama = dry_run("finetune", ENCODER="demo", IMAGES="pictures")
+    papers = {
+        "--learning_rate": "1e-5",
+        "--version": "llama_3",
+        "--deepspeed": "scripts/zero3.json",
+        "--image_folder": "pictures",
+    }
+    assert papers.items() <= llama.items()
+    _, vicuna = dry_run("finetune", SETUP="vicuna")
+    assert vicuna["--version"] == "v1" and vicuna["--model_name_or_path"] == "lmsys/vicuna-7b-v1.5"
+    assert vicuna["--revision_encoder"] == "hf:openai/clip-vit-large-patch14-336"
+
+
+def test_what_the_scripts_refuse():
+    assert "GLOBAL_BATCH=256 is no multiple of GPUS=3" in dry_run("pretrain", expect=2, ENCODER="demo", GPUS=3)
+    assert "use llama3 or vicuna" in dry_run("pretrain", expect=2, SETUP="gpt")
+    assert "the encoder spec" in dry_run("pretrain", expect=1)
