@@ -51,4 +51,7 @@ def _fast_tokenizer(folder: Path, name: str):
     )
     backend.decoder = decoders.ByteLevel()
     special = {"bos_token": "<|im_start|>", "eos_token": "<|im_end|>", "unk_token": "<|endoftext|>"}
-    return PreTrainedTokenizerFast(tokenizer_object=backend, chat_template=read.chat_template, **special)
+    inputs = ["input_ids", "attention_mask"]  # a Llama takes no token types
+    return PreTrainedTokenizerFast(
+        tokenizer_object=backend, chat_template=read.chat_template, model_input_names=inputs, **special
+    )

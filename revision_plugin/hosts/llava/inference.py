@@ -82,9 +82,9 @@ class Assistant:
         if device == "cpu":
             loaded = loaded.float()
         record = getattr(loaded.config, "revision", None) or {}
-        prepare_tokenizer(tokenizer, begin=isinstance(loaded.get_vision_tower(), PseudoVisionTower))
-        if tokenizer.pad_token_id is None:
+        if tokenizer.pad_token_id is None:  # LLaVA sets it only while training
             tokenizer.pad_token = tokenizer.unk_token or tokenizer.eos_token
+        prepare_tokenizer(tokenizer, begin=isinstance(loaded.get_vision_tower(), PseudoVisionTower))
         loaded.config.tokenizer_padding_side = "left"  # batched generation continues from the right end
         loaded.generation_config.do_sample = False
         loaded.generation_config.temperature = loaded.generation_config.top_p = None
