@@ -2,10 +2,11 @@
 
 import csv
 import json
+import re
 
 import numpy as np
 import pytest
-from conftest import unit_rows, write_store
+from conftest import ROOT, unit_rows, write_store
 
 from revision_plugin.aligners import ALIGNERS
 from revision_plugin.cli import main
@@ -78,6 +79,17 @@ def test_a_report_with_pairs_and_aligners(stores, gap, capsys):
     with open(stores / "report" / "metrics.csv", newline="") as file:
         table = {(row["cloud"], row["metric"]): float(row["value"]) for row in csv.DictReader(file)}
     assert table["realign", "trace"] == metrics["realign"]["trace"]
+
+
+def test_the_docs_command(stores, gap, monkeypatch):
+    (block,) = re.findall(r"```bash\n(.*?)```", (ROOT / "docs" / "geometry.md").read_text(), re.S)
+    for method in ("mean_shift", "c3", "realign"):
+        ALIGNERS.get(method).fit(*gap, held_out=0).save(stores / method)
+    monkeypatch.chdir(stores)
+    words = block.split()
+    assert words[0] == "revision"
+    run(*words[1:])
+    assert (stores / "report" / "report.md").exists()
 
 
 def test_the_same_seed_gives_the_same_numbers(stores, gap):

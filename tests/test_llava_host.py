@@ -276,3 +276,9 @@ def test_a_store_needs_the_plugins_tower_and_its_encoder(template, tokenizer, de
     arguments.image_processor = object()
     with pytest.raises(RevisionError, match="needs --vision_tower revision"):
         train.make_supervised_data_module(tokenizer=tokenizer, data_args=arguments)
+
+
+def test_a_missing_language_model_is_one_line(tmp_path):
+    with pytest.raises(RevisionError, match="no language model there"):
+        find_host().train(["--model_name_or_path", str(tmp_path / "none"), "--output_dir", str(tmp_path / "out")])
+    assert not (tmp_path / "out").exists()

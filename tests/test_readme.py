@@ -17,7 +17,7 @@ BLOCKS = re.findall(r"```bash\n(.*?)```", README, re.S)
 
 
 def test_the_blocks_are_the_ones_these_tests_run():
-    assert len(BLOCKS) == 4
+    assert len(BLOCKS) == 5
     assert BLOCKS[0].split("#")[0].strip() == "bash scripts/quickstart.sh"
     assert "bash scripts/test.sh " in BLOCKS[0]
     assert "bash scripts/test.sh" in (ROOT / ".ci" / "run").read_text(), "CI runs the README's test command"

@@ -72,6 +72,7 @@ class LlavaHost(Host):
     def train(self, arguments: Sequence[str]) -> None:
         arguments = [RENAMED_FLAGS.get(argument, argument) for argument in arguments]
         refuse_finished(arguments)
+        _require_model(_value(arguments, "--model_name_or_path", None))
         out = _value(arguments, "--output_dir", None)
         if (
             out is not None
@@ -116,6 +117,14 @@ def refuse_finished(arguments: Sequence[str]) -> None:
     if found:
         raise RevisionError(
             f"{out}: already holds a finished run ({found[0]}); choose another --output_dir or give --overwrite_output_dir True"
+        )
+
+
+def _require_model(name: str | None) -> None:
+    """Raise RevisionError for a path, not a hub name, at which there is no language model."""
+    if name and name.startswith(("/", "./", "../", "~")) and not (Path(name).expanduser() / "config.json").is_file():
+        raise RevisionError(
+            f"{name}: no language model there; give --model_name_or_path a folder with config.json, or a hub name"
         )
 
 
