@@ -15,7 +15,7 @@ from revision_plugin.store import Store
 NAMES = {
     "sample-sizes": "held-out gap against the rows fitted on",
     "precision": "float32 against float64 accumulators",
-    "fit-times": "time of a fit against the rows",
+    "fit-times": "time and memory of a fit against the rows",
     "domain-transfer": "statistics of one domain on another; give two or more stores to --source and to --target",
     "caption-lengths": "short against long captions; give two or more stores to --source",
     "blockwise-failure": "blockwise covariance at several ridges",

@@ -71,7 +71,7 @@ def test_the_other_studies(stores, tmp_path):
     kept = {name: values["neighbourhood_overlap_10"] for name, values in blockwise.items()}
     assert kept["realign"] == max(kept.values()) and kept["bc, ridge 0"] < kept["realign"]
     times = study("fit-times", stores, *ONE, tmp_path / "times")
-    assert times["rows"] == [1000, 1200] and len(times["seconds"]["realign"]) == 2
+    assert times["rows"] == [1000, 1200] and len(times["seconds"]["realign"]) == len(times["megabytes"]["realign"]) == 2
 
 
 def test_bad_input(stores, tmp_path):

@@ -5,7 +5,6 @@ Each returns a JSON-able record; `studies_plots` draws it. Scripts: `scripts/stu
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 
 import numpy as np
@@ -16,6 +15,7 @@ from ..moments import stream_moments
 from ..progress import track
 from ..rows import EveryNth, as_rows
 from ..store import Store
+from ..timing import measure
 from .neighbours import nearest, overlap
 from .spectrum import effective_rank, eigenvalues
 
@@ -109,17 +109,20 @@ def _apply(x, own, wanted, scale, shifts, dtype):
 
 
 def fit_times(source: Store, target: Store, *, methods: Sequence[str] = ("mean_shift", "realign")) -> dict:
-    """Seconds to fit against N, without the held-out report, on the first N rows of both stores."""
+    """Seconds to fit, and megabytes of memory it takes beyond the rows, against N, on the first N rows of both stores.
+
+    Without the held-out report (ReVision, appendix E.4).
+    """
     most = min(len(source), len(target))
     counts = [n for power in range(3, 12) for n in (10**power,) if n < most] + [most]
-    found = {method: [] for method in methods}
+    seconds, megabytes = ({method: [] for method in methods} for _ in range(2))
     for count in counts:
         rows = [store.take(np.arange(count)) for store in (source, target)]
         for method in methods:
-            started = time.perf_counter()
-            ALIGNERS.get(method).fit(*rows, held_out=0)
-            found[method].append(time.perf_counter() - started)
-    return {"rows": counts, "seconds": found}
+            run = measure(lambda method=method, rows=rows: ALIGNERS.get(method).fit(*rows, held_out=0))
+            seconds[method].append(run.seconds)
+            megabytes[method].append(run.own_megabytes)
+    return {"rows": counts, "seconds": seconds, "megabytes": megabytes}
 
 
 def domain_transfer(domains: dict[str, tuple[Store, Store]], *, method: str = "realign") -> dict:

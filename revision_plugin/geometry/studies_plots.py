@@ -45,12 +45,14 @@ def precision(record: dict, folder: Path) -> str:
 
 
 def fit_times(record: dict, folder: Path) -> str:
-    figure = new_figure(7, 4)
-    axes = figure.subplots()
-    for method, seconds in record["seconds"].items():
-        axes.plot(record["rows"], seconds, marker="o", color=COLORS[method], label=method)
-    axes.set(xscale="log", yscale="log", title="Time of a fit", xlabel="rows a modality", ylabel="seconds")
-    axes.grid(alpha=0.25)
+    figure = new_figure(8.5, 3.8)
+    for axes, key, scale in zip(figure.subplots(1, 2), ("seconds", "megabytes"), ("log", "linear")):
+        for method, values in record[key].items():
+            axes.plot(
+                record["rows"], values, marker="o", color=COLORS[method], label=method if key == "seconds" else None
+            )
+        axes.set(xscale="log", yscale=scale, title=f"{key} of a fit", xlabel="rows a modality", ylabel=key)
+        axes.grid(alpha=0.25)
     figure.legend(loc="outside right upper", frameon=False)
     return save(figure, folder, "fit_times")
 
