@@ -192,7 +192,11 @@ def build_parser() -> argparse.ArgumentParser:
         return sub
 
     sub = command("encode", _encode, "encode texts or images into an embedding store (torchrun shares the work)")
-    sub.add_argument("--encoder", required=True, help="demo, open_clip:ARCH/PRETRAINED, hf:REPO or a local folder")
+    sub.add_argument(
+        "--encoder",
+        required=True,
+        help="demo, open_clip:ARCH/PRETRAINED, hf:REPO, a local folder or python:MODULE:CLASS",
+    )
     source = sub.add_mutually_exclusive_group(required=True)
     source.add_argument("--texts", type=Path, help="LLaVA JSON, JSONL, TXT or parquet")
     source.add_argument("--images", type=Path, help="a folder, or a LLaVA JSON with --image-folder")

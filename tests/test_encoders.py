@@ -131,3 +131,42 @@ def test_incomplete_folders(tiny_clip, tiny_open_clip, tmp_path):
             load_encoder(f"{scheme}:{copy}")
     with pytest.raises(RevisionError, match="not an open_clip folder"):
         load_encoder(f"open_clip:{tmp_path}")
+
+
+def docs_blocks(kind):
+    import re
+
+    from conftest import ROOT
+
+    return re.findall(rf"```{kind}\n(.*?)```", (ROOT / "docs" / "encoders.md").read_text(), re.S)
+
+
+def test_the_docs_own_encoder(tmp_path, world_files, images, monkeypatch):
+    """The class of docs/encoders.md, through the commands there and by the contract."""
+    from revision_plugin.aligners import load_aligner
+    from revision_plugin.cli import main
+
+    (module,), (commands,) = docs_blocks("python"), docs_blocks("bash")
+    (tmp_path / "my_encoder.py").write_text(module)
+    shutil.copy(world_files / "texts.json", tmp_path)
+    shutil.copytree(world_files / "images", tmp_path / "pictures")
+    monkeypatch.chdir(tmp_path)
+    check_contract(load_encoder("python:my_encoder:MyEncoder"), images, 16)
+    for line in commands.strip().splitlines():
+        main(line.split()[1:])
+    assert load_aligner(tmp_path / "aligner").dim == 16
+
+
+@pytest.mark.parametrize(
+    "spec, message",
+    [
+        ("python", "names no model"),
+        ("python:nothing", "write python:PACKAGE.MODULE:CLASS"),
+        ("python:no_such_module:X", "does not import"),
+        ("python:json:JSONDecoder", "subclasses revision_plugin.encoders.Encoder"),
+        ("python:revision_plugin.encoders.base:Encoder", "of the encoder contract"),
+    ],
+)
+def test_what_is_no_encoder_of_ones_own(spec, message):
+    with pytest.raises(RevisionError, match=message):
+        load_encoder(spec)

@@ -124,7 +124,7 @@ def hash_files(paths: list[Path]) -> dict[str, str]:
 
 
 def load_encoder(spec: str) -> Encoder:
-    """The encoder a spec names: `demo`, `open_clip:ARCH/PRETRAINED`, `open_clip:FOLDER`, `hf:REPO_OR_FOLDER`.
+    """The encoder a spec names: `demo`, `open_clip:ARCH/PRETRAINED`, `open_clip:FOLDER`, `hf:REPO_OR_FOLDER`, `python:MODULE:CLASS`.
 
     Raises RevisionError for an unknown name or files that are missing.
     """
@@ -133,6 +133,6 @@ def load_encoder(spec: str) -> Encoder:
         folder = Path(spec)
         if folder.is_dir():
             scheme, rest = ("open_clip" if (folder / "open_clip_config.json").is_file() else "hf"), spec
-    if not rest and scheme in ("open_clip", "hf"):
+    if not rest and scheme in ("open_clip", "hf", "python"):
         raise RevisionError(f"encoder '{spec}' names no model; write '{scheme}:NAME'")
     return ENCODERS.get(scheme)(spec, rest)

@@ -1,0 +1,38 @@
+"""`python:PACKAGE.MODULE:CLASS`, an encoder of the user's own."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+from ..errors import RevisionError
+from .base import ENCODERS, Encoder
+
+
+@ENCODERS.register("python")
+def python_encoder(spec: str, rest: str) -> Encoder:
+    """CLASS(spec), a subclass of `revision_plugin.encoders.Encoder`; its module is imported, so name only code you trust.
+
+    The working directory is searched too. Raises RevisionError where there is no such class, or it lacks parts of the contract.
+    """
+    module_name, _, class_name = rest.partition(":")
+    if not module_name or not class_name:
+        raise RevisionError(f"encoder '{spec}': write python:PACKAGE.MODULE:CLASS")
+    if "" not in sys.path:
+        sys.path.insert(0, "")
+    try:
+        found = getattr(importlib.import_module(module_name), class_name, None)
+    except ImportError as error:
+        raise RevisionError(f"encoder '{spec}': {module_name} does not import: {error}") from error
+    if not (isinstance(found, type) and issubclass(found, Encoder)):
+        raise RevisionError(
+            f"encoder '{spec}': {module_name} has no class '{class_name}' that subclasses revision_plugin.encoders.Encoder"
+        )
+    missing = sorted(getattr(found, "__abstractmethods__", ()))
+    if missing:
+        raise RevisionError(f"encoder '{spec}': {class_name} lacks {', '.join(missing)} of the encoder contract")
+    encoder = found(spec)
+    absent = [name for name in ("dim", "image_processor") if not hasattr(encoder, name)]
+    if absent:
+        raise RevisionError(f"encoder '{spec}': {class_name} does not set {', '.join(absent)}")
+    return encoder
