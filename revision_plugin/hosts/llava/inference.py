@@ -24,7 +24,7 @@ def require_base(path: Path, base: str | None) -> bool:
     part = None
     if (path / "adapter_config.json").is_file():
         part = "a LoRA checkpoint (adapters only)"
-    elif (path / "mm_projector.bin").is_file() and not list(path.glob("*.safetensors")):
+    elif (path / "mm_projector.bin").is_file() and not list(path.glob("model*.safetensors")):
         part = "a Stage-1 checkpoint (a projector only)"
     if part and base is None:
         raise RevisionError(f"{path}: is {part}; give its language model with --base")
