@@ -8,7 +8,7 @@ import logging
 import sys
 from pathlib import Path
 
-from .errors import RevisionError
+from .errors import RevisionError, one_line
 from .files import require_free
 
 
@@ -301,14 +301,8 @@ def main(argv: list[str] | None = None) -> None:
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr, force=True)
     logging.getLogger("revision_plugin").setLevel(logging.INFO)
     arguments = build_parser().parse_args(argv)
-    try:
+    with one_line(interrupted="repeat the command to resume"):
         arguments.run(arguments)
-    except RevisionError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
-    except KeyboardInterrupt:
-        print("error: interrupted; repeat the command to resume", file=sys.stderr)
-        raise SystemExit(130) from None
 
 
 if __name__ == "__main__":

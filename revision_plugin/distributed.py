@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 from datetime import timedelta
 
 import numpy as np
@@ -24,10 +26,20 @@ def torchrun(processes: int) -> list[str]:
     return ["-m", "torch.distributed.run", "--nproc_per_node", str(processes), *address]
 
 
+def launched_rank() -> int:
+    """This process' number as its launcher (torchrun, deepspeed) tells it, joined or not."""
+    return int(os.environ.get("RANK", "0"))
+
+
+def launched_processes() -> int:
+    """How many processes the launcher started."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
 def start() -> None:
     """Join the processes of a torchrun launch to share work from here on; without such a launch, do nothing."""
     global _joined
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    if launched_processes() > 1:
         import torch.distributed as dist
 
         dist.init_process_group("gloo", timeout=PATIENCE)
@@ -92,3 +104,14 @@ def fail_together(problem: str | None) -> None:
     for text in texts:
         if text:
             raise RevisionError(text)
+
+
+@contextlib.contextmanager
+def together() -> Iterator[None]:
+    """A RevisionError inside, in one of the processes, is raised in all of them."""
+    problem = None
+    try:
+        yield
+    except RevisionError as error:
+        problem = str(error)
+    fail_together(problem)

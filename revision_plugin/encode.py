@@ -5,14 +5,13 @@ from __future__ import annotations
 import contextlib
 import itertools
 import logging
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 
 from . import distributed
+from .ahead import ahead
 from .encoders import Encoder
 from .errors import RevisionError
 from .files import hash_file
@@ -42,7 +41,7 @@ def encode_texts(encoder: Encoder, corpus: Path, out: Path, *, dtype: str = "flo
         parts = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
         rows = np.empty((len(usable), encoder.dim), np.float32)
         batches = ([usable[i].text for i in part] for part in parts)
-        with _ahead(encoder.tokenize, batches, threads=1, most=TOKENIZED_AHEAD) as tokenized:
+        with ahead(encoder.tokenize, batches, threads=1, most=TOKENIZED_AHEAD) as tokenized:
             for part, tokens in zip(parts, tokenized):
                 rows[part] = encoder.encode_tokens(tokens).cpu().numpy()
         return usable, rows, [_failure(item.id, item.problem) for item in items if item.problem is not None]
@@ -74,7 +73,7 @@ def encode_images(encoder: Encoder, corpus: Path, out: Path, *, image_folder: Pa
 
     def encode(items: list[ImageItem]) -> tuple[list[ImageItem], np.ndarray, list[dict]]:
         usable, rows, failures = [], [], []
-        with _ahead(load, items, threads=DECODE_THREADS, most=2 * batch_size) as loaded:
+        with ahead(load, items, threads=DECODE_THREADS, most=2 * batch_size) as loaded:
             for batch in _batched(zip(items, loaded), batch_size):
                 good = [(item, pixels) for item, pixels in batch if not isinstance(pixels, str)]
                 failures += [_failure(item.id, problem) for item, problem in batch if isinstance(problem, str)]
@@ -97,63 +96,32 @@ def _batched(items: Iterable, size: int) -> Iterator[list]:
         yield batch
 
 
-@contextlib.contextmanager
-def _ahead(work: Callable, items: Iterable, *, threads: int, most: int) -> Iterator[Iterator]:
-    """Results of `work` on `items`, in order, from `threads` threads that run at most `most` items ahead."""
-    iterator, waiting = iter(items), deque()
-
-    def results(pool: ThreadPoolExecutor) -> Iterator:
-        for item in iterator:
-            waiting.append(pool.submit(work, item))
-            if len(waiting) >= most:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-
-    with ThreadPoolExecutor(threads) as pool:
-        try:
-            yield results(pool)
-        finally:
-            for future in waiting:
-                future.cancel()
-
-
 def _run(encoder: Encoder, items: Iterable, count: int, encode: Callable, out: Path, modality: str, dtype: str,
          request: dict, max_failures: int, where: str) -> Store:  # fmt: skip
     """Encode the chunks of this process (all of them without torchrun) and publish the store when all are there."""
     if count == 0:
         raise RevisionError(f"{where}: holds no {modality}; nothing to encode")
-    rank, processes = distributed.rank(), distributed.world_size()
-    writer, problem = None, None
-    try:
+    with distributed.together():
         writer = StoreWriter(
             out, modality=modality, encoder=encoder.identity, dim=encoder.dim, dtype=dtype,
-            request={**request, "chunk_rows": CHUNK_ROWS}, owner=rank == 0,
+            request={**request, "chunk_rows": CHUNK_ROWS}, owner=distributed.rank() == 0,
         )  # fmt: skip
-    except RevisionError as error:
-        problem = str(error)
-    distributed.fail_together(problem)
     with contextlib.closing(writer):
         chunks = -(-count // CHUNK_ROWS)
-        try:
-            _encode_chunks(writer, items, count, encode, modality, max_failures, where, rank, processes)
-        except RevisionError as error:
-            problem = str(error)
-        distributed.fail_together(problem)
+        with distributed.together():
+            _encode_chunks(writer, items, count, encode, modality, max_failures, where)
         failures = _allowed_failures(writer, chunks, max_failures, where)
-        if rank == 0:
-            try:
+        with distributed.together():
+            if distributed.rank() == 0:
                 writer.finish(chunks)
-            except RevisionError as error:
-                problem = str(error)
-        distributed.fail_together(problem)
-    if failures and rank == 0:
+    if failures and distributed.rank() == 0:
         logger.warning("%d item(s) could not be encoded; they are listed in %s", len(failures), out / FAILURES)
     return Store.open(out)
 
 
 def _encode_chunks(writer: StoreWriter, items: Iterable, count: int, encode: Callable, modality: str, max_failures: int,
-                   where: str, rank: int, processes: int) -> None:  # fmt: skip
+                   where: str) -> None:  # fmt: skip
+    rank, processes = distributed.rank(), distributed.world_size()
     seen: set[str] = set()
     failed_before = 0
     with track(f"encode {modality}s", total=count, unit="item", show=rank == 0) as advance:

@@ -5,21 +5,15 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from .errors import RevisionError
+from .errors import one_line
 from .hosts import find_host
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """What `scripts/train.py` runs under python, torchrun or deepspeed. Exits with status 2 on a RevisionError."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    try:
+    with one_line(interrupted="repeat the command to resume"):
         find_host().train(arguments)
-    except RevisionError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
-    except KeyboardInterrupt:
-        print("error: interrupted; repeat the command to resume", file=sys.stderr)
-        raise SystemExit(130) from None
 
 
 def install(host: str = "llava") -> None:

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 
 from . import distributed
+from .ahead import ahead
 from .errors import RevisionError
 from .progress import track
 from .rows import Rows, block_rows
@@ -116,12 +115,9 @@ def stream_moments(rows: Rows, *, covariance: bool = False, transform=None, devi
         _in_threads(partial, mine, device) as partials,
     ):
         for _ in range(0, len(starts), distributed.world_size()):
-            part, problem = Moments.empty(rows.dim, covariance=covariance), None
-            try:
+            part = Moments.empty(rows.dim, covariance=covariance)
+            with distributed.together():
                 part = next(partials, part)
-            except RevisionError as error:
-                problem = str(error)
-            distributed.fail_together(problem)
             for flat in distributed.share(part.flat()):  # in the rows' order, whoever summed them
                 before = moments.count
                 moments = moments.merge(Moments.from_flat(flat, rows.dim))
@@ -140,24 +136,10 @@ def _in_threads(work, items, device) -> Iterator[Iterator]:
 
     usual = torch.get_num_threads()
     threads = usual if str(device) == "cpu" else 1
-    waiting: deque = deque()
-
-    def results(pool):
-        for item in items:
-            waiting.append(pool.submit(work, item))
-            if len(waiting) > threads:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-
     torch.set_num_threads(1)
     try:
-        with ThreadPoolExecutor(threads) as pool:
-            try:
-                yield results(pool)
-            finally:
-                for future in waiting:
-                    future.cancel()
+        with ahead(work, items, threads=threads, most=threads + 1) as results:
+            yield results
     finally:
         torch.set_num_threads(usual)
 

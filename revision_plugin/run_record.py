@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import platform
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
+from .distributed import launched_processes
 from .errors import RevisionError
 from .files import hash_file, read_json, write_json
 from .store import MANIFEST
 from .store_writer import versions
 
-RECORD = "run.json"
+RECORD, LOCK = "run.json", ".lock"
+_locks: list = []
 # what changes neither the result nor the order of the data
 FREE_FLAGS = {
     "--local_rank", "--logging_steps", "--save_steps", "--save_total_limit", "--save_strategy", "--report_to", "--run_name",
@@ -37,20 +40,43 @@ def parse_flags(arguments: Sequence[str]) -> dict[str, str]:
 
 
 def begin(out: Path, arguments: Sequence[str]) -> None:
-    """Write OUT/run.json. Raises RevisionError where OUT holds checkpoints of a run with other flags or inputs."""
+    """Write OUT/run.json. Hold OUT for this process.
+
+    Raises RevisionError where OUT holds checkpoints of a run with other flags or inputs, or another training writes there.
+    """
     flags = parse_flags(arguments)
     record = {
         "command": flags,
         "inputs": {flag: _identity(Path(flags[flag])) for flag in READ_FLAGS if flag in flags},
-        "processes": int(os.environ.get("WORLD_SIZE", "1")),
+        "processes": launched_processes(),
         "versions": {**versions(PACKAGES), "python": platform.python_version()},
         "git": _git_state(),
     }
+    out.mkdir(parents=True, exist_ok=True)
+    _lock(out)
     before = out / RECORD
     if before.exists() and any(out.glob("checkpoint-*")):
         _require_same(out, read_json(before), record)
-    out.mkdir(parents=True, exist_ok=True)
     write_json(before, record)
+
+
+def _lock(out: Path) -> None:
+    """Keep other trainings out of `out` while this process lives.
+
+    Workers of a killed launcher live on. A record lock, unlike flock, is not inherited by data loading processes.
+    """
+    handle = open(out / LOCK, "a+", encoding="utf-8")
+    try:
+        fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        handle.seek(0)
+        raise RevisionError(
+            f"{out}: another training (process {handle.read().strip()}) still writes here; end it or wait for it"
+        ) from None
+    handle.truncate(0)
+    handle.write(str(os.getpid()))
+    handle.flush()
+    _locks.append(handle)  # closed with the process
 
 
 def add(out: Path, name: str, value: dict) -> None:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from pathlib import Path
 
-from revision_plugin.errors import RevisionError
+from revision_plugin.errors import one_line
 from revision_plugin.evaluation import cost
 from revision_plugin.files import write_json
 from revision_plugin.inputs import read_texts
@@ -26,14 +25,11 @@ def main() -> None:
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(a.tokenizer)
-    try:
+    with one_line():
         tokens_out, tokens_in = (
             cost.count_tokens((item.text for item in read_texts(path)), tokenizer) if path else 0
             for path in (a.generated, a.prompts)
         )
-    except RevisionError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
     dollars = cost.cost(tokens_in, tokens_out, price_in=a.price_in, price_out=a.price_out)
     record = {
         "tokens_in": tokens_in,

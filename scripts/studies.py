@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from pathlib import Path
 
-from revision_plugin.errors import RevisionError
+from revision_plugin.errors import RevisionError, one_line
 from revision_plugin.files import require_free, write_json
 from revision_plugin.geometry import studies, studies_plots
 from revision_plugin.store import Store
@@ -33,11 +32,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, required=True)
     a = parser.parse_args()
-    try:
+    with one_line():
         record = run(a)
-    except RevisionError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
     print(json.dumps(record, indent=1))
 
 

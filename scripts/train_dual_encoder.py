@@ -14,7 +14,7 @@ from pathlib import Path
 
 from revision_plugin.dual_encoder.config import CONFIGS, Config
 from revision_plugin.dual_encoder.train import train_dual_encoder
-from revision_plugin.errors import RevisionError
+from revision_plugin.errors import one_line
 
 
 def main() -> None:
@@ -34,16 +34,10 @@ def main() -> None:
     a = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     given = {name: getattr(a, name) for name in Config.__dataclass_fields__ if getattr(a, name, None) is not None}
-    try:
+    with one_line(interrupted="repeat the command to resume from its last checkpoint"):
         config = replace(CONFIGS.get(a.config)(), **given)
         train_dual_encoder(config, a.data, a.image_folder, a.out, seed=a.seed, workers=a.workers, precision=a.precision,
                            save_every=a.save_every, device=a.device)  # fmt: skip
-    except RevisionError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
-    except KeyboardInterrupt:
-        print("error: interrupted; repeat the command to resume from its last checkpoint", file=sys.stderr)
-        raise SystemExit(130) from None
     print(f"encoder: {a.out / 'encoder'}")
 
 

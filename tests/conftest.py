@@ -17,7 +17,10 @@ FLAGS = """--mm_projector_type mlp2x_gelu --mm_use_im_start_end False --mm_use_i
     --save_strategy no --learning_rate 1e-3 --weight_decay 0. --warmup_ratio 0.03 --lr_scheduler_type cosine --logging_steps 1
     --model_max_length 512 --per_device_train_batch_size 4 --lazy_preprocess True --report_to none""".split()
 STAGE1 = ["--version", "plain", "--tune_mm_mlp_adapter", "True"]
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+ENVIRONMENT = {
+    **os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "",
+    "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+}  # fmt: skip
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 

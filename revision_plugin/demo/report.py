@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from ..geometry.plots import BESIDE, COLORS, DPI, gap_view, new_figure
+from ..markdown import table
 from .questions import KINDS
 from .recipe import STAGE1_LABELS
 
@@ -56,11 +57,6 @@ def plot_contact_sheet(path: Path, rows: list[dict], pictures: np.ndarray) -> No
     figure.savefig(path, dpi=DPI)
 
 
-def _table(head: list[str], rows: list[list]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
-
-
 def _geometry(results: dict) -> str:
     rows = [
         [
@@ -71,7 +67,7 @@ def _geometry(results: dict) -> str:
         ]
         for name, g in results["geometry"].items()
     ]
-    return _table(["held-out embeddings", "centroid gap to images", "trace", "paired cosine"], rows)
+    return table(["held-out embeddings", "centroid gap to images", "trace", "paired cosine"], rows)
 
 
 def _stage1(results: dict) -> str:
@@ -85,7 +81,7 @@ def _stage1(results: dict) -> str:
         )  # fmt: skip
     head = ["trained on", "NLL given its text", "NLL given the IMAGE", "NLL given another image",
             "objects named (by chance)", "background named (by chance)", "objects named in place"]  # fmt: skip
-    return _table(head, rows)
+    return table(head, rows)
 
 
 def _stage2(results: dict) -> str:
@@ -94,7 +90,7 @@ def _stage2(results: dict) -> str:
     for kind in (*KINDS, "all"):
         cells = [f"{t[kind]['accuracy']:.2f} [{t[kind]['low']:.2f}, {t[kind]['high']:.2f}]" for t in (with_, without)]
         rows.append([kind, with_[kind]["questions"], f"{with_[kind]['chance']:.2f}", *cells])
-    return _table(["question", "asked", "commonest answer", "after Stage 1 (ReAlign)", "without Stage 1"], rows)
+    return table(["question", "asked", "commonest answer", "after Stage 1 (ReAlign)", "without Stage 1"], rows)
 
 
 def verdicts(results: dict) -> list[str]:
@@ -116,8 +112,8 @@ def verdicts(results: dict) -> list[str]:
     ]
 
 
-def _chance_verdict(table: dict) -> str:
-    at_chance = [kind for kind in KINDS if table[kind]["low"] <= table[kind]["chance"]]
+def _chance_verdict(accuracies: dict) -> str:
+    at_chance = [kind for kind in KINDS if accuracies[kind]["low"] <= accuracies[kind]["chance"]]
     if not at_chance:
         return "Every kind of question is answered above chance (95 % interval)."
     return f"Not above chance (95 % interval): questions of {', '.join(at_chance)}."
@@ -125,7 +121,7 @@ def _chance_verdict(table: dict) -> str:
 
 def write_report(folder: Path, results: dict, examples: list[dict]) -> Path:
     """Write `report.md` beside the plots already in `folder`."""
-    captions = _table(
+    captions = table(
         ["true caption", "ReAlign, from the image", "no alignment, from the image"],
         [[e["truth"], e["realign"], e["none"]] for e in examples],
     )

@@ -46,8 +46,7 @@ def tinyclip() -> Config:
 @CONFIGS.register("world")
 def world() -> Config:
     """The embedded world's small encoder, for a CPU: figures of minutes, not of the paper's days."""
-    from ..demo.training.encoder import PIXEL_MEAN, PIXEL_STD, model_config
+    from ..demo.training.encoder import model_config, preprocess_config
 
-    preprocess = {"mean": [PIXEL_MEAN] * 3, "std": [PIXEL_STD] * 3, "interpolation": "bicubic", "resize_mode": "squash"}
-    return Config(model=model_config(), preprocess=preprocess, own_tokenizer=True, steps=600, batch=256, learning_rate=1.5e-3,
+    return Config(model=model_config(), preprocess=preprocess_config(), own_tokenizer=True, steps=600, batch=256, learning_rate=1.5e-3,
                   weight_decay=0.05, probe=1500, every=10, freeze_step=400)  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,10 +73,13 @@ class Batches:
             yield [(draw, self._pair(draw)) for draw in range(first, first + own)]
 
     def _pair(self, draw: int) -> int:
-        import torch
-
         passed, place = divmod(draw, self.count)
-        if getattr(self, "_passed", None) != passed:
-            generator = torch.Generator().manual_seed(hash((self.seed, passed)))
-            self._passed, self._order = passed, torch.randperm(self.count, generator=generator)
-        return int(self._order[place])
+        return int(_order(self.count, self.seed, passed)[place])
+
+
+@functools.lru_cache(maxsize=1)
+def _order(count: int, seed: int, passed: int):
+    """The pairs' order [count] in one pass over them."""
+    import torch
+
+    return torch.randperm(count, generator=torch.Generator().manual_seed(hash((seed, passed))))

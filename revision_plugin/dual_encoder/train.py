@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
 import math
@@ -9,9 +10,10 @@ import os
 from dataclasses import asdict
 from pathlib import Path
 
+from ..distributed import launched_processes, launched_rank
 from ..errors import RevisionError
 from ..files import claim_folder, hash_file, write_json
-from ..geometry.monitor import GapMonitor, read_log
+from ..geometry.monitor import GapMonitor, cut_log, read_log
 from ..geometry.monitor_plot import plot_monitor
 from ..progress import track
 from .config import Config
@@ -32,7 +34,7 @@ def train_dual_encoder(config: Config, corpus: Path, image_folder: Path, out: Pa
     """
     import torch
 
-    rank, processes = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+    rank, processes = launched_rank(), launched_processes()
     pairs = read_pairs(corpus, image_folder)
     held_out = min(config.probe, len(pairs) // 5)
     if held_out < 2:
@@ -108,10 +110,7 @@ class _Run:
         self.step = state["step"]
         if self.rank == 0:
             self.monitor.load_state_dict(state["monitor"])
-            losses = [json.loads(line) for line in (self.out / LOSSES).read_text().splitlines() if line.endswith("}")]
-            (self.out / LOSSES).write_text(
-                "".join(json.dumps(row) + "\n" for row in losses if row["step"] <= self.step)
-            )
+            cut_log(self.out / LOSSES, self.step)
             logger.info("resumed at step %d", self.step)
 
     def _save(self) -> None:
@@ -177,20 +176,20 @@ class _Run:
 
         return torch.stack([pixels for pixels, _ in items]), self.tokenizer([caption for _, caption in items])
 
+    @functools.cached_property  # decoded once: it is measured every few steps
+    def _probe_batches(self) -> list:
+        from torch.utils.data import DataLoader
+
+        images = PairImages(self.probe, self.probe_transform, self.seed)
+        batches = [
+            [(i, i) for i in range(a, min(a + PROBE_BATCH, len(images)))] for a in range(0, len(images), PROBE_BATCH)
+        ]
+        return list(DataLoader(images, batch_sampler=batches, num_workers=self.workers, collate_fn=self._collate))
+
     def _embed_probe(self, model):
         """Unit-norm image and text embeddings [P, D] of the held-out pairs."""
         import torch
-        from torch.utils.data import DataLoader
 
-        if not hasattr(self, "_probe_batches"):  # decoded once: it is measured every few steps
-            images = PairImages(self.probe, self.probe_transform, self.seed)
-            batches = [
-                [(i, i) for i in range(a, min(a + PROBE_BATCH, len(images)))]
-                for a in range(0, len(images), PROBE_BATCH)
-            ]
-            self._probe_batches = list(
-                DataLoader(images, batch_sampler=batches, num_workers=self.workers, collate_fn=self._collate)
-            )
         found = [
             (model.encode_image(pixels.to(self.device), normalize=True), model.encode_text(tokens.to(self.device), normalize=True))
             for pixels, tokens in self._probe_batches

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from lmms_eval.api.model import lmms
 
+from ..distributed import launched_processes, launched_rank
 from ..errors import RevisionError
 from ..files import hash_json
 from ..hosts import find_host
@@ -34,7 +35,7 @@ class LlavaRevision(lmms):
             raise RevisionError("llava_revision needs --model_args pretrained=CHECKPOINT")
         self.blind = str(blind).lower() in ("true", "1", "yes")
         self.batch_size = _positive(batch_size)
-        self._rank, self._world_size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+        self._rank, self._world_size = launched_rank(), launched_processes()
         self._device = _device(device)
         self.assistant = find_host().load(pretrained, base=base, device=str(self._device), template=conversation)
         self._kept = None

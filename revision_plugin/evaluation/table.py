@@ -11,6 +11,7 @@ from pathlib import Path
 
 from ..errors import RevisionError
 from ..files import read_json
+from ..markdown import table
 
 GROUPS = {
     "General": {"mme": "MME", "mmstar": "MMStar", "scienceqa": "SQA", "realworldqa": "RWQA"},
@@ -128,13 +129,12 @@ def markdown(rows: list[Row]) -> str:
     """The table in markdown: accuracy ± standard error in percent, columns in the papers' order."""
     cost = any(row.relative_cost is not None for row in rows)
     head = ["run", *([*BENCHMARKS.values()]), "average", *(["relative cost"] if cost else [])]
-    lines = [head, ["---"] * len(head)]
+    lines = []
     for row in rows:
         cells = [_name_cell(row), *(_score_cell(row.scores.get(name)) for name in BENCHMARKS), _average_cell(row)]
         lines.append([*cells, *([_cost_cell(row)] if cost else [])])
-    text = "\n".join("| " + " | ".join(line) + " |" for line in lines)
     groups = "; ".join(f"{group}: {', '.join(labels.values())}" for group, labels in GROUPS.items())
-    return f"{text}\n\nAccuracy in percent, ± standard error over samples. {groups}.\n"
+    return f"{table(head, lines)}\n\nAccuracy in percent, ± standard error over samples. {groups}.\n"
 
 
 def _cost_cell(row: Row) -> str:

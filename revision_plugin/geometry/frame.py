@@ -11,6 +11,7 @@ import numpy as np
 
 from ..aligners.base import dominant_directions
 from .errors import NotMeasurable
+from .shape import tyler_shape
 from .spectrum import CONSTANT, condition_number
 
 ENERGY = 0.9  # as the aligner `bc` has it; ReVision gives no value
@@ -85,11 +86,21 @@ class Decomposition:
 
     def bias_angle(self, shape_v: np.ndarray) -> float:
         """Degrees, 0 to 90, between gamma and the principal direction of the noise in V, of shape [d - r, d - r]."""
+        return self._angle_to(np.linalg.eigh(shape_v)[1][:, -1])
+
+    def _angle_to(self, direction: np.ndarray) -> float:
         length = np.linalg.norm(self.gamma)
         if length == 0:
             raise NotMeasurable("there is no bias in V")
-        direction = self.frame.v @ np.linalg.eigh(shape_v)[1][:, -1]
-        return float(np.degrees(np.arccos(np.clip(abs(direction @ self.gamma) / length, 0, 1))))
+        return float(np.degrees(np.arccos(np.clip(abs(self.frame.v @ direction @ self.gamma) / length, 0, 1))))
+
+    def noise_shape(self, differences: np.ndarray) -> tuple[float, float]:
+        """(kappa in V, bias angle) of Tyler's shape of the differences [n, d] in V (ReVision, appendix B.6)."""
+        v = self.frame.v
+        if v.shape[1] < 2:
+            raise NotMeasurable("V has fewer than 2 dimensions")
+        values, vectors = np.linalg.eigh(tyler_shape((differences - self.beta - self.gamma) @ v))
+        return condition_number(values[::-1]), self._angle_to(vectors[:, -1])
 
     def coupling(self, *, count: int, ridge: float = 1e-3) -> tuple[float, float]:
         """(||L||, R^2) of the ridge regression of zeta on delta over `count` rows (ReVision, appendix C.2).

@@ -17,12 +17,12 @@ from .density import js_divergence, pairwise_cosines
 from .errors import NotMeasurable
 from .frame import ENERGY, Decomposition, Frame
 from .pairs import match_ids, stream_differences, unit_rows
-from .shape import tyler_shape
 
 logger = logging.getLogger(__name__)
 TARGET, SOURCE = "target", "source"
 SAMPLE_ROWS = 10000
 SHAPE_ROWS = 5  # times the dimensions, for Tyler's estimator
+NEIGHBOURS = 10, 20  # of the neighbourhood overlaps of ReVision and of AnisoAlign
 OVERLAP_DIMENSIONS = (2, 4, 8, 16, 32, 64, 128, 256, 512)
 
 
@@ -35,10 +35,15 @@ class Geometry:
     skipped: dict[str, dict[str, str]] = field(default_factory=dict)
     methods: dict[str, str] = field(default_factory=dict)  # cloud -> aligner's method
     spectra: dict[str, np.ndarray] = field(default_factory=dict)  # eigenvalues, falling
+    eigenvectors: dict[str, np.ndarray] = field(default_factory=dict)  # [d, d], one a column
     overlaps: dict[str, dict[int, float]] = field(default_factory=dict)  # O_q
     residual_energy: dict[str, np.ndarray] = field(default_factory=dict)  # E(K)
     cosines: dict[str, np.ndarray] = field(default_factory=dict)  # of random pairs of rows
     samples: dict[str, np.ndarray] = field(default_factory=dict)  # unit-norm rows [n, d]
+
+    def skip(self, cloud: str, names: tuple[str, ...], reason: str) -> None:
+        """Keep why these numbers are missing."""
+        self.skipped.setdefault(cloud, {}).update(dict.fromkeys(names, reason))
 
     def note(self, cloud: str, names: str | tuple[str, ...], value: Callable) -> None:
         """Keep what `value()` gives under one name or several; where it is not measurable, keep why."""
@@ -46,7 +51,7 @@ class Geometry:
         try:
             found = value()
         except NotMeasurable as error:
-            self.skipped.setdefault(cloud, {}).update(dict.fromkeys(several, str(error)))
+            self.skip(cloud, several, str(error))
             return
         values = found if isinstance(names, tuple) else (found,)
         self.metrics.setdefault(cloud, {}).update(zip(several, map(float, values), strict=True))
@@ -73,7 +78,7 @@ def measure(source: Store, target: Store, aligners: dict, *, pairs: bool = False
     texts, images = unit_rows(source.take(chosen)), unit_rows(target.take(theirs)).numpy()
     moments = {TARGET: stream_moments(target, covariance=True), SOURCE: stream_moments(source, covariance=True)}
     _measure_cloud(found, TARGET, images, moments[TARGET], seed)
-    kept = {k: neighbours.nearest(texts.numpy(), k) for k in (10, 20) if len(texts) > k}
+    kept = _neighbourhoods(texts.numpy())
     frame = None
     with contextlib.suppress(NotMeasurable):
         frame = Frame.of(moments[TARGET].covariance, moments[SOURCE].covariance, energy=energy)
@@ -136,10 +141,11 @@ def _measure_cloud(found: Geometry, cloud: str, rows: np.ndarray, moments: Momen
     found.note(cloud, "trace", lambda: moments.trace)
     names = ("effective_rank", "effective_dimension", "anisotropy", "condition_number", "power_law_exponent")
     try:
-        values = found.spectra[cloud] = spectrum.eigenvalues(moments.covariance)
+        values, found.eigenvectors[cloud] = spectrum.eigenpairs(moments.covariance)
+        found.spectra[cloud] = values
         found.cosines[cloud] = pairwise_cosines(rows, seed=seed)
     except NotMeasurable as error:
-        found.skipped.setdefault(cloud, {}).update(dict.fromkeys(names, str(error)))
+        found.skip(cloud, names, str(error))
         return
     for name in names:
         found.note(cloud, name, lambda name=name: getattr(spectrum, name)(values))
@@ -155,23 +161,27 @@ def _measure_gap(found: Geometry, cloud: str, own: Moments, target: Moments) -> 
         spectra = found.spectra[cloud], found.spectra[TARGET]
         found.note(cloud, "log_spectrum_correlation", lambda: spectrum.log_spectrum_correlation(*spectra))
         counts = [q for q in OVERLAP_DIMENSIONS if q <= len(ours) // 2] or [1]
-        found.overlaps[cloud] = spectrum.subspace_overlap(ours, theirs, counts)
+        found.overlaps[cloud] = spectrum.subspace_overlap(found.eigenvectors[cloud], found.eigenvectors[TARGET], counts)
         found.note(cloud, "js_divergence", lambda: js_divergence(found.cosines[cloud], found.cosines[TARGET]))
     else:
         names = ("covariance_gap", "log_spectrum_correlation", "js_divergence")
-        found.skipped.setdefault(cloud, {}).update(dict.fromkeys(names, "the embeddings are constant"))
+        found.skip(cloud, names, "the embeddings are constant")
     names = ("mixing_rate", "mixing_entropy_source", "mixing_entropy_target")
     found.note(cloud, names, lambda: neighbours.mixing(rows, images))
 
 
-def _measure_preservation(found: Geometry, cloud: str, before, after, kept: dict[int, np.ndarray], seed: int) -> None:
+def _measure_preservation(found: Geometry, cloud: str, before, after, kept: np.ndarray, seed: int) -> None:
     """What an aligner keeps of the source."""
     found.note(cloud, "source_cosine", lambda: preservation.mean_cosine(before, after))
     correlation = lambda: preservation.similarity_correlation(before, after, seed=seed)  # noqa: E731
     found.note(cloud, "similarity_correlation", correlation)
-    for k in (10, 20):
-        shared = lambda k=k: neighbours.overlap(kept.get(k), neighbours.nearest(after, k))  # noqa: E731
-        found.note(cloud, f"neighbourhood_overlap_{k}", shared)
+    now = _neighbourhoods(after)
+    for k in NEIGHBOURS:
+        found.note(cloud, f"neighbourhood_overlap_{k}", lambda k=k: neighbours.overlap(kept, now, k))
+
+
+def _neighbourhoods(rows: np.ndarray) -> np.ndarray:
+    return neighbours.nearest(rows, min(max(NEIGHBOURS), len(rows) - 1))
 
 
 def _measure_pairs(found: Geometry, cloud: str, frame: Frame, rows, images, differences) -> None:
@@ -189,15 +199,9 @@ def _measure_pairs(found: Geometry, cloud: str, frame: Frame, rows, images, diff
         found.note(cloud, names, lambda: (spectrum.anisotropy(values), spectrum.effective_dimension(values)))
     except NotMeasurable:
         reason = "the paired differences do not vary"
-        found.skipped.setdefault(cloud, {}).update(dict.fromkeys(names, reason))
+        found.skip(cloud, names, reason)
     found.note(cloud, "condition_U", split.condition_u)
     found.note(cloud, ("coupling_norm", "coupling_R2"), lambda: split.coupling(count=differences.count))
-    found.note(cloud, ("condition_V", "bias_angle"), lambda: _noise_shape(split, rows, images))
-
-
-def _noise_shape(split: Decomposition, rows: np.ndarray, images: np.ndarray) -> tuple[float, float]:
-    if split.frame.v.shape[1] < 2:
-        raise NotMeasurable("V has fewer than 2 dimensions")
-    inside_v = (images - rows - split.beta - split.gamma)[: SHAPE_ROWS * rows.shape[1]] @ split.frame.v
-    shape = tyler_shape(inside_v)
-    return spectrum.condition_number(np.linalg.eigvalsh(shape)[::-1]), split.bias_angle(shape)
+    found.note(
+        cloud, ("condition_V", "bias_angle"), lambda: split.noise_shape((images - rows)[: SHAPE_ROWS * rows.shape[1]])
+    )

@@ -12,8 +12,7 @@ import numpy as np
 from ..aligners.base import dominant_directions
 from .errors import NotMeasurable
 from .frame import ENERGY, Decomposition, Frame
-from .shape import tyler_shape
-from .spectrum import condition_number, principal_angle_sine
+from .spectrum import principal_angle_sine
 
 SHAPE_ROWS = 5  # times V's dimensions, for Tyler's estimator
 EPSILON = 1e-12
@@ -74,9 +73,7 @@ class GapMonitor:
             None if state[key] is None else state[key].numpy() for key in ("basis", "first", "last")
         )
         self._outers.extend(gradients.cpu() for gradients in state["gradients"])
-        lines = self.log.read_text().splitlines(keepends=True) if self.log.exists() else []
-        kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= self.step]
-        self.log.write_text("".join(kept))
+        cut_log(self.log, self.step)
 
     def _watch_features(self, module, inputs, output) -> None:
         following = (self.step // self.every + 1) * self.every
@@ -139,7 +136,7 @@ class GapMonitor:
         found.update(self._gradients(split))
         for names, value in (
             (("condition_U",), lambda: (split.condition_u(),)),
-            (("condition_V", "bias_angle"), lambda: _noise(split, difference)),
+            (("condition_V", "bias_angle"), lambda: split.noise_shape(difference[: SHAPE_ROWS * frame.v.shape[1]])),
             (("coupling_norm", "coupling_R2"), lambda: split.coupling(count=len(difference))),
         ):
             try:
@@ -167,6 +164,13 @@ def read_log(path: Path) -> list[dict]:
     return [json.loads(line) for line in Path(path).read_text(encoding="utf-8").splitlines()]
 
 
+def cut_log(path: Path, step: int) -> None:
+    """Drop from a JSONL log what a killed run wrote after `step`, and a half-written last line."""
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
+    kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
+    path.write_text("".join(kept), encoding="utf-8")
+
+
 def _frame(basis: np.ndarray) -> Frame:
     """A basis [D, r] and its orthogonal complement."""
     return Frame(basis, np.linalg.qr(basis, mode="complete")[0][:, basis.shape[1] :])
@@ -174,12 +178,3 @@ def _frame(basis: np.ndarray) -> Frame:
 
 def _cosine(a: np.ndarray, b: np.ndarray) -> float:
     return float(a @ b / max(np.linalg.norm(a) * np.linalg.norm(b), EPSILON))
-
-
-def _noise(split: Decomposition, difference: np.ndarray) -> tuple[float, float]:
-    v = split.frame.v
-    if v.shape[1] < 2:
-        raise NotMeasurable("V has fewer than 2 dimensions")
-    rows = (difference - split.beta - split.gamma)[: SHAPE_ROWS * v.shape[1]] @ v
-    shape = tyler_shape(rows)
-    return condition_number(np.linalg.eigvalsh(shape)[::-1]), split.bias_angle(shape)

@@ -40,9 +40,14 @@ def nearest(rows: np.ndarray, k: int, *, approximate: bool | None = None) -> np.
     return kept
 
 
-def overlap(before: np.ndarray, after: np.ndarray) -> float:
-    """Mean share of neighbours [N, k] that a row keeps; 1 where the neighbourhoods are the same sets."""
-    shared = (before[:, :, None] == after[:, None, :]).any(2)
+def overlap(before: np.ndarray, after: np.ndarray, k: int) -> float:
+    """Mean share of its first `k` neighbours [N, k or more] that a row keeps; 1 where they are the same sets.
+
+    Raises NotMeasurable for lists of fewer than k.
+    """
+    if before.shape[1] < k:
+        raise NotMeasurable(f"{k} neighbours need at least {k + 1} rows, there are {before.shape[1] + 1}")
+    shared = (before[:, :k, None] == after[:, None, :k]).any(2)
     return float(shared.mean())
 
 
@@ -51,7 +56,7 @@ def neighbourhood_overlap(before: np.ndarray, after: np.ndarray, *, k: int = 10)
 
     ReVision, appendix F, takes k = 10; AnisoAlign's Omega_k is the same with k = 20.
     """
-    return overlap(nearest(before, k), nearest(after, k))
+    return overlap(nearest(before, k), nearest(after, k), k)
 
 
 def mixing(texts: np.ndarray, images: np.ndarray, *, k: int = 20) -> tuple[float, float, float]:

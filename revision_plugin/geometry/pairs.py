@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import RevisionError
+from ..moments import to_float64
 from ..progress import track
 from ..rows import block_rows
 
@@ -43,11 +44,6 @@ class Differences:
     mean: np.ndarray  # [d]
     covariance: np.ndarray  # [d, d], centred
 
-    @property
-    def mean_square(self) -> float:
-        """E||Delta||^2."""
-        return float(np.trace(self.covariance) + self.mean @ self.mean)
-
 
 def stream_differences(source, target, partners: np.ndarray, transform: Callable | None = None) -> Differences:
     """Moments of the differences between each unit-norm target row and its source row, in one pass.
@@ -74,7 +70,5 @@ def stream_differences(source, target, partners: np.ndarray, transform: Callable
 
 def unit_rows(block: np.ndarray):
     """A block [n, d] of any float dtype as a float64 tensor of unit-norm rows."""
-    import torch
-
-    x = torch.from_numpy(np.array(block, np.float64))
+    x = to_float64(block)
     return x / x.norm(dim=1, keepdim=True)

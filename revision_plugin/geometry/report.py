@@ -6,6 +6,7 @@ import csv
 from pathlib import Path
 
 from ..files import new_folder, write_json
+from ..markdown import table
 from .measure import SOURCE, TARGET, Geometry
 from .plots import plot_all
 
@@ -106,8 +107,7 @@ def _markdown(geometry: Geometry, pictures: dict[str, str]) -> str:
                 rows.append([label, *cells])
         if rows:
             head = ["", *(name if name != SOURCE else "source (raw)" for name in shown)]
-            lines = [head, ["---"] * len(head), *rows]
-            parts += [f"## {title}", "\n".join("| " + " | ".join(line) + " |" for line in lines)]
+            parts += [f"## {title}", table(head, rows)]
     if geometry.skipped:
         reasons = {}
         for cloud, metrics in geometry.skipped.items():

@@ -12,7 +12,17 @@ ZERO = 1e-12  # of the largest eigenvalue: below it float64 sums of squares hold
 
 def eigenvalues(covariance: np.ndarray) -> np.ndarray:
     """Eigenvalues [d] of a covariance of unit-norm rows, falling, none below 0. Raises NotMeasurable for constant rows."""
-    values = np.linalg.eigvalsh(covariance)[::-1].clip(0)
+    return _of_varying_rows(np.linalg.eigvalsh(covariance))
+
+
+def eigenpairs(covariance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """`eigenvalues` and their eigenvectors [d, d], one a column."""
+    values, vectors = np.linalg.eigh(covariance)
+    return _of_varying_rows(values), vectors[:, ::-1]
+
+
+def _of_varying_rows(rising: np.ndarray) -> np.ndarray:
+    values = rising[::-1].clip(0)
     if not values[0] > CONSTANT:
         raise NotMeasurable("the embeddings are constant")
     return values
@@ -74,12 +84,11 @@ def log_spectrum_correlation(first: np.ndarray, second: np.ndarray) -> float:
 
 
 def subspace_overlap(first: np.ndarray, second: np.ndarray, counts: list[int]) -> dict[int, float]:
-    """O_q = ||U_x^T U_y||_F^2 / q for each q: shared share of the top-q eigenvectors of two covariances [d, d].
+    """O_q = ||U_x^T U_y||_F^2 / q for each q: what the first q of two sets of eigenvectors [d, d] share.
 
     1 for equal subspaces, q/d in expectation for independent ones (AnisoAlign, section 3).
     """
-    bases = [np.linalg.eigh(covariance)[1][:, ::-1] for covariance in (first, second)]
-    squares = np.square(bases[0][:, : max(counts)].T @ bases[1][:, : max(counts)])
+    squares = np.square(first[:, : max(counts)].T @ second[:, : max(counts)])
     return {q: float(squares[:q, :q].sum() / q) for q in counts}
 
 

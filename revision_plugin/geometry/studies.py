@@ -13,7 +13,7 @@ from ..aligners import ALIGNERS
 from ..errors import RevisionError
 from ..moments import stream_moments
 from ..progress import track
-from ..rows import EveryNth, as_rows
+from ..rows import EveryNth
 from ..store import Store
 from ..timing import measure
 from .neighbours import nearest, overlap
@@ -174,11 +174,11 @@ def blockwise_failure(
         moved = stream_moments(unseen, transform=aligner).mean
         return {
             "gap_held_out": float(np.linalg.norm(moved - wanted)),
-            "neighbourhood_overlap_10": overlap(kept, nearest(aligner.align_array(rows), 10)),
+            "neighbourhood_overlap_10": overlap(kept, nearest(aligner.align_array(rows), 10), 10),
         }
 
-    found = {"realign": measured(ALIGNERS.get("realign").fit(as_rows(fitted), as_rows(images), held_out=0))}
+    found = {"realign": measured(ALIGNERS.get("realign").fit(fitted, images, held_out=0))}
     for ridge in ridges:
-        aligner = ALIGNERS.get("bc").fit(as_rows(fitted), as_rows(images), held_out=0, ridge=ridge)
+        aligner = ALIGNERS.get("bc").fit(fitted, images, held_out=0, ridge=ridge)
         found[f"bc, ridge {ridge:g}"] = measured(aligner)
     return found

@@ -46,6 +46,16 @@ class EncoderRecipe:
     seed: int = 0
 
 
+def preprocess_config() -> dict:
+    """open_clip's image transform of the demo encoder."""
+    return {
+        "mean": [PIXEL_MEAN] * 3,
+        "std": [PIXEL_STD] * 3,
+        "interpolation": "bicubic",
+        "resize_mode": "squash",
+    }
+
+
 def model_config() -> dict:
     """open_clip's model config of the demo encoder."""
     return {
@@ -191,14 +201,8 @@ def train_encoder(out: Path, recipe: EncoderRecipe, *, log=print) -> dict:
 
     quality = held_out_quality(model, tokenizer) | place_probe(model, tokenizer)
     out.mkdir(parents=True, exist_ok=True)
-    preprocess = {
-        "mean": [PIXEL_MEAN] * 3,
-        "std": [PIXEL_STD] * 3,
-        "interpolation": "bicubic",
-        "resize_mode": "squash",
-    }
     (out / "open_clip_config.json").write_text(
-        json.dumps({"model_cfg": config, "preprocess_cfg": preprocess}, indent=1) + "\n"
+        json.dumps({"model_cfg": config, "preprocess_cfg": preprocess_config()}, indent=1) + "\n"
     )
     half = {
         key: value.half().contiguous() if value.is_floating_point() else value

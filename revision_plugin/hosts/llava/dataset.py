@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import copy
 import functools
-import os
 
 from ...calibration import warn_if_far
 from ...data import TextOnlyData, is_store, mark_image
+from ...distributed import launched_rank
 from ...encoders import ImageProcessor
 from ...errors import RevisionError
 from ...store import Store
@@ -50,7 +50,7 @@ def _check_domain(store: Store, data_args) -> None:
     """The store's encoder must be the tower's; statistics of another domain get a warning, from one process."""
     check_store(store, data_args.image_processor.encoder.identity)
     aligner = getattr(data_args.image_processor, "aligner", None)
-    if aligner is not None and int(os.environ.get("RANK", "0")) == 0:
+    if aligner is not None and launched_rank() == 0:
         warn_if_far(aligner, store, corpus=store.path, aligner_path=aligner.path)
 
 

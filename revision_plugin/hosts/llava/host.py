@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from ... import run_record
+from ...distributed import launched_rank
 from ...errors import RevisionError
 from ...files import read_json
+from ...run_record import parse_flags
 from ..base import HOSTS, Binding, Host
 
 TOWER_NAME = "revision"
@@ -71,20 +72,17 @@ class LlavaHost(Host):
 
     def train(self, arguments: Sequence[str]) -> None:
         arguments = [RENAMED_FLAGS.get(argument, argument) for argument in arguments]
-        refuse_finished(arguments)
-        _require_model(_value(arguments, "--model_name_or_path", None))
-        out = _value(arguments, "--output_dir", None)
-        if (
-            out is not None
-            and _value(arguments, "--vision_tower", None) == TOWER_NAME
-            and os.environ.get("RANK", "0") == "0"
-        ):
+        flags = parse_flags(arguments)
+        refuse_finished(flags)
+        _require_model(flags.get("--model_name_or_path"))
+        out = flags.get("--output_dir")
+        if out is not None and flags.get("--vision_tower") == TOWER_NAME and launched_rank() == 0:
             run_record.begin(Path(out), arguments)
         self.install()
         import llava.train.train as upstream
         from transformers import set_seed
 
-        set_seed(int(_value(arguments, "--seed", "42")))  # LLaVA builds the projector before the Trainer seeds
+        set_seed(int(flags.get("--seed", "42")))  # LLaVA builds the projector before the Trainer seeds
         before, sys.argv = sys.argv, [sys.argv[0], *arguments]
         try:
             upstream.train()
@@ -107,10 +105,10 @@ class LlavaHost(Host):
             encoder_of(record)
 
 
-def refuse_finished(arguments: Sequence[str]) -> None:
+def refuse_finished(flags: dict[str, str]) -> None:
     """Raise RevisionError where --output_dir already holds a finished run, unless it may be overwritten."""
-    out = _value(arguments, "--output_dir", None)
-    overwrite = _value(arguments, "--overwrite_output_dir", "False").lower() in ("true", "1", "yes")
+    out = flags.get("--output_dir")
+    overwrite = flags.get("--overwrite_output_dir", "False").lower() in ("true", "1", "yes")
     if out is None or overwrite:
         return
     found = [name for name in FINISHED_FILES if (Path(out) / name).exists()]
@@ -126,12 +124,3 @@ def _require_model(name: str | None) -> None:
         raise RevisionError(
             f"{name}: no language model there; give --model_name_or_path a folder with config.json, or a hub name"
         )
-
-
-def _value(arguments: Sequence[str], flag: str, default: str | None) -> str | None:
-    for index, argument in enumerate(arguments):
-        if argument == flag and index + 1 < len(arguments):
-            return arguments[index + 1]
-        if argument.startswith(f"{flag}="):
-            return argument.partition("=")[2]
-    return default

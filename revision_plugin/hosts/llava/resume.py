@@ -15,6 +15,7 @@ import shutil
 from pathlib import Path
 
 from ... import run_record
+from ...distributed import launched_rank
 from ...errors import RevisionError
 from ...tower import PseudoVisionTower
 
@@ -44,7 +45,7 @@ def wait_for_all() -> None:
 
 def drop_torn_checkpoints(out: str | Path) -> None:
     """Delete checkpoints in which a kill left something out; all processes return when that is done."""
-    if int(os.environ.get("RANK", "0")) == 0:
+    if launched_rank() == 0:
         for folder in sorted(Path(out).glob("checkpoint-*")):
             if not (folder / COMPLETE).exists():
                 logger.warning("%s: was cut short by a kill and is deleted", folder)
