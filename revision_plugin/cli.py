@@ -18,8 +18,8 @@ def _encode(a) -> None:
 
     encoder = load_encoder(a.encoder)
     distributed.start()
-    encoder.to(device=distributed.own_device(a.device))
-    settings = dict(dtype=a.dtype, batch_size=a.batch_size, max_failures=a.max_failures)
+    encoder.to(device=distributed.own_device(a.device), dtype=_torch_dtype(a.precision))
+    settings = dict(dtype=a.dtype, batch_size=a.batch_size, max_failures=a.max_failures, precision=a.precision)
     if a.texts:
         store = encode.encode_texts(encoder, a.texts, a.out, **settings)
     else:
@@ -27,6 +27,17 @@ def _encode(a) -> None:
     if distributed.rank() == 0:
         print(f"{a.out}: {len(store)} {store.manifest.modality} embeddings of dimension {store.dim}")
     distributed.stop()
+
+
+def _torch_dtype(precision: str | None):
+    import torch
+
+    return {None: None, "fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
+
+
+def _trust(sub: argparse.ArgumentParser) -> None:
+    text = "run code that the encoder's model brings; read it first"
+    sub.add_argument("--trust-remote-code", action="store_true", help=text)
 
 
 def _fit(a) -> None:
@@ -127,7 +138,7 @@ def _evaluate(a) -> None:
 
     scored = run.evaluate(
         a.model, a.tasks.split(","), a.out, base=a.base, data_root=a.data_root, blind=a.blind, limit=a.limit,
-        batch_size=a.batch_size, device=a.device, processes=a.processes,
+        batch_size=a.batch_size, device=a.device, processes=a.processes, trust_remote_code=a.trust_remote_code,
     )  # fmt: skip
     if table.BENCHMARKS.keys() & {name.removeprefix("revision_") for name in scored}:
         print(table.markdown([table.read_row(a.out)]))
@@ -195,7 +206,7 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument(
         "--encoder",
         required=True,
-        help="demo, open_clip:ARCH/PRETRAINED, hf:REPO, a local folder or python:MODULE:CLASS",
+        help="demo, open_clip:ARCH/PRETRAINED, hf:REPO, a local folder, llm2clip:VISION?text=LLM or python:MODULE:CLASS",
     )
     source = sub.add_mutually_exclusive_group(required=True)
     source.add_argument("--texts", type=Path, help="LLaVA JSON, JSONL, TXT or parquet")
@@ -205,7 +216,13 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("--dtype", choices=["float16", "float32"], default="float16")
     sub.add_argument("--batch-size", type=int, default=64)
     sub.add_argument("--device", default="cpu")
+    sub.add_argument(
+        "--precision",
+        choices=["fp32", "bf16", "fp16"],
+        help="of the encoder's weights (default fp32; a language model's own in llm2clip)",
+    )
     sub.add_argument("--max-failures", type=int, default=0, help="unusable items to tolerate; they are listed")
+    _trust(sub)
 
     sub = command("fit", _fit, "fit an aligner on unpaired stores (torchrun shares the work)")
     sub.add_argument("--source", type=Path, required=True, help="text store")
@@ -237,6 +254,7 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("--dtype", choices=["float16", "float32"], default="float16")
     sub.add_argument("--max-failures", type=int, default=0)
     sub.add_argument("--out", type=Path, required=True)
+    _trust(sub)
 
     sub = command("inspect", _inspect, "what a store, aligner or checkpoint is, and whether it is whole")
     sub.add_argument("path", type=Path)
@@ -253,6 +271,7 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("--device", default="cpu")
     sub.add_argument("--max-new-tokens", type=int, default=64)
     sub.add_argument("--json", action="store_true", help="one JSON object a line")
+    _trust(sub)
 
     sub = command("evaluate", _evaluate, "score a checkpoint through lmms-eval")
     sub.add_argument("--model", type=Path, required=True)
@@ -267,6 +286,7 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument(
         "--processes", type=int, default=1, help="processes of one machine that share the questions (torchrun)"
     )
+    _trust(sub)
 
     sub = command(
         "geometry", _geometry, "how large the modality gap is, what shape it has, what each aligner makes of it"
@@ -302,6 +322,10 @@ def main(argv: list[str] | None = None) -> None:
     logging.getLogger("revision_plugin").setLevel(logging.INFO)
     arguments = build_parser().parse_args(argv)
     with one_line(interrupted="repeat the command to resume"):
+        if getattr(arguments, "trust_remote_code", False):
+            from .encoders import allow_remote_code
+
+            allow_remote_code()
         arguments.run(arguments)
 
 

@@ -27,13 +27,14 @@ TOKENIZED_AHEAD = 4  # batches
 
 
 def encode_texts(encoder: Encoder, corpus: Path, out: Path, *, dtype: str = "float16", batch_size: int = 256,
-                 max_failures: int = 0) -> Store:  # fmt: skip
+                 max_failures: int = 0, precision: str | None = None) -> Store:  # fmt: skip
     """Encode every text of `corpus` (LLaVA JSON, JSONL, TXT, parquet) into the text store `out`.
 
+    `precision` is the one the encoder was moved to; a resumed run must have the same.
     Raises RevisionError for an empty corpus, duplicate ids, or more unusable items than `max_failures`.
     """
     count = sum(1 for _ in read_texts(corpus))
-    request = {"corpus": corpus.name, "corpus_hash": hash_file(corpus)}
+    request = {"corpus": corpus.name, "corpus_hash": hash_file(corpus), "precision": precision}
 
     def encode(items: list[TextItem]) -> tuple[list[TextItem], np.ndarray, list[dict]]:
         usable = [item for item in items if item.problem is None]
@@ -53,7 +54,8 @@ def encode_texts(encoder: Encoder, corpus: Path, out: Path, *, dtype: str = "flo
 
 
 def encode_images(encoder: Encoder, corpus: Path, out: Path, *, image_folder: Path | None = None,
-                  dtype: str = "float16", batch_size: int = 64, max_failures: int = 0) -> Store:  # fmt: skip
+                  dtype: str = "float16", batch_size: int = 64, max_failures: int = 0,
+                  precision: str | None = None) -> Store:  # fmt: skip
     """Encode every image of a folder, or of a LLaVA JSON with `image_folder`, into the image store `out`.
 
     Raises RevisionError as `encode_texts` does, and for images that do not decode.
@@ -61,7 +63,11 @@ def encode_images(encoder: Encoder, corpus: Path, out: Path, *, image_folder: Pa
     import torch
 
     count = sum(1 for _ in read_images(corpus, image_folder))
-    request = {"corpus": corpus.name, "corpus_hash": hash_file(corpus) if corpus.is_file() else count}
+    request = {
+        "corpus": corpus.name,
+        "corpus_hash": hash_file(corpus) if corpus.is_file() else count,
+        "precision": precision,
+    }
 
     def load(item: ImageItem):
         if item.problem is not None:

@@ -20,7 +20,7 @@ _locks: list = []
 # what changes neither the result nor the order of the data
 FREE_FLAGS = {
     "--local_rank", "--logging_steps", "--save_steps", "--save_total_limit", "--save_strategy", "--report_to", "--run_name",
-    "--dataloader_num_workers", "--output_dir", "--lazy_preprocess",
+    "--dataloader_num_workers", "--output_dir", "--lazy_preprocess", "--revision_trust_remote_code",
 }  # fmt: skip
 READ_FLAGS = ("--data_path", "--revision_store", "--revision_aligner", "--pretrain_mm_mlp_adapter", "--deepspeed")
 PACKAGES = ("llava-torch", "llava", "accelerate", "deepspeed", "peft", "bitsandbytes")

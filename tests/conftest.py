@@ -17,8 +17,9 @@ FLAGS = """--mm_projector_type mlp2x_gelu --mm_use_im_start_end False --mm_use_i
     --save_strategy no --learning_rate 1e-3 --weight_decay 0. --warmup_ratio 0.03 --lr_scheduler_type cosine --logging_steps 1
     --model_max_length 512 --per_device_train_batch_size 4 --lazy_preprocess True --report_to none""".split()
 STAGE1 = ["--version", "plain", "--tune_mm_mlp_adapter", "True"]
+os.environ.setdefault("TORCH_WARM_POOL", "0")  # no compiler process beside every test
 ENVIRONMENT = {
-    **os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "",
+    **os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", 
     "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
 }  # fmt: skip
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -57,6 +58,13 @@ def run_revision(*arguments, expect: int = 0, **kwargs) -> subprocess.CompletedP
     )
     assert done.returncode == expect, f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"
     return done
+
+
+def prepare(*arguments) -> None:
+    """The `revision` command in this process: what a fixture needs costs no new interpreter."""
+    from revision_plugin.cli import main
+
+    main([*map(str, arguments)])
 
 
 def torchrun(*arguments, processes: int = 2) -> list[str]:
@@ -116,6 +124,23 @@ def tiny_clip(tmp_path_factory) -> Path:
     )
     CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=24)).save_pretrained(path)
     CLIPImageProcessor(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}).save_pretrained(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def tiny_siglip(tmp_path_factory) -> Path:
+    """A random SigLIP, the class of fixed-resolution SigLIP 2 checkpoints too: 32-pixel images, 36 dimensions."""
+    import torch
+    from transformers import SiglipConfig, SiglipImageProcessor, SiglipModel
+
+    path = tmp_path_factory.mktemp("siglip")
+    vocabulary = _encoder_tokenizer(path)
+    torch.manual_seed(4)
+    sizes = dict(hidden_size=36, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2)
+    config = SiglipConfig(text_config=dict(vocab_size=vocabulary, max_position_embeddings=16, projection_size=36, **sizes),
+                          vision_config=dict(image_size=32, patch_size=8, **sizes))  # fmt: skip
+    SiglipModel(config).save_pretrained(path)
+    SiglipImageProcessor(size={"height": 32, "width": 32}).save_pretrained(path)
     return path
 
 
@@ -193,12 +218,10 @@ def projector(path):
 @pytest.fixture(scope="session")
 def stores(world_files, tmp_path_factory):
     root = tmp_path_factory.mktemp("stores")
-    run_revision("encode", "--encoder", "demo", "--texts", world_files / "texts.json", "--out", root / "texts")
-    run_revision("encode", "--encoder", "demo", "--images", world_files / "images", "--out", root / "images")
-    run_revision(
-        "encode", "--encoder", "demo", "--texts", world_files / "text_questions.json", "--out", root / "questions"
-    )
-    run_revision("fit", "--source", root / "texts", "--target", root / "images", "--out", root / "realign")
+    prepare("encode", "--encoder", "demo", "--texts", world_files / "texts.json", "--out", root / "texts")
+    prepare("encode", "--encoder", "demo", "--images", world_files / "images", "--out", root / "images")
+    prepare("encode", "--encoder", "demo", "--texts", world_files / "text_questions.json", "--out", root / "questions")
+    prepare("fit", "--source", root / "texts", "--target", root / "images", "--out", root / "realign")
     return root
 
 

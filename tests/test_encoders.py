@@ -45,6 +45,32 @@ def test_hf_clip_equals_transformers(tiny_clip, images):
     assert torch.allclose(text, own_text, atol=1e-5) and torch.allclose(image, own_image, atol=1e-5)
 
 
+def test_hf_siglip_equals_transformers(tiny_siglip, images):
+    """SigLIP's texts fill its window and carry no attention mask; its pixels are squashed and scaled to [-1, 1]."""
+    from transformers import AutoTokenizer, SiglipImageProcessor, SiglipModel
+
+    text, image = check_contract(load_encoder(f"hf:{tiny_siglip}"), images, 36)
+    model = SiglipModel.from_pretrained(tiny_siglip).eval()
+    tokens = AutoTokenizer.from_pretrained(tiny_siglip)(
+        TEXTS, padding="max_length", truncation=True, max_length=16, return_tensors="pt"
+    )
+    pixels = SiglipImageProcessor(size={"height": 32, "width": 32})(images, return_tensors="pt")
+    with torch.no_grad():
+        own_text = torch.nn.functional.normalize(model.get_text_features(input_ids=tokens.input_ids), dim=-1)
+        own_image = torch.nn.functional.normalize(model.get_image_features(**pixels), dim=-1)
+    assert torch.allclose(text, own_text, atol=1e-5) and torch.allclose(image, own_image, atol=1e-5)
+
+
+def test_naflex_is_refused(tiny_siglip, tmp_path):
+    copy = tmp_path / "naflex"
+    shutil.copytree(tiny_siglip, copy)
+    config = json.loads((copy / "config.json").read_text())
+    config["model_type"] = "siglip2"
+    (copy / "config.json").write_text(json.dumps(config))
+    with pytest.raises(RevisionError, match="NaFlex.*fixed resolution"):
+        load_encoder(f"hf:{copy}")
+
+
 def test_open_clip_equals_open_clip(tiny_open_clip, images):
     import open_clip
 
@@ -131,6 +157,21 @@ def test_incomplete_folders(tiny_clip, tiny_open_clip, tmp_path):
             load_encoder(f"{scheme}:{copy}")
     with pytest.raises(RevisionError, match="not an open_clip folder"):
         load_encoder(f"open_clip:{tmp_path}")
+
+
+def test_half_downloaded_folders(tiny_clip, tmp_path):
+    cut, sharded = tmp_path / "cut", tmp_path / "sharded"
+    shutil.copytree(tiny_clip, cut)
+    weights = cut / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    with pytest.raises(RevisionError, match="model.safetensors: is cut or damaged"):
+        load_encoder(f"hf:{cut}")
+    shutil.copytree(tiny_clip, sharded)
+    (sharded / "model.safetensors").rename(sharded / "model-00001-of-00002.safetensors")
+    index = {"weight_map": {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}}
+    (sharded / "model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(RevisionError, match="model-00002-of-00002.safetensors of .* is missing"):
+        load_encoder(f"hf:{sharded}")
 
 
 def docs_blocks(kind):

@@ -58,6 +58,7 @@ class Encoder(ABC):
 
     @property
     def identity(self) -> dict:
+        """`spec` and `fingerprint`; `image_fingerprint` too where a model of its own encodes texts and may be absent."""
         return {"spec": self.spec, "fingerprint": self.fingerprint}
 
     @abstractmethod
@@ -124,7 +125,8 @@ def hash_files(paths: list[Path]) -> dict[str, str]:
 
 
 def load_encoder(spec: str) -> Encoder:
-    """The encoder a spec names: `demo`, `open_clip:ARCH/PRETRAINED`, `open_clip:FOLDER`, `hf:REPO_OR_FOLDER`, `python:MODULE:CLASS`.
+    """The encoder a spec names: `demo`, `open_clip:ARCH/PRETRAINED`, `open_clip:FOLDER`, `hf:REPO_OR_FOLDER`,
+    `llm2clip:VISION?text=LLM`, `python:MODULE:CLASS`.
 
     Raises RevisionError for an unknown name or files that are missing.
     """
@@ -133,6 +135,6 @@ def load_encoder(spec: str) -> Encoder:
         folder = Path(spec)
         if folder.is_dir():
             scheme, rest = ("open_clip" if (folder / "open_clip_config.json").is_file() else "hf"), spec
-    if not rest and scheme in ("open_clip", "hf", "python"):
+    if not rest and scheme in ("open_clip", "hf", "llm2clip", "python"):
         raise RevisionError(f"encoder '{spec}' names no model; write '{scheme}:NAME'")
     return ENCODERS.get(scheme)(spec, rest)

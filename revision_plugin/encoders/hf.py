@@ -1,14 +1,13 @@
-"""`hf:REPO_OR_FOLDER`: CLIP, SigLIP and SigLIP2 through transformers."""
+"""`hf:REPO_OR_FOLDER`: CLIP, SigLIP, SigLIP2 and other dual encoders through transformers."""
 
 from __future__ import annotations
 
 import functools
-from pathlib import Path
 
 from ..errors import RevisionError
+from . import hub
 from .base import ENCODERS, Encoder, ImageProcessor, hash_files
 
-WEIGHT_PATTERNS = ("*.safetensors", "pytorch_model*.bin")
 TOKENIZER_PATTERNS = ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.*", "merges.txt")
 
 
@@ -20,29 +19,27 @@ class HuggingFaceEncoder(Encoder):
         super().__init__(spec)
         from transformers import AutoConfig, AutoImageProcessor
 
-        self._folder = _snapshot(spec, name)
+        self._folder = hub.model_folder(spec, name)
+        self._code = hub.own_code(self._folder)
+        if self._code:
+            hub.require_consent(spec, name, self._folder)
         try:
-            self._config = AutoConfig.from_pretrained(self._folder)
+            self._config = AutoConfig.from_pretrained(self._folder, trust_remote_code=bool(self._code))
             self._processor = AutoImageProcessor.from_pretrained(self._folder)
         except (OSError, ValueError) as error:
             raise RevisionError(f"encoder '{spec}': {str(error).splitlines()[0]}") from None
         text = getattr(self._config, "text_config", None)
         if text is None or not hasattr(self._config, "vision_config"):
             raise RevisionError(f"encoder '{spec}' ({self._config.model_type}) has not both a text and a vision tower")
+        if self._config.model_type == "siglip2":
+            raise RevisionError(
+                f"encoder '{spec}': NaFlex takes patches of any shape, which no MLLM's preprocessing gives; "
+                "use a SigLIP 2 of fixed resolution"
+            )
         self._siglip = self._config.model_type.startswith("siglip")
         self.dim = int(self._config.vision_config.hidden_size if self._siglip else self._config.projection_dim)
         self.context_length = int(text.max_position_embeddings)
-        if not self._weight_files():
-            raise RevisionError(
-                f"{self._folder}: no weights ({', '.join(WEIGHT_PATTERNS)}); the download is incomplete"
-            )
-
-    def _weight_files(self) -> list[Path]:
-        for pattern in WEIGHT_PATTERNS:
-            files = sorted(self._folder.glob(pattern))
-            if files:
-                return files
-        return []
+        self._weights = hub.weight_files(self._folder)
 
     @property
     def fingerprint_parts(self) -> dict:
@@ -52,8 +49,9 @@ class HuggingFaceEncoder(Encoder):
             "model_type": self._config.model_type,
             "dim": self.dim,
             "preprocess": self._processor.to_json_string(),
-            "weights": sorted(hash_files(self._weight_files()).values()),
+            "weights": sorted(hash_files(self._weights).values()),
             "tokenizer": hash_files(tokenizer),
+            **({"code": hash_files(self._code)} if self._code else {}),
         }
 
     @functools.cached_property
@@ -61,7 +59,7 @@ class HuggingFaceEncoder(Encoder):
         from transformers import AutoModel
 
         return (
-            AutoModel.from_pretrained(self._folder, dtype="float32")
+            AutoModel.from_pretrained(self._folder, dtype="float32", trust_remote_code=bool(self._code))
             .eval()
             .requires_grad_(False)
             .to(device=self.device, dtype=self.dtype)
@@ -78,14 +76,7 @@ class HuggingFaceEncoder(Encoder):
 
     @functools.cached_property
     def image_processor(self) -> ImageProcessor:
-        processor = self._processor
-        size = dict(getattr(processor, "crop_size", None) or processor.size)
-        height = size.get("height") or size["shortest_edge"]
-        width = size.get("width") or size["shortest_edge"]
-        transform = lambda image: processor(image, return_tensors="pt")["pixel_values"][0]  # noqa: E731
-        return ImageProcessor(
-            self, transform, height=height, width=width, mean=processor.image_mean, std=processor.image_std
-        )
+        return processor_transform(self, self._processor)
 
     def _tokenize(self, texts: list[str]) -> tuple[dict, int]:
         lengths = [len(ids) for ids in self._tokenizer(texts, truncation=False, verbose=False).input_ids]
@@ -107,20 +98,16 @@ class HuggingFaceEncoder(Encoder):
         return _pooled(self._model().get_image_features(pixel_values=pixels))
 
 
+def processor_transform(encoder: Encoder, processor) -> ImageProcessor:
+    """A transformers image processor as the encoder's own."""
+    size = dict(getattr(processor, "crop_size", None) or processor.size)
+    height = size.get("height") or size["shortest_edge"]
+    width = size.get("width") or size["shortest_edge"]
+    transform = lambda image: processor(image, return_tensors="pt")["pixel_values"][0]  # noqa: E731
+    mean, std = processor.image_mean, processor.image_std
+    return ImageProcessor(encoder, transform, height=height, width=width, mean=mean, std=std)
+
+
 def _pooled(output):
     """transformers 4 returns the features, 5 an output object that holds them."""
     return output if hasattr(output, "shape") else output.pooler_output
-
-
-def _snapshot(spec: str, name: str) -> Path:
-    if Path(name).is_dir():
-        return Path(name)
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
-    try:
-        return Path(snapshot_download(name))
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        raise RevisionError(
-            f"encoder '{spec}': '{name}' is no folder and cannot be had from the hub ({type(error).__name__}); give a local folder"
-        ) from None

@@ -10,6 +10,7 @@ from pathlib import Path
 from lmms_eval.api.model import lmms
 
 from ..distributed import launched_processes, launched_rank
+from ..encoders import allow_remote_code
 from ..errors import RevisionError
 from ..files import hash_json
 from ..hosts import find_host
@@ -19,21 +20,25 @@ from ..progress import track
 class LlavaRevision(lmms):
     """Model arguments: `pretrained` (a checkpoint), `base` (the language model of a Stage-1 or LoRA checkpoint),
     `blind` (questions without their images), `conversation` (another template than the checkpoint's own),
-    `answers` (a folder in which answers are kept as they come, so that a stopped run resumes).
+    `answers` (a folder in which answers are kept as they come, so that a stopped run resumes),
+    `trust_remote_code` (run code that the encoder's model brings).
     """
 
     def __init__(self, pretrained: str = "", base: str | None = None, blind=False, conversation: str | None = None,
-                 answers: str | None = None, batch_size=1, device: str | None = None, **unknown):  # fmt: skip
+                 answers: str | None = None, trust_remote_code=False, batch_size=1, device: str | None = None,
+                 **unknown):  # fmt: skip
         super().__init__()
         unknown.pop("max_batch_size", None)
         if unknown:
             raise RevisionError(
                 f"llava_revision has no model argument '{sorted(unknown)[0]}'; "
-                "it has pretrained, base, blind, conversation, answers, batch_size, device"
+                "it has pretrained, base, blind, conversation, answers, trust_remote_code, batch_size, device"
             )
         if not pretrained:
             raise RevisionError("llava_revision needs --model_args pretrained=CHECKPOINT")
-        self.blind = str(blind).lower() in ("true", "1", "yes")
+        if _is_true(trust_remote_code):
+            allow_remote_code()
+        self.blind = _is_true(blind)
         self.batch_size = _positive(batch_size)
         self._rank, self._world_size = launched_rank(), launched_processes()
         self._device = _device(device)
@@ -143,6 +148,10 @@ def _checkpoint_state(pretrained: str) -> list:
         return [pretrained]
     files = sorted(p for p in path.iterdir() if p.suffix in (".bin", ".safetensors", ".json") and p.is_file())
     return [str(path.resolve()), *([p.name, p.stat().st_size, p.stat().st_mtime_ns] for p in files)]
+
+
+def _is_true(value) -> bool:
+    return str(value).lower() in ("true", "1", "yes")
 
 
 def _positive(value) -> int:

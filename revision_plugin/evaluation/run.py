@@ -83,7 +83,7 @@ def write_overlays(tasks: list[str], data_root: Path, out: Path) -> Path:
 
 def evaluate(model: Path, tasks: list[str], out: Path, *, base: str | None = None, data_root: Path | None = None,
              blind: bool = False, limit: int | None = None, batch_size: int = 1, device: str | None = None,
-             processes: int = 1) -> dict[str, float]:  # fmt: skip
+             processes: int = 1, trust_remote_code: bool = False) -> dict[str, float]:  # fmt: skip
     """Score the checkpoint `model` on `tasks` into the folder `out`; accuracy by task. A stopped run is resumed by the same call.
 
     Raises RevisionError where lmms-eval gives no result for a task, with its first error; the whole log is kept.
@@ -97,7 +97,8 @@ def evaluate(model: Path, tasks: list[str], out: Path, *, base: str | None = Non
         mirrored(tasks, data_root)  # before anything is written
     claim_folder(out, SETTINGS, settings, "an evaluation of other settings; choose another --out")
     folder = task_folder() if data_root is None else write_overlays(tasks, data_root, out / "tasks")
-    arguments = {"pretrained": model, "base": base, "blind": blind or None, "answers": out / "answers"}
+    arguments = {"pretrained": model, "base": base, "blind": blind or None, "answers": out / "answers",
+                 "trust_remote_code": trust_remote_code or None}  # fmt: skip
     names = [GROUP] if is_whole_group(tasks) else tasks
     launcher = torchrun(processes) if processes > 1 else []
     command = [
@@ -107,7 +108,7 @@ def evaluate(model: Path, tasks: list[str], out: Path, *, base: str | None = Non
         "--output_path", str(out), "--log_samples",
         *(["--limit", str(limit)] if limit is not None else []), *(["--device", device] if device else []),
     ]  # fmt: skip
-    environment = {**os.environ, **({DATA_ROOT: str(data_root.resolve())} if data_root else {})}
+    environment = {"TORCH_WARM_POOL": "0", **os.environ, **({DATA_ROOT: str(data_root.resolve())} if data_root else {})}
     if processes > 1 and device == "cpu":
         environment["ACCELERATE_USE_CPU"] = "true"  # else lmms-eval's accelerator looks for GPUs
     before = set(result_files(out))

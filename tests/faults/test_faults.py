@@ -9,7 +9,7 @@ import time
 
 import pytest
 from catalogue import DOCS, ENCODE_IMAGES, ENCODE_TEXTS, FAULTS, FIT, HELD, table
-from conftest import run_revision
+from conftest import prepare
 
 from revision_plugin.cli import main
 from revision_plugin.demo import corpus
@@ -25,9 +25,9 @@ def sound(tmp_path_factory):
     names = corpus.write_images(scenes, root / "pictures", seed=1)
     corpus.write_corpus(root / "texts.json", corpus.caption_records(scenes))
     corpus.write_corpus(root / "paired.json", corpus.caption_records(scenes, names))
-    run_revision("encode", "--encoder", "demo", "--texts", root / "texts.json", "--out", root / "texts")
-    run_revision("encode", "--encoder", "demo", "--images", root / "pictures", "--out", root / "images")
-    run_revision("fit", "--source", root / "texts", "--target", root / "images", "--out", root / "realign")
+    prepare("encode", "--encoder", "demo", "--texts", root / "texts.json", "--out", root / "texts")
+    prepare("encode", "--encoder", "demo", "--images", root / "pictures", "--out", root / "images")
+    prepare("fit", "--source", root / "texts", "--target", root / "images", "--out", root / "realign")
     return root
 
 

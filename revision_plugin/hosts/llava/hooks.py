@@ -18,7 +18,7 @@ BINDINGS = [
     Binding("llava.model.multimodal_encoder.builder.build_vision_tower", f"'--vision_tower {TOWER_NAME}' gives the pseudo-vision tower"),
     Binding("llava.model.llava_arch.build_vision_tower", "imported there by value"),
     Binding("llava.model.llava_arch.LlavaMetaModel.initialize_vision_modules", "writes into config.json what inference needs"),
-    Binding("llava.train.train.ModelArguments", "the flags --revision_encoder, --revision_aligner, --revision_tokens"),
+    Binding("llava.train.train.ModelArguments", "the flags --revision_encoder, --revision_aligner, --revision_tokens, --revision_trust_remote_code"),
     Binding("llava.train.train.DataArguments", "the flag --revision_store"),
     Binding("llava.train.train.make_supervised_data_module", "text-only data from an embedding store"),
     Binding("llava.train.llava_trainer.LLaVATrainer.training_step", "asserts the DeepSpeed engine that the flags ask for"),
@@ -54,6 +54,7 @@ def install() -> None:
         [
             ("revision_encoder", str | None, _flag(None, "Encoder spec of the pseudo-vision tower.")),
             ("revision_aligner", str | None, _flag(None, "Folder of a fitted aligner; needed for text embeddings.")),
+            ("revision_trust_remote_code", bool, _flag(False, "Run code that the encoder's model brings.")),
             ("revision_tokens", int, _flag(1, "Visual tokens per image; the reference implementation copies to 576.")),
         ],
         bases=(train.ModelArguments,),
@@ -131,10 +132,12 @@ def encoder_of(record: dict):
         encoder = load_encoder(wanted["spec"])
     except RevisionError as error:
         raise RevisionError(f"the checkpoint's encoder '{wanted['spec']}' cannot be loaded: {error}") from None
-    if encoder.fingerprint != wanted["fingerprint"]:
+    kind = "image_fingerprint" if "image_fingerprint" in wanted else "fingerprint"  # a checkpoint sees images alone
+    found = getattr(encoder, kind)
+    if found != wanted[kind]:
         raise RevisionError(
-            f"the checkpoint was trained with encoder '{wanted['spec']}' ({wanted['fingerprint'][:12]}), but what is "
-            f"there now is another one ({encoder.fingerprint[:12]}); put the original encoder back"
+            f"the checkpoint was trained with encoder '{wanted['spec']}' ({wanted[kind][:12]}), but what is "
+            f"there now is another one ({found[:12]}); put the original encoder back"
         )
     return encoder
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
@@ -9,6 +10,7 @@ from pathlib import Path
 
 from ... import run_record
 from ...distributed import launched_rank
+from ...encoders import allow_remote_code
 from ...errors import RevisionError
 from ...files import read_json
 from ...run_record import parse_flags
@@ -59,6 +61,8 @@ class LlavaHost(Host):
         self.check()
         from ... import patches
 
+        # importing bitsandbytes would start a compiler process of 600 MB beside every rank; nothing here compiles
+        os.environ.setdefault("TORCH_WARM_POOL", "0")
         patches.apply_before_llava()
         try:
             import llava.train.train  # noqa: F401
@@ -75,6 +79,8 @@ class LlavaHost(Host):
         flags = parse_flags(arguments)
         refuse_finished(flags)
         _require_model(flags.get("--model_name_or_path"))
+        if flags.get("--revision_trust_remote_code", "False").lower() in ("", "true", "1", "yes"):
+            allow_remote_code()
         out = flags.get("--output_dir")
         if out is not None and flags.get("--vision_tower") == TOWER_NAME and launched_rank() == 0:
             run_record.begin(Path(out), arguments)

@@ -1,0 +1,147 @@
+"""`llm2clip:VISION?text=LLM`: a CLIP whose texts a language model reads (LLM2CLIP, Huang et al., 2024).
+
+The vision model brings its own code (image tower and text adapter); the language model needs none, it is read by
+`bidirectional`. Each loads when it is first needed: the language model never for images, so never at inference.
+"""
+
+from __future__ import annotations
+
+import functools
+import urllib.parse
+from pathlib import Path
+
+from ..errors import RevisionError
+from ..files import hash_json
+from . import bidirectional, hub
+from .base import ENCODERS, Encoder, ImageProcessor, hash_files
+from .hf import TOKENIZER_PATTERNS, processor_transform
+
+
+@ENCODERS.register("llm2clip")
+class Llm2ClipEncoder(Encoder):
+    """`VISION` and `LLM` are folders or hub names, from the hub at a commit: NAME@COMMIT."""
+
+    def __init__(self, spec: str, name: str):
+        super().__init__(spec)
+        from transformers import AutoConfig
+
+        vision, _, query = name.partition("?")
+        options = dict(urllib.parse.parse_qsl(query))
+        self._text_name = options.pop("text", None)
+        if not vision or not self._text_name or options:
+            raise RevisionError(f"encoder '{spec}': write llm2clip:VISION?text=LLM, each a folder or a hub name")
+        self._folder = hub.model_folder(spec, vision)
+        self._weights = hub.weight_files(self._folder)
+        if not hub.own_code(self._folder):
+            raise RevisionError(f"{self._folder}: brings no code, so no text adapter; LLM2CLIP's vision models do")
+        hub.require_consent(spec, vision, self._folder)
+        self._config = _import_of(spec, lambda: AutoConfig.from_pretrained(self._folder, trust_remote_code=True))
+        self.dim = int(self._config.projection_dim)
+
+    @functools.cached_property
+    def _text_folder(self) -> Path:
+        return hub.model_folder(self.spec, self._text_name)
+
+    @property
+    def _image_parts(self) -> dict:
+        code = hub.own_code(self._folder)
+        return {
+            "library": "llm2clip",
+            "dim": self.dim,
+            "preprocess": self._processor.to_json_string(),
+            "weights": sorted(hash_files(self._weights).values()),
+            "code": hash_files([*code, self._folder / "config.json"]),
+        }
+
+    @property
+    def fingerprint_parts(self) -> dict:
+        folder = self._text_folder
+        tokenizer = [file for pattern in TOKENIZER_PATTERNS for file in folder.glob(pattern)]
+        return {
+            **self._image_parts,
+            "text_weights": sorted(hash_files(hub.weight_files(folder)).values()),
+            "tokenizer": hash_files(tokenizer),
+            "pooling": f"mean of {bidirectional.MAX_TOKENS} tokens",
+        }
+
+    @functools.cached_property
+    def image_fingerprint(self) -> str:
+        return hash_json(self._image_parts)
+
+    @property
+    def identity(self) -> dict:
+        return {**super().identity, "image_fingerprint": self.image_fingerprint}
+
+    @functools.cached_property
+    def _loaded(self):
+        from transformers import AutoModel
+
+        load = lambda: AutoModel.from_pretrained(self._folder, dtype="float32", trust_remote_code=True)  # noqa: E731
+        model = _import_of(self.spec, load).eval().requires_grad_(False)
+        return model.to(device=self.device, dtype=self.dtype)
+
+    @functools.cached_property
+    def _language_model(self):
+        from transformers import AutoModel
+
+        wanted = self.dtype or "auto"  # an 8B model in float32 would not fit where its own dtype does
+        model, found = AutoModel.from_pretrained(
+            self._text_folder, dtype=wanted, trust_remote_code=False, output_loading_info=True
+        )
+        if found["missing_keys"]:
+            raise RevisionError(f"{self._text_folder}: its weights lack {sorted(found['missing_keys'])[0]}")
+        return model.eval().requires_grad_(False).to(device=self.device)
+
+    def to(self, *, device=None, dtype=None) -> Encoder:
+        super().to(device=device, dtype=dtype)
+        if "_language_model" in self.__dict__:
+            self._language_model.to(device=self.device, dtype=self.dtype)
+        return self
+
+    def _model(self):
+        return self._loaded
+
+    @functools.cached_property
+    def _processor(self):
+        from transformers import AutoImageProcessor, CLIPImageProcessor
+
+        if (self._folder / "preprocessor_config.json").is_file():
+            return AutoImageProcessor.from_pretrained(self._folder)
+        size = self._config.vision_config.image_size  # the released models keep CLIP's own preprocessing
+        return CLIPImageProcessor(size={"shortest_edge": size}, crop_size={"height": size, "width": size})
+
+    @functools.cached_property
+    def image_processor(self) -> ImageProcessor:
+        return processor_transform(self, self._processor)
+
+    @functools.cached_property
+    def _tokenizer(self):
+        from transformers import AutoTokenizer
+
+        tokenizer = AutoTokenizer.from_pretrained(self._text_folder)
+        bidirectional.prepare_tokenizer(tokenizer)
+        return tokenizer
+
+    def _tokenize(self, texts: list[str]) -> tuple[dict, int]:
+        return bidirectional.tokenize(self._tokenizer, texts)
+
+    def _text_features(self, tokens: dict):
+        model = self._model()
+        states = bidirectional.pooled_states(self._language_model, tokens)
+        return model.get_text_features(states.to(next(model.parameters()).dtype))
+
+    def _image_features(self, pixels):
+        return self._model().get_image_features(pixels)
+
+
+def _import_of(spec: str, load):
+    """What `load()` gives. Raises RevisionError where the model's own code does not run on these versions."""
+    from importlib.metadata import version
+
+    try:
+        return load()
+    except (ImportError, AttributeError, OSError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise RevisionError(
+            f"encoder '{spec}': does not load on transformers {version('transformers')}: {reason}"
+        ) from error

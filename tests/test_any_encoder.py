@@ -1,0 +1,67 @@
+"""The whole flow, swapped by one flag: encode, fit, Stage 1, Stage 2, ask; for every kind of encoder."""
+
+import json
+
+import pytest
+import tiny_llm2clip
+import torch
+from conftest import STAGE1, projector, run_revision, train
+from PIL import Image
+
+from revision_plugin.cli import main
+from revision_plugin.encoders import hub, load_encoder
+
+pytestmark = pytest.mark.slow
+KINDS = ("open_clip", "siglip", "llm2clip")
+
+
+@pytest.fixture
+def spec(kind, tiny_open_clip, tiny_siglip, tmp_path):
+    if kind == "llm2clip":
+        return tiny_llm2clip.build(tmp_path / "llm2clip")
+    return f"open_clip:{tiny_open_clip}" if kind == "open_clip" else f"hf:{tiny_siglip}"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_whole_flow(kind, spec, world_files, tiny_llm, tmp_path, monkeypatch):
+    monkeypatch.setattr(hub, "_consent", False)
+    remote = kind == "llm2clip"
+    trust, trusted = (["--trust-remote-code"], ["--revision_trust_remote_code", "True"]) if remote else ([], [])
+    for source, files in (("--texts", "texts.json"), ("--images", "images")):
+        main(["encode", "--encoder", spec, source, str(world_files / files), "--out", str(tmp_path / files), *trust])
+    texts, images, aligner = tmp_path / "texts.json", tmp_path / "images", tmp_path / "realign"
+    main(["fit", "--source", str(texts), "--target", str(images), "--out", str(aligner)])
+    tower = ("--vision_tower", "revision", "--revision_encoder", spec, *trusted)
+    stage1, stage2 = tmp_path / "stage1", tmp_path / "stage2"
+    train(stage1, tiny_llm, *STAGE1, "--data_path", texts, "--revision_aligner", aligner, tower=tower)
+    dim = load_encoder(spec).dim
+    assert projector(stage1)["model.mm_projector.0.weight"].shape == (32, dim)
+    train(stage2, tiny_llm, "--version", "v1", "--data_path", world_files / "questions.json", "--image_folder",
+          world_files / "images", "--pretrain_mm_mlp_adapter", stage1 / "mm_projector.bin", tower=tower)  # fmt: skip
+    record = json.loads((stage2 / "config.json").read_text())["revision"]["encoder"]
+    assert record == load_encoder(spec).identity
+    if remote:
+        (tmp_path / "llm2clip" / "text").rename(tmp_path / "gone")
+    picture = world_files / "images" / "00000.png"
+    asked = ("ask", "--model", stage2, "--image", picture, "is there a dog?", "--max-new-tokens", 5)
+    run_revision(*asked, *trust)
+    if remote:
+        assert "give --trust-remote-code to run it" in run_revision(*asked, expect=2).stderr
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_llava_gives_the_encoders_own_pixels(kind, spec, world_files, monkeypatch):
+    """Through LLaVA's preprocessing, the tower's embeddings are the encoder's own."""
+    from llava.mm_utils import process_images
+
+    from revision_plugin.tower import PseudoVisionTower
+
+    monkeypatch.setattr(hub, "_consent", True)
+    encoder = load_encoder(spec)
+    images = [Image.open(world_files / "images" / f"{i:05}.png").convert("RGB").resize((50, 40)) for i in range(3)]
+    own = encoder.image_processor.preprocess(images)["pixel_values"]
+    pixels = process_images(images, encoder.image_processor, type("Config", (), {"image_aspect_ratio": None}))
+    assert torch.equal(pixels, own)
+    tower = PseudoVisionTower(encoder, tokens=2)
+    tower.load_model()
+    assert torch.allclose(tower(pixels), encoder.encode_pixels(own)[:, None, :].expand(-1, 2, -1), atol=1e-6)
