@@ -1,7 +1,8 @@
-"""Shims for LLaVA 1.2.2's forward and for old generation configs."""
+"""Shims for LLaVA 1.2.2's models: loading in 4 and 8 bits, forward, and old generation configs."""
 
 from __future__ import annotations
 
+import copy
 import functools
 import inspect
 
@@ -9,9 +10,15 @@ from .base import Patch, require
 
 
 def _forward_arguments() -> None:
-    from llava.model.language_model.llava_llama import LlavaLlamaForCausalLM as Model
+    from llava.model.language_model.llava_llama import LlavaLlamaForCausalLM
+    from llava.model.language_model.llava_mistral import LlavaMistralForCausalLM
 
-    original = require(Model, "forward", "llava.model.language_model.llava_llama.LlavaLlamaForCausalLM.forward")
+    for model in (LlavaLlamaForCausalLM, LlavaMistralForCausalLM):
+        _take_more_arguments(model)
+
+
+def _take_more_arguments(model) -> None:
+    original = require(model, "forward", f"{model.__module__}.{model.__name__}.forward")
 
     @functools.wraps(original)
     def forward(self, *args, cache_position=None, logits_to_keep=0, **kwargs):
@@ -23,7 +30,27 @@ def _forward_arguments() -> None:
     ]
     signature = inspect.signature(original)
     forward.__signature__ = signature.replace(parameters=[*signature.parameters.values(), *extra])
-    Model.forward = forward
+    model.forward = forward
+
+
+def _quantized_loading() -> None:
+    from transformers import PretrainedConfig, PreTrainedModel
+
+    original = require(PreTrainedModel, "from_pretrained", "transformers.PreTrainedModel.from_pretrained").__func__
+
+    @functools.wraps(original)
+    def from_pretrained(cls, name, *args, **kwargs):
+        config = kwargs.get("config")
+        if kwargs.get("quantization_config") is not None:
+            for flag in ("load_in_4bit", "load_in_8bit"):
+                kwargs.pop(flag, None)
+        elif getattr(config, "quantization_config", None) is not None:
+            if PretrainedConfig.get_config_dict(name)[0].get("quantization_config") is None:
+                kwargs["config"] = config = copy.deepcopy(config)
+                del config.quantization_config  # of adapters trained on 4 bits; these weights are whole
+        return original(cls, name, *args, **kwargs)
+
+    PreTrainedModel.from_pretrained = classmethod(from_pretrained)
 
 
 def _generation_config() -> None:
@@ -46,9 +73,16 @@ AFTER_LLAVA = [
     Patch(
         "llava.model.language_model.llava_llama.LlavaLlamaForCausalLM.forward",
         "transformers >= 4.38",
-        "generate passes cache_position, which LLaVA's forward rejects",
+        "generate passes cache_position, which LLaVA's forward, of Llama and of Mistral, rejects",
         "haotian-liu/LLaVA#1218, haotian-liu/LLaVA#1448",
         _forward_arguments,
+    ),
+    Patch(
+        "transformers.PreTrainedModel.from_pretrained",
+        "transformers >= 4.40",
+        "--bits 4 passes load_in_4bit beside a quantization_config, which is refused, and its adapters could not be merged",
+        "hiyouga/LlamaFactory#4157 (the same symptom)",
+        _quantized_loading,
     ),
     Patch(
         "transformers.GenerationConfig.save_pretrained",

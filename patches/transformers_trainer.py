@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 from .base import Patch, require
 
 
@@ -55,6 +57,20 @@ def _train_sampler() -> None:
     LLaVATrainer._get_train_sampler = _get_train_sampler
 
 
+def _processing_class() -> None:
+    from llava.train.llava_trainer import LLaVATrainer
+
+    original = require(LLaVATrainer, "__init__", "llava.train.llava_trainer.LLaVATrainer.__init__")
+
+    @functools.wraps(original)
+    def __init__(self, *args, **kwargs):
+        if "tokenizer" in kwargs:
+            kwargs["processing_class"] = kwargs.pop("tokenizer")
+        original(self, *args, **kwargs)
+
+    LLaVATrainer.__init__ = __init__
+
+
 def _save_checkpoint() -> None:
     from llava.train.llava_trainer import LLaVATrainer
     from transformers import Trainer
@@ -70,6 +86,13 @@ def _save_checkpoint() -> None:
 
 
 AFTER_LLAVA = [
+    Patch(
+        "llava.train.llava_trainer.LLaVATrainer.__init__",
+        "transformers >= 4.46",
+        "LLaVA passes 'tokenizer', which Trainer calls processing_class and since 5.0 takes by no other name",
+        "huggingface/transformers#32385",
+        _processing_class,
+    ),
     Patch(
         "llava.train.llava_trainer.LLaVATrainer._get_train_sampler",
         "transformers >= 4.50",

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from importlib.metadata import version
 
 import pytest
 import torch
@@ -21,6 +22,7 @@ from conftest import (
 )
 
 from revision_plugin import launch
+from revision_plugin.hosts.llava.host import renamed_flags
 
 pytestmark = pytest.mark.slow
 
@@ -195,7 +197,7 @@ def test_a_clip_name_gives_plain_llava(world_files, tiny_clip, tiny_llm, tmp_pat
         "from revision_plugin import patches\npatches.apply_before_llava()\nimport llava.train.train as t\npatches.apply_after_llava()\n"
         "from transformers import PreTrainedTokenizerBase, set_seed\nPreTrainedTokenizerBase.legacy = True\nset_seed(42)\nt.train()\n"
     )
-    renamed = ["--eval_strategy" if f == "--evaluation_strategy" else f for f in FLAGS]
+    renamed = renamed_flags(FLAGS, version("transformers"))
     command = [sys.executable, alone, *renamed, *tower, "--model_name_or_path", tiny_llm, "--output_dir", tmp_path / "alone",
                "--max_steps", STEPS, *STAGE1, *flags]  # fmt: skip
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True, env=ENVIRONMENT)

@@ -14,6 +14,8 @@ from ...store import Store
 from ...tower import pack
 from .tokenizers import prepare_tokenizer
 
+LOOKED_AT = 4  # examples
+
 
 def data_module_builder(original):
     """LLaVA's `make_supervised_data_module` that also takes a store, or a store joined to a JSON by id."""
@@ -33,9 +35,23 @@ def data_module_builder(original):
             dataset = _joined_dataset(tokenizer, data_args)
         else:
             dataset = original(tokenizer=tokenizer, data_args=data_args)["train_dataset"]
+        _require_learned_tokens(dataset)
         return dict(train_dataset=dataset, eval_dataset=None, data_collator=_collator(tokenizer))
 
     return make_supervised_data_module
+
+
+def _require_learned_tokens(dataset) -> None:
+    """Raise RevisionError where the first examples teach nothing: LLaVA only prints that it masks what it cannot split."""
+    from llava import conversation
+    from llava.constants import IGNORE_INDEX
+
+    few = range(min(LOOKED_AT, len(dataset)))
+    if few and all((dataset[index]["labels"] == IGNORE_INDEX).all() for index in few):
+        raise RevisionError(
+            f"--version {conversation.default_conversation.version}: every reply of the first {len(few)} examples is masked, so "
+            "nothing would be learned; choose the template that this language model's tokenizer was made for"
+        )
 
 
 def check_store(store: Store, identity: dict) -> None:

@@ -18,6 +18,8 @@ BINDINGS = [
     Binding("llava.model.multimodal_encoder.builder.build_vision_tower", f"'--vision_tower {TOWER_NAME}' gives the pseudo-vision tower"),
     Binding("llava.model.llava_arch.build_vision_tower", "imported there by value"),
     Binding("llava.model.llava_arch.LlavaMetaModel.initialize_vision_modules", "writes into config.json what inference needs"),
+    Binding("llava.train.train.LlavaLlamaForCausalLM", "a Mistral gets LLaVA's class for it"),
+    Binding("llava.model.builder.LlavaLlamaForCausalLM", "so too over the base of a Stage-1 or LoRA checkpoint"),
     Binding("llava.train.train.ModelArguments", "the flags --revision_encoder, --revision_aligner, --revision_tokens, --revision_trust_remote_code"),
     Binding("llava.train.train.DataArguments", "the flag --revision_store"),
     Binding("llava.train.train.make_supervised_data_module", "text-only data from an embedding store"),
@@ -35,13 +37,14 @@ BINDINGS = [
 
 def install() -> None:
     """Rebind all hooks once. Raises RevisionError naming a symbol that has moved."""
+    import llava.model.builder as loading
     import llava.model.llava_arch as arch
     import llava.model.multimodal_encoder.builder as builder
     import llava.train.train as train
     import transformers.trainer
     from llava.train.llava_trainer import LLaVATrainer
 
-    from . import dataset, engine, resume, stop, templates
+    from . import backbones, dataset, engine, resume, stop, templates
 
     for binding in BINDINGS:
         _require(binding.symbol)
@@ -49,6 +52,7 @@ def install() -> None:
         return
     builder.build_vision_tower = arch.build_vision_tower = _tower_builder(arch.build_vision_tower)
     arch.LlavaMetaModel.initialize_vision_modules = _initializer(arch.LlavaMetaModel.initialize_vision_modules)
+    train.LlavaLlamaForCausalLM = loading.LlavaLlamaForCausalLM = backbones.by_model_type(train.LlavaLlamaForCausalLM)
     train.ModelArguments = dataclasses.make_dataclass(
         "ModelArguments",
         [

@@ -18,8 +18,9 @@ from ..base import HOSTS, Binding, Host
 
 TOWER_NAME = "revision"
 SUPPORTED_LLAVA = "1.2.2"
-SUPPORTED_TRANSFORMERS = ("4.57",)
+SUPPORTED_TRANSFORMERS = ("4.57", "5.23")
 RENAMED_FLAGS = {"--evaluation_strategy": "--eval_strategy"}
+RENAMED_SINCE_5 = {"--warmup_ratio": "--warmup_steps"}  # where a number below 1 is a share of all steps
 FINISHED_FILES = ("mm_projector.bin", "model.safetensors", "model.safetensors.index.json", "adapter_config.json")
 
 
@@ -75,7 +76,7 @@ class LlavaHost(Host):
         hooks.install()
 
     def train(self, arguments: Sequence[str]) -> None:
-        arguments = [RENAMED_FLAGS.get(argument, argument) for argument in arguments]
+        arguments = renamed_flags(arguments, version("transformers"))
         flags = parse_flags(arguments)
         refuse_finished(flags)
         _require_model(flags.get("--model_name_or_path"))
@@ -109,6 +110,13 @@ class LlavaHost(Host):
         record = read_json(model / "config.json").get("revision")
         if record:
             encoder_of(record)
+
+
+def renamed_flags(arguments: Sequence[str], transformers: str) -> list[str]:
+    """LLaVA's launch flags by the names that this version of transformers gives them."""
+    names = {**RENAMED_FLAGS, **({} if transformers.startswith("4.") else RENAMED_SINCE_5)}
+    parts = [argument.partition("=") for argument in arguments]
+    return ["".join((names.get(name, name), equals, value)) for name, equals, value in parts]
 
 
 def refuse_finished(flags: dict[str, str]) -> None:

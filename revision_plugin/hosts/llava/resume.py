@@ -92,9 +92,19 @@ def checkpoint_saver(original):
         wait_for_all()
         if self.args.should_save:
             (folder / COMPLETE).write_text("{}\n")
-            self._rotate_checkpoints(use_mtime=False, output_dir=str(folder.parent))
+            _rotate(self, str(folder.parent))
 
     return _save_checkpoint
+
+
+def _rotate(trainer, folder: str) -> None:
+    if hasattr(trainer, "_rotate_checkpoints"):
+        trainer._rotate_checkpoints(use_mtime=False, output_dir=folder)
+        return
+    from transformers.trainer_utils import rotate_checkpoints  # since transformers 5
+
+    limit, best = trainer.args.save_total_limit, trainer.state.best_model_checkpoint
+    rotate_checkpoints(output_dir=folder, save_total_limit=limit, best_model_checkpoint=best, use_mtime=False)
 
 
 @contextlib.contextmanager

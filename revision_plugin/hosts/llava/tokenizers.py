@@ -24,7 +24,7 @@ def prepare_tokenizer(tokenizer, *, begin: bool) -> None:
         raise RevisionError(
             "the language model's tokenizer has no BOS token; set bos_token in its tokenizer_config.json"
         )
-    if tokenizer("a").input_ids[0] == tokenizer.bos_token_id:
+    if tokenizer("a").input_ids[:1] == [tokenizer.bos_token_id]:
         return
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
