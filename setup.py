@@ -16,11 +16,15 @@ setup(
         "revision_plugin.eval_tasks",
     ],
     package_dir={"revision_plugin.patches": "patches", "revision_plugin.eval_tasks": "eval_tasks"},
-    package_data={"revision_plugin.demo": ["assets/**/*"], "revision_plugin.eval_tasks": ["*.yaml"]},
+    package_data={
+        "revision_plugin.demo": ["assets/**/*"],
+        "revision_plugin.eval_tasks": ["*.yaml"],
+        "revision_plugin.patches": ["*.diff"],
+    },
     install_requires=[
         "torch>=2.4",
         "torchvision>=0.19",
-        "transformers>=4.57,<5",
+        "transformers>=4.57,<6",
         "open_clip_torch>=3.0",
         "datasets>=3.0",
         "pyarrow>=15",

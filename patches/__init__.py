@@ -15,20 +15,20 @@ def _apply(patches: list[Patch]) -> list[Patch]:
     return patches
 
 
-def apply_before_llava() -> list[Patch]:
+def apply_before_llava(*, llava_next: bool = False) -> list[Patch]:
     """Shims that `import llava` itself needs. Idempotent; returns what is in force."""
+    from . import llava_next as next_shims
     from . import transformers_trainer
 
-    return _apply(transformers_trainer.BEFORE_LLAVA)
+    return _apply(transformers_trainer.BEFORE_LLAVA + (next_shims.BEFORE_LLAVA if llava_next else []))
 
 
-def apply_after_llava() -> list[Patch]:
+def apply_after_llava(*, llava_next: bool = False) -> list[Patch]:
     """Shims of LLaVA's own classes. Idempotent; returns what is in force."""
     from . import accelerate_backend, llava_save, transformers_generation, transformers_trainer
+    from . import llava_next as next_shims
 
-    return _apply(
-        transformers_trainer.AFTER_LLAVA
-        + transformers_generation.AFTER_LLAVA
-        + accelerate_backend.PATCHES
-        + llava_save.AFTER_LLAVA
-    )
+    trainer, models = transformers_trainer.AFTER_LLAVA, transformers_generation.AFTER_LLAVA
+    if llava_next:
+        trainer, models = transformers_trainer.BOTH_LLAVAS + next_shims.AFTER_LLAVA, transformers_generation.BOTH_LLAVAS
+    return _apply(trainer + models + accelerate_backend.PATCHES + llava_save.AFTER_LLAVA)

@@ -69,14 +69,7 @@ def _generation_config() -> None:
     GenerationConfig.save_pretrained = save_pretrained
 
 
-AFTER_LLAVA = [
-    Patch(
-        "llava.model.language_model.llava_llama.LlavaLlamaForCausalLM.forward",
-        "transformers >= 4.38",
-        "generate passes cache_position, which LLaVA's forward, of Llama and of Mistral, rejects",
-        "haotian-liu/LLaVA#1218, haotian-liu/LLaVA#1448",
-        _forward_arguments,
-    ),
+BOTH_LLAVAS = [
     Patch(
         "transformers.PreTrainedModel.from_pretrained",
         "transformers >= 4.40",
@@ -91,4 +84,14 @@ AFTER_LLAVA = [
         "haotian-liu/LLaVA#1144, haotian-liu/LLaVA#1635",
         _generation_config,
     ),
+]
+AFTER_LLAVA = [
+    Patch(
+        "llava.model.language_model.llava_llama.LlavaLlamaForCausalLM.forward",
+        "transformers >= 4.38",
+        "generate passes cache_position, which LLaVA's forward, of Llama and of Mistral, rejects",
+        "haotian-liu/LLaVA#1218, haotian-liu/LLaVA#1448",
+        _forward_arguments,
+    ),
+    *BOTH_LLAVAS,
 ]

@@ -85,7 +85,7 @@ def _save_checkpoint() -> None:
     LLaVATrainer._save_checkpoint = _save_checkpoint
 
 
-AFTER_LLAVA = [
+BOTH_LLAVAS = [
     Patch(
         "llava.train.llava_trainer.LLaVATrainer.__init__",
         "transformers >= 4.46",
@@ -93,6 +93,9 @@ AFTER_LLAVA = [
         "huggingface/transformers#32385",
         _processing_class,
     ),
+]
+AFTER_LLAVA = [
+    *BOTH_LLAVAS,
     Patch(
         "llava.train.llava_trainer.LLaVATrainer._get_train_sampler",
         "transformers >= 4.50",

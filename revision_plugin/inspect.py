@@ -76,9 +76,12 @@ def doctor(say: Callable[[str], None]) -> list[str]:
     problems = []
     for name, found in versions().items():
         say(f"{name} {found}")
-    for name in HOSTS.names():
-        host = HOSTS.get(name)()
+    hosts = {name: HOSTS.get(name)() for name in HOSTS.names()}
+    found = [name for name, host in hosts.items() if host.version()]
+    for name, host in hosts.items():
         say(f"host {name}: {host.version() or 'not installed'}")
+        if found and name not in found:
+            continue
         try:
             host.install()
         except RevisionError as error:

@@ -16,7 +16,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         find_host().train(arguments)
 
 
-def install(host: str = "llava") -> None:
+def install(host: str | None = None) -> None:
     """Install the plugin in `host` in this process, so that the host's own functions know our checkpoints."""
     find_host(host).install()
 

@@ -1,15 +1,18 @@
-# Makes or reuses .venv with the tested set; sourced by quickstart.sh and test.sh.
+# Makes or reuses .venv with the tested set; sourced by quickstart.sh and test.sh. With TRANSFORMERS=VERSION, .venv-VERSION with that one.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
+venv=.venv${TRANSFORMERS:+-$TRANSFORMERS}
 stamp=$(cat constraints.txt setup.py | sha256sum | cut -d' ' -f1)
-if [ "$(cat .venv/.stamp 2>/dev/null || true)" != "$stamp" ]; then
+if [ "$(cat "$venv/.stamp" 2>/dev/null || true)" != "$stamp" ]; then
     python=$(command -v python3.11 || command -v python3)
     "$python" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' ||
         { echo "error: Python 3.11 is needed, $("$python" --version) was found" >&2; exit 2; }
-    echo "setting up .venv (several GB, a few minutes)" >&2
-    [ -x .venv/bin/python ] || "$python" -m venv .venv
-    .venv/bin/python -m pip install --quiet --disable-pip-version-check uv
-    .venv/bin/uv pip install --quiet --python .venv/bin/python --no-deps -r constraints.txt
-    .venv/bin/uv pip install --quiet --python .venv/bin/python --no-deps -e .
-    echo "$stamp" > .venv/.stamp
+    echo "setting up $venv (several GB, a few minutes)" >&2
+    [ -x "$venv/bin/python" ] || "$python" -m venv "$venv"
+    install=("$venv/bin/uv" pip install --quiet --python "$venv/bin/python")
+    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check uv
+    "${install[@]}" --no-deps -r constraints.txt
+    [ -z "${TRANSFORMERS:-}" ] || "${install[@]}" "transformers==$TRANSFORMERS"
+    "${install[@]}" --no-deps -e .
+    echo "$stamp" > "$venv/.stamp"
 fi

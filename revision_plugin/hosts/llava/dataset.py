@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import inspect
 
 from ...calibration import warn_if_far
 from ...data import TextOnlyData, is_store, mark_image
@@ -15,6 +16,7 @@ from ...tower import pack
 from .tokenizers import prepare_tokenizer
 
 LOOKED_AT = 4  # examples
+WHOLE_IMAGES = (None, "square", "pad")
 
 
 def data_module_builder(original):
@@ -34,7 +36,8 @@ def data_module_builder(original):
         elif data_args.revision_store:
             dataset = _joined_dataset(tokenizer, data_args)
         else:
-            dataset = original(tokenizer=tokenizer, data_args=data_args)["train_dataset"]
+            _check_aspect_ratio(data_args)
+            dataset = _lazy_dataset()(tokenizer=tokenizer, data_path=data_args.data_path, data_args=data_args)
         _require_learned_tokens(dataset)
         return dict(train_dataset=dataset, eval_dataset=None, data_collator=_collator(tokenizer))
 
@@ -115,14 +118,13 @@ def _store_dataset(tokenizer, data_args):
 
 def _joined_dataset(tokenizer, data_args):
     """LLaVA's own dataset, in which items without `image` take the embedding the store has for their id."""
-    from llava.train.train import LazySupervisedDataset
-
+    _check_aspect_ratio(data_args)
     store = Store.open(data_args.revision_store)
     TextOnlyData(store, reconstruct=False)  # its checks of the store
     _check_domain(store, data_args)
     rows = {identity: row for row, identity in enumerate(store.ids())}
 
-    class JoinedDataset(LazySupervisedDataset):
+    class JoinedDataset(_lazy_dataset()):
         def __getitem__(self, index):
             record = self.list_data_dict[index]
             if "image" in record:
@@ -131,7 +133,7 @@ def _joined_dataset(tokenizer, data_args):
             return _item(mark_image(record["conversations"]), row["embedding"], tokenizer, data_args)
 
     JoinedDataset.store = store
-    dataset = JoinedDataset(data_args.data_path, tokenizer, data_args)
+    dataset = JoinedDataset(tokenizer=tokenizer, data_path=data_args.data_path, data_args=data_args)
     missing = [r.get("id") for r in dataset.list_data_dict if "image" not in r and str(r.get("id")) not in rows]
     if missing:
         raise RevisionError(
@@ -140,16 +142,55 @@ def _joined_dataset(tokenizer, data_args):
     return dataset
 
 
+def _lazy_dataset() -> type:
+    """LLaVA's dataset of JSON items; LLaVA-NeXT's, which puts the next item in place of an unreadable one, fails instead."""
+    from llava.train.train import LazySupervisedDataset
+
+    if not hasattr(LazySupervisedDataset, "_get_item"):
+        return LazySupervisedDataset
+
+    class ExactDataset(LazySupervisedDataset):
+        def __getitem__(self, index):
+            return self._get_item(index)
+
+    return ExactDataset
+
+
+def _check_aspect_ratio(data_args) -> None:
+    """The tower takes an image as a whole."""
+    ratio = getattr(data_args, "image_aspect_ratio", None)
+    if ratio not in WHOLE_IMAGES:
+        raise RevisionError(
+            f"--image_aspect_ratio {ratio} cuts images into parts; with --vision_tower revision use square or pad"
+        )
+
+
 def _collator(tokenizer):
+    from llava.model.llava_arch import LlavaMetaForCausalLM
     from llava.train.train import DataCollatorForSupervisedDataset
+
+    prepare = LlavaMetaForCausalLM.prepare_inputs_labels_for_multimodal
+    takes_modalities = "modalities" in inspect.signature(prepare).parameters  # LLaVA-NeXT drops examples without them
 
     class Collator(DataCollatorForSupervisedDataset):
         """LLaVA's collator; a batch may mix embeddings and pixels."""
 
         def __call__(self, instances):
-            images = [instance["image"] for instance in instances]
+            images = [_one_image(instance["image"]) for instance in instances]
             batch = super().__call__([{k: v for k, v in i.items() if k != "image"} for i in instances])
             batch["images"] = pack(images)
+            if takes_modalities:
+                batch["modalities"] = ["image"] * len(instances)
             return batch
 
     return Collator(tokenizer=tokenizer)
+
+
+def _one_image(image):
+    """An item's pixels [3, H, W] or embedding [D]; LLaVA-NeXT keeps them as a list of (tensor, size, modality)."""
+    if not isinstance(image, list):
+        return image
+    if len(image) != 1:
+        raise RevisionError(f"an example has {len(image)} images; the pseudo-vision tower is trained on one an example")
+    tensor = image[0][0]
+    return tensor.squeeze(0) if tensor.ndim == 4 and len(tensor) == 1 else tensor

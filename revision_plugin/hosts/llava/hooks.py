@@ -14,12 +14,11 @@ from ...tower import PseudoVisionTower
 from ..base import Binding
 from .host import TOWER_NAME
 
+BINDS_TO = "LLaVA 1.2.2 and LLaVA-NeXT 1.7"
 BINDINGS = [
     Binding("llava.model.multimodal_encoder.builder.build_vision_tower", f"'--vision_tower {TOWER_NAME}' gives the pseudo-vision tower"),
     Binding("llava.model.llava_arch.build_vision_tower", "imported there by value"),
     Binding("llava.model.llava_arch.LlavaMetaModel.initialize_vision_modules", "writes into config.json what inference needs"),
-    Binding("llava.train.train.LlavaLlamaForCausalLM", "a Mistral gets LLaVA's class for it"),
-    Binding("llava.model.builder.LlavaLlamaForCausalLM", "so too over the base of a Stage-1 or LoRA checkpoint"),
     Binding("llava.train.train.ModelArguments", "the flags --revision_encoder, --revision_aligner, --revision_tokens, --revision_trust_remote_code"),
     Binding("llava.train.train.DataArguments", "the flag --revision_store"),
     Binding("llava.train.train.make_supervised_data_module", "text-only data from an embedding store"),
@@ -33,26 +32,33 @@ BINDINGS = [
     Binding("transformers.trainer.deepspeed_load_checkpoint", "takes checkpoints without frozen parameters"),
     Binding("llava.train.train.preprocess", "label masking of the conversation templates the plugin brings"),
 ]  # fmt: skip
+BACKBONES = [
+    Binding("llava.train.train.LlavaLlamaForCausalLM", "a Mistral gets LLaVA's class for it"),
+    Binding("llava.model.builder.LlavaLlamaForCausalLM", "so too over the base of a Stage-1 or LoRA checkpoint"),
+]
 
 
-def install() -> None:
-    """Rebind all hooks once. Raises RevisionError naming a symbol that has moved."""
-    import llava.model.builder as loading
+def install(*, backbones: bool = True) -> None:
+    """Rebind all hooks once, with `backbones` LLaVA 1.2.2's choice of a model class too.
+
+    Raises RevisionError naming a symbol that has moved.
+    """
     import llava.model.llava_arch as arch
     import llava.model.multimodal_encoder.builder as builder
     import llava.train.train as train
     import transformers.trainer
     from llava.train.llava_trainer import LLaVATrainer
 
-    from . import backbones, dataset, engine, resume, stop, templates
+    from . import dataset, engine, resume, stop, templates
 
-    for binding in BINDINGS:
+    for binding in BINDINGS + (BACKBONES if backbones else []):
         _require(binding.symbol)
     if hasattr(builder.build_vision_tower, "revision_original"):
         return
     builder.build_vision_tower = arch.build_vision_tower = _tower_builder(arch.build_vision_tower)
     arch.LlavaMetaModel.initialize_vision_modules = _initializer(arch.LlavaMetaModel.initialize_vision_modules)
-    train.LlavaLlamaForCausalLM = loading.LlavaLlamaForCausalLM = backbones.by_model_type(train.LlavaLlamaForCausalLM)
+    if backbones:
+        _choose_backbones()
     train.ModelArguments = dataclasses.make_dataclass(
         "ModelArguments",
         [
@@ -81,6 +87,15 @@ def install() -> None:
     templates.install()
 
 
+def _choose_backbones() -> None:
+    import llava.model.builder as builder
+    import llava.train.train as train
+
+    from .backbones import by_model_type
+
+    train.LlavaLlamaForCausalLM = builder.LlavaLlamaForCausalLM = by_model_type(train.LlavaLlamaForCausalLM)
+
+
 def _require(symbol: str) -> None:
     import importlib
 
@@ -93,7 +108,7 @@ def _require(symbol: str) -> None:
         if all((found := getattr(found, name, None)) is not None for name in parts[cut:]):
             return
         break
-    raise RevisionError(f"{symbol} has moved in the installed LLaVA; this release binds to LLaVA 1.2.2")
+    raise RevisionError(f"{symbol} has moved in the installed LLaVA; this release binds to {BINDS_TO}")
 
 
 def _flag(default, text: str):

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import ClassVar
 
 from ... import run_record
 from ...distributed import launched_rank
@@ -15,6 +16,7 @@ from ...errors import RevisionError
 from ...files import read_json
 from ...run_record import parse_flags
 from ..base import HOSTS, Binding, Host
+from .variant import is_next
 
 TOWER_NAME = "revision"
 SUPPORTED_LLAVA = "1.2.2"
@@ -28,8 +30,11 @@ FINISHED_FILES = ("mm_projector.bin", "model.safetensors", "model.safetensors.in
 class LlavaHost(Host):
     name = "llava"
     distribution = "llava-torch"
+    shims: ClassVar[dict] = {}
 
     def version(self) -> str | None:
+        if is_next():
+            return None
         for distribution in (self.distribution, "llava"):
             try:
                 return version(distribution)
@@ -55,8 +60,17 @@ class LlavaHost(Host):
         from ... import patches
         from . import hooks
 
-        shims = patches.apply_before_llava() + patches.apply_after_llava()
-        return hooks.BINDINGS + [Binding(p.symbol, f"{p.reason} ({p.versions}; {p.issue})") for p in shims]
+        shims = patches.apply_before_llava(**self.shims) + patches.apply_after_llava(**self.shims)
+        return (
+            hooks.BINDINGS
+            + self.more_bindings()
+            + [Binding(p.symbol, f"{p.reason} ({p.versions}; {p.issue})") for p in shims]
+        )
+
+    def more_bindings(self) -> list[Binding]:
+        from . import hooks
+
+        return hooks.BACKBONES
 
     def install(self) -> None:
         self.check()
@@ -64,22 +78,23 @@ class LlavaHost(Host):
 
         # importing bitsandbytes would start a compiler process of 600 MB beside every rank; nothing here compiles
         os.environ.setdefault("TORCH_WARM_POOL", "0")
-        patches.apply_before_llava()
+        patches.apply_before_llava(**self.shims)
         try:
             import llava.train.train  # noqa: F401
-            from llava import LlavaLlamaForCausalLM  # noqa: F401
+            from llava.model.language_model.llava_llama import LlavaLlamaForCausalLM  # noqa: F401
         except ImportError as error:
             raise RevisionError(f"LLaVA {self.version()} does not import: {error}; install constraints.txt") from error
-        patches.apply_after_llava()
+        patches.apply_after_llava(**self.shims)
         from . import hooks
 
-        hooks.install()
+        hooks.install(backbones=bool(self.more_bindings()))
 
     def train(self, arguments: Sequence[str]) -> None:
         arguments = renamed_flags(arguments, version("transformers"))
         flags = parse_flags(arguments)
         refuse_finished(flags)
         _require_model(flags.get("--model_name_or_path"))
+        self.check_flags(flags)
         if flags.get("--revision_trust_remote_code", "False").lower() in ("", "true", "1", "yes"):
             allow_remote_code()
         out = flags.get("--output_dir")
@@ -95,6 +110,9 @@ class LlavaHost(Host):
             upstream.train()
         finally:
             sys.argv = before
+
+    def check_flags(self, flags: dict[str, str]) -> None:
+        """Raise RevisionError for flags with which this host would do something else than it is asked for."""
 
     def load(self, model: str, *, base: str | None = None, device: str = "cpu", template: str | None = None):
         self.install()
@@ -130,6 +148,15 @@ def refuse_finished(flags: dict[str, str]) -> None:
         raise RevisionError(
             f"{out}: already holds a finished run ({found[0]}); choose another --output_dir or give --overwrite_output_dir True"
         )
+
+
+def model_type(name: str) -> str:
+    """The `model_type` of a language model's folder or hub name."""
+    if Path(name).is_dir():
+        return read_json(Path(name) / "config.json").get("model_type", "")
+    from transformers import PretrainedConfig
+
+    return PretrainedConfig.get_config_dict(name)[0].get("model_type", "")
 
 
 def _require_model(name: str | None) -> None:

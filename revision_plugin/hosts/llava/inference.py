@@ -96,12 +96,21 @@ class Assistant:
     def tower(self):
         return self.model.get_vision_tower()
 
+    def _template(self):
+        from llava import conversation
+
+        return conversation.conv_templates[self.template_name].copy()
+
+    def _image_keywords(self, count: int) -> dict:
+        """What `generate` takes beside the pixels of `count` images."""
+        return {}
+
     def _prompt(self, question: str | None, *, with_image: bool):
         """The prompt of one question and the mark that ends its answer."""
         from llava import conversation
         from llava.constants import DEFAULT_IMAGE_TOKEN
 
-        template = conversation.conv_templates[self.template_name].copy()
+        template = self._template()
         if template.sep_style == conversation.SeparatorStyle.PLAIN:
             if question:
                 raise RevisionError(
@@ -147,6 +156,7 @@ class Assistant:
             output = self.model.generate(
                 batch.to(self.model.device),
                 images=pixels,
+                **(self._image_keywords(len(images)) if images is not None else {}),
                 attention_mask=mask.to(self.model.device),
                 max_new_tokens=max_new_tokens,
                 pad_token_id=self.tokenizer.pad_token_id,

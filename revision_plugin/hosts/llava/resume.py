@@ -32,7 +32,9 @@ def uses_plugin(trainer) -> bool:
 
 
 def is_stage1(trainer) -> bool:
-    return bool(getattr(trainer.args, "tune_mm_mlp_adapter", False))
+    """Whether the projector alone is trained, as the flags of either LLaVA say it."""
+    parts = getattr(trainer.args, "mm_tunable_parts", None) or ""
+    return bool(getattr(trainer.args, "tune_mm_mlp_adapter", False)) or parts == "mm_mlp_adapter"
 
 
 def wait_for_all() -> None:

@@ -1,0 +1,5 @@
+"""LLaVA-NeXT as host."""
+
+from .host import LlavaNextHost
+
+__all__ = ["LlavaNextHost"]

@@ -1,0 +1,92 @@
+"""LLaVA-NeXT (a checkout on the path), unmodified on disk. What it shares with LLaVA 1.2.2 is in `hosts.llava`."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import tomllib
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import ClassVar
+
+from ...errors import RevisionError
+from ..base import HOSTS, Binding
+from ..llava.host import TOWER_NAME, LlavaHost, model_type
+from ..llava.variant import is_next, package_folder
+
+SUPPORTED_NEXT = "1.7."
+SUPPORTED_TRANSFORMERS = "4.57."
+# LLaVA-NeXT takes the first of these names that the model's path holds, and with it this model type
+CLASS_OF_NAME = {
+    "mixtral": "mixtral", "mistral": "mistral", "zephyr": "mistral", "wizardlm-2": "llama", "vicuna": "llama", "llama": "llama",
+    "yi": "llama", "qwen": "qwen2",
+}  # fmt: skip
+TRAINED = ("llama", "qwen2")
+
+
+@HOSTS.register("llava-next")
+class LlavaNextHost(LlavaHost):
+    name = "llava-next"
+    distribution = "llava"
+    shims: ClassVar[dict] = {"llava_next": True}
+
+    def version(self) -> str | None:
+        if not is_next():
+            return None
+        project = package_folder().parent / "pyproject.toml"
+        if project.is_file():
+            return tomllib.loads(project.read_text(encoding="utf-8"))["project"]["version"]
+        return version(self.distribution)
+
+    def check(self) -> None:
+        found = self.version()
+        if found is None:
+            raise RevisionError(
+                "LLaVA-NeXT is not on the path; set PYTHONPATH to its checkout, or 'pip install --no-deps -e' it"
+            )
+        if not found.startswith(SUPPORTED_NEXT):
+            raise RevisionError(f"LLaVA-NeXT {found} is not supported; this release binds to {SUPPORTED_NEXT}*")
+        transformers = version("transformers")
+        if not transformers.startswith(SUPPORTED_TRANSFORMERS):
+            raise RevisionError(
+                f"transformers {transformers} is not supported with LLaVA-NeXT; install {SUPPORTED_TRANSFORMERS}*"
+            )
+
+    def more_bindings(self) -> list[Binding]:
+        return []
+
+    def check_flags(self, flags: dict[str, str]) -> None:
+        if "--attn_implementation" not in flags and find_spec("flash_attn") is None:
+            raise RevisionError(
+                "LLaVA-NeXT trains with flash_attention_2 by default, which is not installed; give --attn_implementation sdpa"
+            )
+        if flags.get("--trainer_mode", "regular") != "regular":
+            raise RevisionError(f"--trainer_mode {flags['--trainer_mode']} is not supported; leave it out")
+        name = flags.get("--model_name_or_path")
+        if name is not None and flags.get("--vision_tower") == TOWER_NAME:
+            _check_class(name)
+
+    def load(self, model: str, *, base: str | None = None, device: str = "cpu", template: str | None = None):
+        with contextlib.redirect_stdout(sys.stderr):  # LLaVA-NeXT prints while it is imported
+            self.install()
+            from .inference import NextAssistant
+
+            return NextAssistant.load(model, base=base, device=device, template=template)
+
+
+def _check_class(name: str) -> None:
+    """Raise RevisionError where LLaVA-NeXT, which goes by the path, would take another class than the model's own."""
+    wanted = model_type(name)
+    found = next((kind for mark, kind in CLASS_OF_NAME.items() if mark in name.lower()), None)
+    if wanted not in TRAINED:
+        raise RevisionError(
+            f"{name}: a language model of type '{wanted}'; with LLaVA-NeXT there are {', '.join(TRAINED)}"
+        )
+    if found != wanted:
+        mark = "qwen" if wanted == "qwen2" else wanted
+        other = f"takes it for '{found}'" if found else "knows no class for it"
+        raise RevisionError(
+            f"{Path(name)}: LLaVA-NeXT chooses the model's class by its path and {other}; give a path with '{mark}' "
+            f"and none of {', '.join(m for m, kind in CLASS_OF_NAME.items() if kind != wanted)}"
+        )

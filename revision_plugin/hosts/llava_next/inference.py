@@ -1,0 +1,84 @@
+"""Asks a checkpoint trained in LLaVA-NeXT; loaded by its own classes, whose loader would need CUDA and a telling name."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+
+from ...errors import RevisionError
+from ...files import read_json
+from ..llava.inference import PLAIN, Assistant, require_base
+from ..llava.tokenizers import prepare_tokenizer
+
+CLASSES = {
+    "qwen2": ("llava_qwen", "LlavaQwenForCausalLM", "LlavaQwenConfig"),
+    "llama": ("llava_llama", "LlavaLlamaForCausalLM", "LlavaConfig"),
+}
+CLASSES |= {"llava_qwen": CLASSES["qwen2"], "llava_llama": CLASSES["llama"]}
+
+
+class NextAssistant(Assistant):
+    """A loaded checkpoint of LLaVA-NeXT."""
+
+    @classmethod
+    def load(
+        cls, model: str, *, base: str | None = None, device: str = "cpu", template: str | None = None
+    ) -> NextAssistant:
+        """Load a Stage-2 checkpoint, or a Stage-1 checkpoint over its language model `base`.
+
+        Runs in float32 on a CPU, in float16 elsewhere. Raises RevisionError for any other folder.
+        """
+        import torch
+        from transformers import AutoTokenizer
+
+        path = Path(model)
+        needs_base = require_base(path, base)
+        raw = read_json(path / "config.json")
+        if "revision" not in raw or (path / "adapter_config.json").is_file():
+            raise RevisionError(
+                f"{path}: only full checkpoints trained with --vision_tower revision load with LLaVA-NeXT"
+            )
+        model_class, config_class = _classes(path, raw.get("model_type"))
+        weights = str(base) if needs_base else str(path)
+        loaded = model_class.from_pretrained(
+            weights, config=config_class.from_pretrained(path), attn_implementation="sdpa",
+            dtype=torch.float32 if device == "cpu" else torch.float16,
+        ).to(device)  # fmt: skip
+        if needs_base:
+            projector = torch.load(path / "mm_projector.bin", map_location=device, weights_only=True)
+            loaded.load_state_dict(projector, strict=False)
+        tower = loaded.get_vision_tower()
+        tower.load_model()
+        tower.to(device=loaded.device, dtype=loaded.dtype)
+        tokenizer = AutoTokenizer.from_pretrained(weights, use_fast=True)
+        prepare_tokenizer(tokenizer, begin=True)
+        loaded.config.tokenizer_padding_side = "left"
+        loaded.generation_config.do_sample = False
+        loaded.generation_config.temperature = loaded.generation_config.top_p = loaded.generation_config.top_k = None
+        name = template or raw["revision"]["conversation"]
+        if name == PLAIN and tokenizer.bos_token_id is None:
+            raise RevisionError(
+                f"{path}: is pretrained only, and its language model cannot begin a caption; finish Stage 2"
+            )
+        return cls(tokenizer, loaded.eval(), tower.image_processor, name)
+
+    def _template(self):
+        from llava import conversation
+
+        template = copy.deepcopy(conversation.conv_templates[self.template_name])  # its own copy loses the tokenizer
+        if hasattr(template, "tokenizer"):
+            template.tokenizer = self.tokenizer
+        return template
+
+    def _image_keywords(self, count: int) -> dict:
+        return {"modalities": ["image"] * count}
+
+
+def _classes(path: Path, kind: str | None):
+    import importlib
+
+    if kind not in CLASSES:
+        raise RevisionError(f"{path}: a checkpoint of type '{kind}'; with LLaVA-NeXT there are {', '.join(CLASSES)}")
+    module, model, config = CLASSES[kind]
+    found = importlib.import_module(f"llava.model.language_model.{module}")
+    return getattr(found, model), getattr(found, config)

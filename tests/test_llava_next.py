@@ -1,0 +1,127 @@
+"""The flow through a checkout of LLaVA-NeXT, where REVISION_LLAVA_NEXT gives its path."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+from conftest import ENVIRONMENT, ROOT, projector
+from safetensors.torch import load_file
+
+CHECKOUT = os.environ.get("REVISION_LLAVA_NEXT")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not CHECKOUT, reason="LLaVA-NeXT is not on PyPI; REVISION_LLAVA_NEXT names no checkout of it"),
+]
+FLAGS = """--mm_projector_type mlp2x_gelu --mm_use_im_start_end False --mm_use_im_patch_token False --attn_implementation sdpa
+    --learning_rate 1e-3 --logging_steps 1 --model_max_length 512 --per_device_train_batch_size 4 --gradient_checkpointing False
+    --lazy_preprocess True --report_to none --max_steps 4 --save_strategy no --dataloader_num_workers 0
+    --vision_tower revision --revision_encoder demo""".split()
+SPECIAL = {
+    "qwen": dict(eos_token="<|im_end|>", pad_token="<|endoftext|>", extra=["<|im_start|>", "<|im_end|>"]),
+    "llama": dict(eos_token="<|eot_id|>", pad_token="<|end_of_text|>", bos_token="<|begin_of_text|>",
+                  extra=["<|start_header_id|>", "<|end_header_id|>"]),
+}  # fmt: skip
+CHAT = (
+    "{% for m in messages %}{% if loop.first %}{{ bos_token }}{% endif %}"
+    "{{ '<|start_header_id|>' + m['role'] + '<|end_header_id|>\n\n' + m['content'] | trim + '<|eot_id|>' }}{% endfor %}"
+)
+TEMPLATES = {"qwen": "qwen_1_5", "llama": "llava_llama_3"}
+
+
+def run(*words, expect=0):
+    environment = {**ENVIRONMENT, "PYTHONPATH": CHECKOUT, "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run(
+        [sys.executable, *map(str, words)], capture_output=True, text=True, env=environment, timeout=300
+    )
+    assert done.returncode == expect, f"exit {done.returncode}\n{done.stdout[-2000:]}\n{done.stderr[-3000:]}"
+    return done
+
+
+def revision(*words, expect=0):
+    return run("-m", "revision_plugin.cli", *words, expect=expect)
+
+
+def train(out, llm, *flags, expect=0):
+    return run(
+        ROOT / "scripts" / "train.py", *FLAGS, "--model_name_or_path", llm, "--output_dir", out, *flags, expect=expect
+    )
+
+
+@pytest.fixture(scope="module")
+def llms(tmp_path_factory):
+    """A random Qwen 2 and a random Llama over bytes, where 198 is the newline as in Qwen's own vocabulary."""
+    import torch
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
+
+    root, found = tmp_path_factory.mktemp("llms"), {}
+    for kind, (config, model) in {
+        "qwen": (Qwen2Config, Qwen2ForCausalLM),
+        "llama": (LlamaConfig, LlamaForCausalLM),
+    }.items():
+        tokens = Tokenizer(models.BPE({c: i for i, c in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}, []))
+        tokens.pre_tokenizer, tokens.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+        special = dict(SPECIAL[kind])
+        extra = special.pop("extra")
+        tokenizer = PreTrainedTokenizerFast(tokenizer_object=tokens, additional_special_tokens=extra, **special)
+        tokenizer.chat_template = CHAT if kind == "llama" else None
+        found[kind] = root / f"tiny-{kind}"
+        tokenizer.save_pretrained(found[kind])
+        torch.manual_seed(0)
+        model(config(
+            vocab_size=len(tokenizer), hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2,
+            num_key_value_heads=2, max_position_embeddings=512, bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
+        )).save_pretrained(found[kind])  # fmt: skip
+    return found
+
+
+def test_doctor_finds_it():
+    printed = revision("doctor").stdout
+    assert "host llava-next: 1.7." in printed and "host llava: not installed" in printed
+    assert "binds llava.model.llava_arch.build_vision_tower" in printed
+    assert "binds llava.train.llava_trainer.LLaVATrainer._inner_training_loop" in printed
+
+
+@pytest.mark.parametrize("kind", TEMPLATES)
+def test_both_stages(kind, llms, stores, world_files, tmp_path):
+    stage1, stage2 = tmp_path / "stage1", tmp_path / "stage2"
+    train(stage1, llms[kind], "--version", "plain", "--mm_tunable_parts", "mm_mlp_adapter", "--data_path", stores / "texts",
+          "--revision_aligner", stores / "realign", "--revision_tokens", 2)  # fmt: skip
+    assert projector(stage1)["model.mm_projector.0.weight"].shape == (32, 192)
+    assert (stage1 / "mm_projector.safetensors").exists()
+    train(stage2, llms[kind], "--version", TEMPLATES[kind], "--mm_tunable_parts", "mm_mlp_adapter,mm_language_model",
+          "--data_path", world_files / "questions.json", "--image_folder", world_files / "images", "--image_aspect_ratio", "pad",
+          "--pretrain_mm_mlp_adapter", stage1 / "mm_projector.bin", "--revision_tokens", 2)  # fmt: skip
+    for stage in (stage1, stage2):
+        history = json.loads((stage / "trainer_state.json").read_text())["log_history"]
+        losses = [entry["loss"] for entry in history if "loss" in entry]
+        assert len(losses) == 4 and min(losses) > 1, "replies are learned, not masked away"
+    trained, base = (load_file(folder / "model.safetensors") for folder in (stage2, llms[kind]))
+    assert not torch.equal(trained["model.layers.0.mlp.up_proj.weight"], base["model.layers.0.mlp.up_proj.weight"])
+    record = json.loads((stage2 / "config.json").read_text())["revision"]
+    assert record["conversation"] == TEMPLATES[kind] and record["encoder"]["spec"] == "demo" and record["tokens"] == 2
+    images = [word for i in range(2) for word in ("--image", world_files / "images" / f"{i:05}.png")]
+    several = revision("ask", "--model", stage2, *images, "is there a dog?", "--max-new-tokens", 5, "--json").stdout
+    alone = [revision("ask", "--model", stage2, *images[a : a + 2], "is there a dog?", "--max-new-tokens", 5, "--json").stdout
+             for a in (0, 2)]  # fmt: skip
+    assert several == "".join(alone) and several.count("answer") == 2
+
+
+def test_what_it_would_do_silently_is_refused(llms, stores, world_files, tmp_path):
+    stage2 = ("--version", "qwen_1_5", "--mm_tunable_parts", "mm_mlp_adapter", "--image_folder", world_files / "images")
+    records = json.loads((world_files / "questions.json").read_text())
+    records[1]["image"] = "missing.png"
+    (tmp_path / "broken.json").write_text(json.dumps(records[:4]))
+    lost = train(tmp_path / "a", llms["qwen"], *stage2, "--data_path", tmp_path / "broken.json", expect=1)
+    assert "missing.png" in lost.stderr, "an unreadable item is not replaced by the next one"
+    data = ("--data_path", world_files / "questions.json")
+    parts = train(tmp_path / "b", llms["qwen"], *stage2, *data, "--image_aspect_ratio", "anyres", expect=2)
+    assert "--image_aspect_ratio anyres cuts images into parts" in parts.stderr
+    other = tmp_path / "tiny-vicuna-qwen"
+    other.symlink_to(llms["qwen"])
+    wrong = train(tmp_path / "c", other, *stage2, *data, expect=2)
+    assert "chooses the model's class by its path and takes it for 'llama'" in wrong.stderr
