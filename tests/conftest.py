@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -58,6 +59,19 @@ def run_revision(*arguments, expect: int = 0, **kwargs) -> subprocess.CompletedP
     )
     assert done.returncode == expect, f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"
     return done
+
+
+def kill_all(process) -> None:
+    """kill -9 to a process and all that it started: a launcher's workers are in sessions of their own, and would go on."""
+    import psutil
+
+    parent = psutil.Process(process.pid)
+    every = [*parent.children(recursive=True), parent]
+    for each in every:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            each.kill()
+    psutil.wait_procs(every[:-1], timeout=60)
+    process.wait(timeout=60)
 
 
 def prepare(*arguments) -> None:

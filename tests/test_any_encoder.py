@@ -9,6 +9,7 @@ from conftest import STAGE1, projector, run_revision, train
 from PIL import Image
 
 from revision_plugin.cli import main
+from revision_plugin.demo import corpus, world
 from revision_plugin.encoders import hub, load_encoder
 
 pytestmark = pytest.mark.slow
@@ -16,10 +17,10 @@ KINDS = ("open_clip", "siglip", "llm2clip")
 
 
 @pytest.fixture
-def spec(kind, tiny_open_clip, tiny_siglip, tmp_path):
+def spec(kind, tiny_open_clip, tiny_siglip, tiny_clip, tmp_path):
     if kind == "llm2clip":
         return tiny_llm2clip.build(tmp_path / "llm2clip")
-    return f"open_clip:{tiny_open_clip}" if kind == "open_clip" else f"hf:{tiny_siglip}"
+    return {"open_clip": f"open_clip:{tiny_open_clip}", "siglip": f"hf:{tiny_siglip}", "clip": f"hf:{tiny_clip}"}[kind]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -47,9 +48,15 @@ def test_the_whole_flow(kind, spec, world_files, tiny_llm, tmp_path, monkeypatch
     run_revision(*asked, *trust)
     if remote:
         assert "give --trust-remote-code to run it" in run_revision(*asked, expect=2).stderr
+        benchmark = corpus.write_benchmark(
+            world.sample_scenes(2, seed=5, held_out=True), tmp_path / "benchmark", seed=5
+        )
+        evaluated = run_revision("evaluate", "--model", stage2, "--tasks", "demo", "--data-root", benchmark, "--out",
+                                 tmp_path / "scores", "--device", "cpu", *trust)  # fmt: skip
+        assert "revision_demo: accuracy " in evaluated.stdout
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", (*KINDS, "clip"))
 def test_llava_gives_the_encoders_own_pixels(kind, spec, world_files, monkeypatch):
     """Through LLaVA's preprocessing, the tower's embeddings are the encoder's own."""
     from llava.mm_utils import process_images

@@ -1,10 +1,13 @@
 """`llava_revision` and `revision evaluate` on a real, tiny checkpoint."""
 
 import json
+import subprocess
+import sys
+import time
 from types import SimpleNamespace
 
 import pytest
-from conftest import run_revision
+from conftest import ENVIRONMENT, kill_all, run_revision
 
 from revision_plugin.demo import corpus, world
 from revision_plugin.errors import RevisionError
@@ -35,12 +38,34 @@ def evaluate(model, root, out, *flags, expect=0):
     )  # fmt: skip
 
 
+def kill_after_an_answer(model, root, out):
+    """kill -9 to an evaluation of one question at a time; returns the whole lines it had kept."""
+    command = ["evaluate", "--model", model, "--tasks", "demo", "--data-root", root, "--out", out, "--device", "cpu"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "revision_plugin.cli", *map(str, command), "--batch-size", "1"],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=ENVIRONMENT,
+    )  # fmt: skip
+    deadline = time.monotonic() + 300
+    while time.monotonic() < deadline:
+        assert process.poll() is None, "it ended before it was killed"
+        lines = [line for path in out.glob("answers/*") for line in path.read_text().splitlines(keepends=True)]
+        if any(line.endswith("\n") for line in lines):
+            kill_all(process)
+            (kept,) = (out / "answers").iterdir()
+            return "".join(line for line in kept.read_text().splitlines(keepends=True) if line.endswith("\n"))
+        time.sleep(0.005)
+    raise AssertionError("no answer in time")
+
+
 def test_the_same_answers_as_revision_ask_and_a_resumed_run(benchmark, stage2, tmp_path):
     from datasets import load_dataset
 
     root, _ = benchmark
+    killed = kill_after_an_answer(stage2, root, tmp_path / "out")
     done = evaluate(stage2, root, tmp_path / "out", "--batch-size", 5)
     assert "revision_demo: accuracy " in done.stdout
+    (kept,) = (tmp_path / "out" / "answers").iterdir()
+    assert kept.read_text().startswith(killed) and killed.count("\n") < len(kept.read_text().splitlines())
     replies = samples(tmp_path / "out")
     rows = load_dataset(str(root / "revision-plugin" / "demo"), split="test", cache_dir=str(tmp_path / "cache"))
     assert sorted(replies) == list(range(len(rows)))
@@ -51,7 +76,6 @@ def test_the_same_answers_as_revision_ask_and_a_resumed_run(benchmark, stage2, t
             "ask", "--model", stage2, "--image", tmp_path / "image.png", question, "--max-new-tokens", 6
         )
         assert asked.stdout.strip() == replies[number]
-    (kept,) = (tmp_path / "out" / "answers").iterdir()
     lines = kept.read_text().splitlines()
     assert len(lines) == len(rows)
     changed = json.loads(lines[0])

@@ -10,6 +10,8 @@ import torch
 from conftest import ENVIRONMENT, ROOT, projector
 from safetensors.torch import load_file
 
+from revision_plugin.demo import corpus, world
+
 CHECKOUT = os.environ.get("REVISION_LLAVA_NEXT")
 pytestmark = [
     pytest.mark.slow,
@@ -109,6 +111,10 @@ def test_both_stages(kind, llms, stores, world_files, tmp_path):
     alone = [revision("ask", "--model", stage2, *images[a : a + 2], "is there a dog?", "--max-new-tokens", 5, "--json").stdout
              for a in (0, 2)]  # fmt: skip
     assert several == "".join(alone) and several.count("answer") == 2
+    benchmark = corpus.write_benchmark(world.sample_scenes(2, seed=5, held_out=True), tmp_path / "benchmark", seed=5)
+    scored = revision("evaluate", "--model", stage2, "--tasks", "demo", "--data-root", benchmark, "--out", tmp_path / "scores",
+                      "--device", "cpu")  # fmt: skip
+    assert "revision_demo: accuracy " in scored.stdout
 
 
 def test_what_it_would_do_silently_is_refused(llms, stores, world_files, tmp_path):

@@ -1,6 +1,5 @@
 """Both stages, killed anywhere and started again, end with the weights of a run that was not; under every launcher."""
 
-import contextlib
 import json
 import os
 import signal
@@ -9,10 +8,9 @@ import sys
 import time
 from pathlib import Path
 
-import psutil
 import pytest
 import torch
-from conftest import ENVIRONMENT, FLAGS, ROOT, STAGE1, projector, torchrun
+from conftest import ENVIRONMENT, FLAGS, ROOT, STAGE1, kill_all, projector, torchrun
 from safetensors.torch import load_file
 
 pytestmark = pytest.mark.slow
@@ -46,15 +44,11 @@ def stop_after_checkpoint(process, out, number, *, after=-1):
         assert process.poll() is None, Path(f"{out}.log").read_text()[-3000:]
         whole = [int(path.parent.name.split("-")[1]) for path in out.glob("checkpoint-*/revision_complete.json")]
         if whole and max(whole) > after:
-            if number == signal.SIGKILL:  # a launcher's workers are in sessions of their own, and would go on
-                stop = [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]
-                for each in stop:
-                    with contextlib.suppress(psutil.NoSuchProcess):
-                        each.kill()
-                psutil.wait_procs(stop[:-1], timeout=60)
+            if number == signal.SIGKILL:
+                kill_all(process)
             else:
                 os.killpg(process.pid, number)
-            process.wait(timeout=60)
+                process.wait(timeout=60)
             return max(whole)
         time.sleep(0.005)
     raise AssertionError("no checkpoint in time")

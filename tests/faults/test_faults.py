@@ -8,8 +8,9 @@ import sys
 import time
 
 import pytest
-from catalogue import DOCS, ENCODE_IMAGES, ENCODE_TEXTS, FAULTS, FIT, HELD, table
+from catalogue import ENCODE_IMAGES, ENCODE_TEXTS, FAULTS, FIT, HELD
 from conftest import prepare
+from page import DOCS, table
 
 from revision_plugin.cli import main
 from revision_plugin.demo import corpus
@@ -154,4 +155,4 @@ def test_a_killed_fit_leaves_no_aligner_or_a_whole_one(world):
 
 
 def test_the_table_in_the_docs_is_this_suite():
-    assert DOCS.read_text() == table(), "run 'python tests/faults/catalogue.py'"
+    assert DOCS.read_text() == table(), "run 'python tests/faults/page.py'"
