@@ -149,3 +149,13 @@ def test_two_processes_killed(case, stores, world_files, tiny_llm, tmp_path):
         ours, own = (load_file(folder / "model.safetensors") for folder in (out, tmp_path / "whole"))
     assert all(torch.equal(ours[key], own[key]) for key in own)
     assert losses(out) == losses(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("config", ["zero2_offload.json", "zero3_offload.json"])
+def test_offload_runs(config, stores, tiny_llm, tmp_path):
+    flags = (*stage1_of(stores), "--deepspeed", ROOT / "scripts" / config)
+    out = tmp_path / "out"
+    finish(
+        start(out, tiny_llm, *flags, launcher=torchrun(processes=1), environment=DEEPSPEED, steps=3, every=EVERY), out
+    )
+    assert (out / "mm_projector.bin").exists()
