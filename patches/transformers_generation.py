@@ -39,16 +39,16 @@ def _quantized_loading() -> None:
     original = require(PreTrainedModel, "from_pretrained", "transformers.PreTrainedModel.from_pretrained").__func__
 
     @functools.wraps(original)
-    def from_pretrained(cls, name, *args, **kwargs):
+    def from_pretrained(cls, pretrained_model_name_or_path, *args, **kwargs):  # which callers may name
         config = kwargs.get("config")
         if kwargs.get("quantization_config") is not None:
             for flag in ("load_in_4bit", "load_in_8bit"):
                 kwargs.pop(flag, None)
         elif getattr(config, "quantization_config", None) is not None:
-            if PretrainedConfig.get_config_dict(name)[0].get("quantization_config") is None:
+            if PretrainedConfig.get_config_dict(pretrained_model_name_or_path)[0].get("quantization_config") is None:
                 kwargs["config"] = config = copy.deepcopy(config)
                 del config.quantization_config  # of adapters trained on 4 bits; these weights are whole
-        return original(cls, name, *args, **kwargs)
+        return original(cls, pretrained_model_name_or_path, *args, **kwargs)
 
     PreTrainedModel.from_pretrained = classmethod(from_pretrained)
 

@@ -8,8 +8,6 @@ from ..errors import RevisionError
 from . import hub
 from .base import ENCODERS, Encoder, ImageProcessor, hash_files
 
-TOKENIZER_PATTERNS = ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.*", "merges.txt")
-
 
 @ENCODERS.register("hf")
 class HuggingFaceEncoder(Encoder):
@@ -20,9 +18,7 @@ class HuggingFaceEncoder(Encoder):
         from transformers import AutoConfig, AutoImageProcessor
 
         self._folder = hub.model_folder(spec, name)
-        self._code = hub.own_code(self._folder)
-        if self._code:
-            hub.require_consent(spec, name, self._folder)
+        self._code = hub.consented_code(spec, name, self._folder)
         try:
             self._config = AutoConfig.from_pretrained(self._folder, trust_remote_code=bool(self._code))
             self._processor = AutoImageProcessor.from_pretrained(self._folder)
@@ -43,14 +39,13 @@ class HuggingFaceEncoder(Encoder):
 
     @property
     def fingerprint_parts(self) -> dict:
-        tokenizer = [file for pattern in TOKENIZER_PATTERNS for file in self._folder.glob(pattern)]
         return {
             "library": "transformers",
             "model_type": self._config.model_type,
             "dim": self.dim,
             "preprocess": self._processor.to_json_string(),
             "weights": sorted(hash_files(self._weights).values()),
-            "tokenizer": hash_files(tokenizer),
+            "tokenizer": hash_files(hub.tokenizer_files(self._folder)),
             **({"code": hash_files(self._code)} if self._code else {}),
         }
 

@@ -9,6 +9,7 @@ from ..errors import RevisionError
 from ..files import read_json
 
 WEIGHT_PATTERNS = ("*.safetensors", "pytorch_model*.bin")
+TOKENIZER_PATTERNS = ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.*", "merges.txt")
 COMMIT = re.compile(r"[0-9a-f]{40}")
 _consent = False
 
@@ -58,6 +59,19 @@ def weight_files(folder: Path) -> list[Path]:
             except SafetensorError as error:
                 raise RevisionError(f"{file}: is cut or damaged ({error}); download it again") from None
     return files
+
+
+def tokenizer_files(folder: Path) -> list[Path]:
+    """The files that decide how the folder's tokenizer cuts texts."""
+    return [file for pattern in TOKENIZER_PATTERNS for file in folder.glob(pattern)]
+
+
+def consented_code(spec: str, name: str, folder: Path) -> list[Path]:
+    """`own_code` of the model in `folder`, which may run: `require_consent` has passed; none for a model without."""
+    code = own_code(folder)
+    if code:
+        require_consent(spec, name, folder)
+    return code
 
 
 def own_code(folder: Path) -> list[Path]:

@@ -14,7 +14,7 @@ from ..errors import RevisionError
 from ..files import hash_json
 from . import bidirectional, hub
 from .base import ENCODERS, Encoder, ImageProcessor, hash_files
-from .hf import TOKENIZER_PATTERNS, processor_transform
+from .hf import processor_transform
 
 
 @ENCODERS.register("llm2clip")
@@ -32,35 +32,34 @@ class Llm2ClipEncoder(Encoder):
             raise RevisionError(f"encoder '{spec}': write llm2clip:VISION?text=LLM, each a folder or a hub name")
         self._folder = hub.model_folder(spec, vision)
         self._weights = hub.weight_files(self._folder)
-        if not hub.own_code(self._folder):
+        self._code = hub.consented_code(spec, vision, self._folder)
+        if not self._code:
             raise RevisionError(f"{self._folder}: brings no code, so no text adapter; LLM2CLIP's vision models do")
-        hub.require_consent(spec, vision, self._folder)
-        self._config = _import_of(spec, lambda: AutoConfig.from_pretrained(self._folder, trust_remote_code=True))
+        load = functools.partial(AutoConfig.from_pretrained, self._folder, trust_remote_code=bool(self._code))
+        self._config = _import_of(spec, load)
         self.dim = int(self._config.projection_dim)
 
     @functools.cached_property
     def _text_folder(self) -> Path:
         return hub.model_folder(self.spec, self._text_name)
 
-    @property
+    @functools.cached_property  # in both fingerprints
     def _image_parts(self) -> dict:
-        code = hub.own_code(self._folder)
         return {
             "library": "llm2clip",
             "dim": self.dim,
             "preprocess": self._processor.to_json_string(),
             "weights": sorted(hash_files(self._weights).values()),
-            "code": hash_files([*code, self._folder / "config.json"]),
+            "code": hash_files([*self._code, self._folder / "config.json"]),
         }
 
     @property
     def fingerprint_parts(self) -> dict:
         folder = self._text_folder
-        tokenizer = [file for pattern in TOKENIZER_PATTERNS for file in folder.glob(pattern)]
         return {
             **self._image_parts,
             "text_weights": sorted(hash_files(hub.weight_files(folder)).values()),
-            "tokenizer": hash_files(tokenizer),
+            "tokenizer": hash_files(hub.tokenizer_files(folder)),
             "pooling": f"mean of {bidirectional.MAX_TOKENS} tokens",
         }
 
@@ -76,8 +75,12 @@ class Llm2ClipEncoder(Encoder):
     def _loaded(self):
         from transformers import AutoModel
 
-        load = lambda: AutoModel.from_pretrained(self._folder, dtype="float32", trust_remote_code=True)  # noqa: E731
-        model = _import_of(self.spec, load).eval().requires_grad_(False)
+        settings = dict(dtype="float32", trust_remote_code=bool(self._code))
+        model = (
+            _import_of(self.spec, lambda: AutoModel.from_pretrained(self._folder, **settings))
+            .eval()
+            .requires_grad_(False)
+        )
         return model.to(device=self.device, dtype=self.dtype)
 
     @functools.cached_property
