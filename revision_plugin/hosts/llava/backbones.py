@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from .host import model_type
+
 
 def by_model_type(llama):
     """In place of LlavaLlamaForCausalLM: the Mistral class for a Mistral, by the `model_type` of what is loaded."""
@@ -12,10 +14,8 @@ def by_model_type(llama):
         @staticmethod
         def from_pretrained(name, *arguments, **keywords):
             from llava.model.language_model.llava_mistral import LlavaMistralForCausalLM
-            from transformers import PretrainedConfig
 
-            kind = PretrainedConfig.get_config_dict(name)[0].get("model_type", "")
-            model = LlavaMistralForCausalLM if kind.endswith("mistral") else llama
+            model = LlavaMistralForCausalLM if model_type(name).endswith("mistral") else llama
             return model.from_pretrained(name, *arguments, **keywords)
 
     return LlavaForCausalLM

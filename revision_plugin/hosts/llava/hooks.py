@@ -38,11 +38,13 @@ BACKBONES = [
 ]
 
 
-def install(*, backbones: bool = True) -> None:
-    """Rebind all hooks once, with `backbones` LLaVA 1.2.2's choice of a model class too.
+def bindings(*, llava_next: bool = False) -> list[Binding]:
+    """What `install` rebinds; LLaVA-NeXT has classes for more backbones, and its own way to choose."""
+    return BINDINGS if llava_next else BINDINGS + BACKBONES
 
-    Raises RevisionError naming a symbol that has moved.
-    """
+
+def install(*, llava_next: bool = False) -> None:
+    """Rebind all hooks once. Raises RevisionError naming a symbol that has moved."""
     import llava.model.llava_arch as arch
     import llava.model.multimodal_encoder.builder as builder
     import llava.train.train as train
@@ -51,13 +53,13 @@ def install(*, backbones: bool = True) -> None:
 
     from . import dataset, engine, resume, stop, templates
 
-    for binding in BINDINGS + (BACKBONES if backbones else []):
+    for binding in bindings(llava_next=llava_next):
         _require(binding.symbol)
     if hasattr(builder.build_vision_tower, "revision_original"):
         return
     builder.build_vision_tower = arch.build_vision_tower = _tower_builder(arch.build_vision_tower)
     arch.LlavaMetaModel.initialize_vision_modules = _initializer(arch.LlavaMetaModel.initialize_vision_modules)
-    if backbones:
+    if not llava_next:
         _choose_backbones()
     train.ModelArguments = dataclasses.make_dataclass(
         "ModelArguments",

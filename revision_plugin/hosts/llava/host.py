@@ -30,7 +30,7 @@ FINISHED_FILES = ("mm_projector.bin", "model.safetensors", "model.safetensors.in
 class LlavaHost(Host):
     name = "llava"
     distribution = "llava-torch"
-    shims: ClassVar[dict] = {}
+    llava_next: ClassVar[bool] = False
 
     def version(self) -> str | None:
         if is_next():
@@ -60,17 +60,10 @@ class LlavaHost(Host):
         from ... import patches
         from . import hooks
 
-        shims = patches.apply_before_llava(**self.shims) + patches.apply_after_llava(**self.shims)
-        return (
-            hooks.BINDINGS
-            + self.more_bindings()
-            + [Binding(p.symbol, f"{p.reason} ({p.versions}; {p.issue})") for p in shims]
-        )
-
-    def more_bindings(self) -> list[Binding]:
-        from . import hooks
-
-        return hooks.BACKBONES
+        shims = patches.apply_before_llava(llava_next=self.llava_next)
+        shims = shims + patches.apply_after_llava(llava_next=self.llava_next)
+        bound = [Binding(p.symbol, f"{p.reason} ({p.versions}; {p.issue})") for p in shims]
+        return hooks.bindings(llava_next=self.llava_next) + bound
 
     def install(self) -> None:
         self.check()
@@ -78,16 +71,16 @@ class LlavaHost(Host):
 
         # importing bitsandbytes would start a compiler process of 600 MB beside every rank; nothing here compiles
         os.environ.setdefault("TORCH_WARM_POOL", "0")
-        patches.apply_before_llava(**self.shims)
+        patches.apply_before_llava(llava_next=self.llava_next)
         try:
             import llava.train.train  # noqa: F401
             from llava.model.language_model.llava_llama import LlavaLlamaForCausalLM  # noqa: F401
         except ImportError as error:
             raise RevisionError(f"LLaVA {self.version()} does not import: {error}; install constraints.txt") from error
-        patches.apply_after_llava(**self.shims)
+        patches.apply_after_llava(llava_next=self.llava_next)
         from . import hooks
 
-        hooks.install(backbones=bool(self.more_bindings()))
+        hooks.install(llava_next=self.llava_next)
 
     def train(self, arguments: Sequence[str]) -> None:
         arguments = renamed_flags(arguments, version("transformers"))

@@ -53,6 +53,13 @@ def _usual_template(name: str) -> str:
     return "v1"
 
 
+def decode_greedily(model) -> None:
+    """Set the model's generation to greedy decoding of whole batches."""
+    model.config.tokenizer_padding_side = "left"  # batched generation continues from the right end
+    model.generation_config.do_sample = False
+    model.generation_config.temperature = model.generation_config.top_p = model.generation_config.top_k = None
+
+
 class Assistant:
     """A loaded checkpoint with its tokenizer, image processor and conversation template."""
 
@@ -85,9 +92,7 @@ class Assistant:
         if tokenizer.pad_token_id is None:  # LLaVA sets it only while training
             tokenizer.pad_token = tokenizer.unk_token or tokenizer.eos_token
         prepare_tokenizer(tokenizer, begin=isinstance(loaded.get_vision_tower(), PseudoVisionTower))
-        loaded.config.tokenizer_padding_side = "left"  # batched generation continues from the right end
-        loaded.generation_config.do_sample = False
-        loaded.generation_config.temperature = loaded.generation_config.top_p = None
+        decode_greedily(loaded)
         return cls(
             tokenizer, loaded.eval(), processor, template or record.get("conversation") or _usual_template(path.name)
         )

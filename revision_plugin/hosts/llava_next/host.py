@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from ...errors import RevisionError
-from ..base import HOSTS, Binding
+from ..base import HOSTS
 from ..llava.host import TOWER_NAME, LlavaHost, model_type
 from ..llava.variant import is_next, package_folder
 
@@ -29,7 +29,7 @@ TRAINED = ("llama", "qwen2")
 class LlavaNextHost(LlavaHost):
     name = "llava-next"
     distribution = "llava"
-    shims: ClassVar[dict] = {"llava_next": True}
+    llava_next: ClassVar[bool] = True
 
     def version(self) -> str | None:
         if not is_next():
@@ -52,9 +52,6 @@ class LlavaNextHost(LlavaHost):
             raise RevisionError(
                 f"transformers {transformers} is not supported with LLaVA-NeXT; install {SUPPORTED_TRANSFORMERS}*"
             )
-
-    def more_bindings(self) -> list[Binding]:
-        return []
 
     def check_flags(self, flags: dict[str, str]) -> None:
         if "--attn_implementation" not in flags and find_spec("flash_attn") is None:

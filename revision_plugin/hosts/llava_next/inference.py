@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ...errors import RevisionError
 from ...files import read_json
-from ..llava.inference import PLAIN, Assistant, require_base
+from ..llava.inference import PLAIN, Assistant, decode_greedily, require_base
 from ..llava.tokenizers import prepare_tokenizer
 
 CLASSES = {
@@ -52,9 +52,7 @@ class NextAssistant(Assistant):
         tower.to(device=loaded.device, dtype=loaded.dtype)
         tokenizer = AutoTokenizer.from_pretrained(weights, use_fast=True)
         prepare_tokenizer(tokenizer, begin=True)
-        loaded.config.tokenizer_padding_side = "left"
-        loaded.generation_config.do_sample = False
-        loaded.generation_config.temperature = loaded.generation_config.top_p = loaded.generation_config.top_k = None
+        decode_greedily(loaded)
         name = template or raw["revision"]["conversation"]
         if name == PLAIN and tokenizer.bos_token_id is None:
             raise RevisionError(
