@@ -28,7 +28,6 @@ def apply_after_llava(*, llava_next: bool = False) -> list[Patch]:
     from . import accelerate_backend, llava_save, transformers_generation, transformers_trainer
     from . import llava_next as next_shims
 
-    trainer, models = transformers_trainer.AFTER_LLAVA, transformers_generation.AFTER_LLAVA
-    if llava_next:
-        trainer, models = transformers_trainer.BOTH_LLAVAS + next_shims.AFTER_LLAVA, transformers_generation.BOTH_LLAVAS
-    return _apply(trainer + models + accelerate_backend.PATCHES + llava_save.AFTER_LLAVA)
+    models = transformers_generation.BOTH_LLAVAS if llava_next else transformers_generation.AFTER_LLAVA
+    own = next_shims.AFTER_LLAVA if llava_next else []
+    return _apply(own + transformers_trainer.AFTER_LLAVA + models + accelerate_backend.PATCHES + llava_save.AFTER_LLAVA)

@@ -62,31 +62,6 @@ def _trainers_own(name: str):
     return apply
 
 
-def _train_sampler() -> None:
-    from llava.train.llava_trainer import LLaVATrainer
-
-    symbol = "llava.train.llava_trainer.LLaVATrainer._get_train_sampler"
-    original = require(LLaVATrainer, "_get_train_sampler", symbol)
-    LLaVATrainer._get_train_sampler = lambda self, train_dataset=None: original(self)
-
-
-def _save_checkpoint() -> None:
-    from llava.train import llava_trainer
-    from transformers import Trainer
-
-    trainer = llava_trainer.LLaVATrainer
-    original = require(trainer, "_save_checkpoint", "llava.train.llava_trainer.LLaVATrainer._save_checkpoint")
-    only_projector = require(
-        llava_trainer, "should_only_save_mm_adapter", "llava.train.llava_trainer.should_only_save_mm_adapter"
-    )
-
-    def _save_checkpoint(self, model, trial, metrics=None):
-        save = original if only_projector(self.args) else Trainer._save_checkpoint
-        return save(self, model, trial)
-
-    trainer._save_checkpoint = _save_checkpoint
-
-
 OVERRIDES = {
     "_inner_training_loop": "a copied training loop with names that it does not import",
     "create_accelerator_and_postprocess": "reads arguments that Trainer no longer has",
@@ -100,13 +75,7 @@ BEFORE_LLAVA = [
     Patch("trl.trainer.DPOTrainer", "all", "llava.train imports trl, which nothing here uses", "none known", _import_without_trl),
 ]  # fmt: skip
 AFTER_LLAVA = [
-    *(
-        Patch(f"llava.train.llava_trainer.LLaVATrainer.{name}", "all", f"{reason}; Trainer's own takes its place",
-              "none known", _trainers_own(name))
-        for name, reason in OVERRIDES.items()
-    ),
-    Patch("llava.train.llava_trainer.LLaVATrainer._get_train_sampler", "transformers >= 4.50",
-          "Trainer now passes the dataset; LLaVA's override takes no argument", "none known", _train_sampler),
-    Patch("llava.train.llava_trainer.LLaVATrainer._save_checkpoint", "transformers >= 4.47",
-          "passes on a 'metrics' argument that Trainer no longer takes", "none known", _save_checkpoint),
+    Patch(f"llava.train.llava_trainer.LLaVATrainer.{name}", "all", f"{reason}; Trainer's own takes its place",
+          "none known", _trainers_own(name))
+    for name, reason in OVERRIDES.items()
 ]  # fmt: skip

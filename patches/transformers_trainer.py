@@ -45,16 +45,9 @@ BEFORE_LLAVA = [
 
 def _train_sampler() -> None:
     from llava.train.llava_trainer import LLaVATrainer
-    from transformers import Trainer
 
     original = require(LLaVATrainer, "_get_train_sampler", "llava.train.llava_trainer.LLaVATrainer._get_train_sampler")
-
-    def _get_train_sampler(self, train_dataset=None):
-        if self.args.group_by_modality_length:
-            return original(self)
-        return Trainer._get_train_sampler(self, train_dataset)
-
-    LLaVATrainer._get_train_sampler = _get_train_sampler
+    LLaVATrainer._get_train_sampler = lambda self, train_dataset=None: original(self)
 
 
 def _processing_class() -> None:
@@ -71,6 +64,14 @@ def _processing_class() -> None:
     LLaVATrainer.__init__ = __init__
 
 
+def saves_only_projector(args) -> bool:
+    """Whether the host's trainer writes the projector alone to a checkpoint: its own rule where it has one (LLaVA-NeXT)."""
+    from llava.train import llava_trainer
+
+    own = getattr(llava_trainer, "should_only_save_mm_adapter", None)
+    return bool(own(args) if own else getattr(args, "tune_mm_mlp_adapter", False))
+
+
 def _save_checkpoint() -> None:
     from llava.train.llava_trainer import LLaVATrainer
     from transformers import Trainer
@@ -78,14 +79,13 @@ def _save_checkpoint() -> None:
     original = require(LLaVATrainer, "_save_checkpoint", "llava.train.llava_trainer.LLaVATrainer._save_checkpoint")
 
     def _save_checkpoint(self, model, trial, metrics=None):
-        if getattr(self.args, "tune_mm_mlp_adapter", False):
-            return original(self, model, trial)
-        return Trainer._save_checkpoint(self, model, trial)
+        save = original if saves_only_projector(self.args) else Trainer._save_checkpoint
+        return save(self, model, trial)
 
     LLaVATrainer._save_checkpoint = _save_checkpoint
 
 
-BOTH_LLAVAS = [
+AFTER_LLAVA = [
     Patch(
         "llava.train.llava_trainer.LLaVATrainer.__init__",
         "transformers >= 4.46",
@@ -93,9 +93,6 @@ BOTH_LLAVAS = [
         "huggingface/transformers#32385",
         _processing_class,
     ),
-]
-AFTER_LLAVA = [
-    *BOTH_LLAVAS,
     Patch(
         "llava.train.llava_trainer.LLaVATrainer._get_train_sampler",
         "transformers >= 4.50",

@@ -12,6 +12,7 @@ from pathlib import Path
 from .distributed import launched_processes
 from .errors import RevisionError
 from .files import hash_file, read_json, write_json
+from .flags import parse_flags
 from .store import MANIFEST
 from .store_writer import versions
 
@@ -24,19 +25,6 @@ FREE_FLAGS = {
 }  # fmt: skip
 READ_FLAGS = ("--data_path", "--revision_store", "--revision_aligner", "--pretrain_mm_mlp_adapter", "--deepspeed")
 PACKAGES = ("llava-torch", "llava", "accelerate", "deepspeed", "peft", "bitsandbytes")
-
-
-def parse_flags(arguments: Sequence[str]) -> dict[str, str]:
-    """`--flag value`, `--flag=value` and bare flags as a dictionary."""
-    flags: dict[str, str] = {}
-    current = None
-    for argument in arguments:
-        if argument.startswith("--"):
-            current, _, value = argument.partition("=")
-            flags[current] = value
-        elif current is not None:
-            flags[current] = f"{flags[current]} {argument}".strip()
-    return flags
 
 
 def begin(out: Path, arguments: Sequence[str]) -> None:

@@ -93,6 +93,14 @@ def rng():
     return np.random.default_rng(0)
 
 
+@pytest.fixture
+def images(rng):
+    """Three pictures of different sizes and shapes."""
+    from PIL import Image
+
+    return [Image.fromarray(rng.integers(0, 255, size, np.uint8)) for size in [(40, 50, 3), (32, 32, 3), (100, 33, 3)]]
+
+
 @pytest.fixture(scope="session")
 def tiny_llm(tmp_path_factory) -> Path:
     """A random two-layer Llama with the demo tokenizer."""

@@ -1,7 +1,6 @@
 import json
 import shutil
 
-import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -11,11 +10,6 @@ from revision_plugin.encoders import load_encoder
 from revision_plugin.errors import RevisionError
 
 TEXTS = ["a dog top-left on a red background", "a cat", "a fish and a whale bottom-right"]
-
-
-@pytest.fixture
-def images(rng):
-    return [Image.fromarray(rng.integers(0, 255, size, np.uint8)) for size in [(40, 50, 3), (32, 32, 3), (100, 33, 3)]]
 
 
 def features(output):

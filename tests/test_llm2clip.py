@@ -3,12 +3,10 @@
 import json
 import shutil
 
-import numpy as np
 import pytest
 import tiny_llm2clip
 import torch
 from conftest import ROOT
-from PIL import Image
 from test_encoders import check_contract
 from tiny_llm2clip import record_llm2vec
 from transformers import AutoModel, AutoTokenizer, CLIPImageProcessor
@@ -27,11 +25,6 @@ def spec(tmp_path_factory):
 @pytest.fixture
 def consent(monkeypatch):
     monkeypatch.setattr(hub, "_consent", True)
-
-
-@pytest.fixture
-def images(rng):
-    return [Image.fromarray(rng.integers(0, 255, size, np.uint8)) for size in [(40, 50, 3), (32, 32, 3), (100, 33, 3)]]
 
 
 @pytest.mark.parametrize("name", GOLDEN)
@@ -104,13 +97,19 @@ def test_code_runs_only_by_consent(spec, tmp_path, monkeypatch):
     with open(folder / "modeling_tiny.py", "a") as code:
         code.write(f"\nopen({str(trap)!r}, 'w')\n")
     for scheme, rest in (("llm2clip", f"{folder}?text=x"), ("hf", folder)):
-        with pytest.raises(RevisionError, match=r"brings code of its own \(modeling_tiny.py\).*--trust-remote-code"):
+        with pytest.raises(RevisionError, match=r"brings code of its own \(.*modeling_tiny.*\).*--trust-remote-code"):
             load_encoder(f"{scheme}:{rest}")
     assert not trap.exists()
     monkeypatch.setattr(hub, "_consent", True)
     with pytest.raises(RevisionError, match="runs only at a fixed commit; write owner/model@vision"):
         hub.require_consent("s", "owner/model@main", folder)
     hub.require_consent("s", "owner/model@" + "0" * 40, folder)
+    config = json.loads((folder / "config.json").read_text())
+    config["auto_map"]["AutoModel"] = "someone/else--modeling_tiny.Tiny"
+    (folder / "config.json").write_text(json.dumps(config))
+    for name in (str(folder), "owner/model@" + "0" * 40):
+        with pytest.raises(RevisionError, match="lies in another repository \\(someone/else\\)"):
+            hub.require_consent("s", name, folder)
 
 
 def load_parts(spec, tmp_path):

@@ -7,6 +7,7 @@ import pytest
 
 from revision_plugin import run_record
 from revision_plugin.errors import RevisionError
+from revision_plugin.flags import parse_flags, says_true
 
 HOLD = """
 import sys
@@ -33,10 +34,12 @@ def test_a_folder_is_held_by_one_training_until_its_process_ends(tmp_path):
 
 def test_flags_as_argparse_reads_them():
     words = ["--bf16", "--lr=1e-3", "--betas", "0.9", "0.98", "--seed", "1", "--seed", "2", "--group=a=b"]
-    assert run_record.parse_flags(words) == {
+    assert parse_flags(words) == {
         "--bf16": "",
         "--lr": "1e-3",
         "--betas": "0.9 0.98",
         "--seed": "2",
         "--group": "a=b",
     }
+    assert says_true(parse_flags(["--overwrite_output_dir", "--seed", "1"])["--overwrite_output_dir"])
+    assert [says_true(word) for word in ("True", "yes", True, "False", "0", False)] == [True] * 3 + [False] * 3

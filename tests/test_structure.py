@@ -9,7 +9,7 @@ from conftest import ROOT
 PACKAGE = ROOT / "revision_plugin"
 ORDER = [
     {"errors"},
-    {"files", "progress", "registry", "unpickle", "distributed", "rows", "timing", "ahead", "markdown"},
+    {"files", "progress", "registry", "unpickle", "distributed", "rows", "timing", "ahead", "markdown", "flags"},
     {"inputs", "store", "store_writer", "moments", "encoders"},
     {"aligners", "encode", "convert"},
     {"calibration", "geometry"},

@@ -68,26 +68,36 @@ def tokenizer_files(folder: Path) -> list[Path]:
 
 def consented_code(spec: str, name: str, folder: Path) -> list[Path]:
     """`own_code` of the model in `folder`, which may run: `require_consent` has passed; none for a model without."""
-    code = own_code(folder)
-    if code:
+    if _code_targets(folder):
         require_consent(spec, name, folder)
-    return code
+    return own_code(folder)
 
 
 def own_code(folder: Path) -> list[Path]:
     """The Python files that the folder's config names as the model's own code; none for a model that needs no code."""
+    return sorted(folder.glob("*.py")) if _code_targets(folder) else []
+
+
+def _code_targets(folder: Path) -> list[str]:
+    """What the config's `auto_map` names: `module.Class`, or `OWNER/REPO--module.Class` for another repository's code."""
     config = folder / "config.json"
-    if not config.is_file() or not read_json(config).get("auto_map"):
-        return []
-    return sorted(folder.glob("*.py"))
+    mapped = (read_json(config).get("auto_map") or {}) if config.is_file() else {}
+    found = [target for value in mapped.values() for target in (value if isinstance(value, list) else [value])]
+    return [target for target in found if target]
 
 
 def require_consent(spec: str, name: str, folder: Path) -> None:
     """Raise RevisionError unless code of the model in `folder` may run: by consent, and from the hub only at a fixed commit."""
     if not _consent:
         raise RevisionError(
-            f"encoder '{spec}': {name} brings code of its own ({', '.join(f.name for f in own_code(folder))}); "
+            f"encoder '{spec}': {name} brings code of its own ({', '.join(_code_targets(folder))}); "
             "read it, and give --trust-remote-code to run it"
+        )
+    elsewhere = sorted({target.partition("--")[0] for target in _code_targets(folder) if "--" in target})
+    if elsewhere:
+        raise RevisionError(
+            f"encoder '{spec}': the code of {name} lies in another repository ({', '.join(elsewhere)}), where it could change unseen; "
+            "download it into the model's folder and name it in config.json without 'OWNER/REPO--'"
         )
     if not Path(name).is_dir() and not COMMIT.fullmatch(name.partition("@")[2]):
         raise RevisionError(

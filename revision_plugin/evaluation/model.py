@@ -13,6 +13,7 @@ from ..distributed import launched_processes, launched_rank
 from ..encoders import allow_remote_code
 from ..errors import RevisionError
 from ..files import hash_json
+from ..flags import says_true
 from ..hosts import find_host
 from ..progress import track
 
@@ -36,9 +37,9 @@ class LlavaRevision(lmms):
             )
         if not pretrained:
             raise RevisionError("llava_revision needs --model_args pretrained=CHECKPOINT")
-        if _is_true(trust_remote_code):
+        if says_true(trust_remote_code):
             allow_remote_code()
-        self.blind = _is_true(blind)
+        self.blind = says_true(blind)
         self.batch_size = _positive(batch_size)
         self._rank, self._world_size = launched_rank(), launched_processes()
         self._device = _device(device)
@@ -148,10 +149,6 @@ def _checkpoint_state(pretrained: str) -> list:
         return [pretrained]
     files = sorted(p for p in path.iterdir() if p.suffix in (".bin", ".safetensors", ".json") and p.is_file())
     return [str(path.resolve()), *([p.name, p.stat().st_size, p.stat().st_mtime_ns] for p in files)]
-
-
-def _is_true(value) -> bool:
-    return str(value).lower() in ("true", "1", "yes")
 
 
 def _positive(value) -> int:

@@ -84,11 +84,8 @@ class Decomposition:
             raise NotMeasurable("the residual does not vary in U")
         return condition_number(values)
 
-    def bias_angle(self, shape_v: np.ndarray) -> float:
-        """Degrees, 0 to 90, between gamma and the principal direction of the noise in V, of shape [d - r, d - r]."""
-        return self._angle_to(np.linalg.eigh(shape_v)[1][:, -1])
-
-    def _angle_to(self, direction: np.ndarray) -> float:
+    def bias_angle(self, direction: np.ndarray) -> float:
+        """Degrees, 0 to 90, between gamma and a unit direction [d - r] of V."""
         length = np.linalg.norm(self.gamma)
         if length == 0:
             raise NotMeasurable("there is no bias in V")
@@ -100,7 +97,7 @@ class Decomposition:
         if v.shape[1] < 2:
             raise NotMeasurable("V has fewer than 2 dimensions")
         values, vectors = np.linalg.eigh(tyler_shape((differences - self.beta - self.gamma) @ v))
-        return condition_number(values[::-1]), self._angle_to(vectors[:, -1])
+        return condition_number(values[::-1]), self.bias_angle(vectors[:, -1])
 
     def coupling(self, *, count: int, ridge: float = 1e-3) -> tuple[float, float]:
         """(||L||, R^2) of the ridge regression of zeta on delta over `count` rows (ReVision, appendix C.2).

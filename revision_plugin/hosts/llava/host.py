@@ -14,7 +14,7 @@ from ...distributed import launched_rank
 from ...encoders import allow_remote_code
 from ...errors import RevisionError
 from ...files import read_json
-from ...run_record import parse_flags
+from ...flags import parse_flags, says_true
 from ..base import HOSTS, Binding, Host
 from .variant import is_next
 
@@ -88,7 +88,7 @@ class LlavaHost(Host):
         refuse_finished(flags)
         _require_model(flags.get("--model_name_or_path"))
         self.check_flags(flags)
-        if flags.get("--revision_trust_remote_code", "False").lower() in ("", "true", "1", "yes"):
+        if says_true(flags.get("--revision_trust_remote_code", False)):
             allow_remote_code()
         out = flags.get("--output_dir")
         if out is not None and flags.get("--vision_tower") == TOWER_NAME and launched_rank() == 0:
@@ -133,7 +133,7 @@ def renamed_flags(arguments: Sequence[str], transformers: str) -> list[str]:
 def refuse_finished(flags: dict[str, str]) -> None:
     """Raise RevisionError where --output_dir already holds a finished run, unless it may be overwritten."""
     out = flags.get("--output_dir")
-    overwrite = flags.get("--overwrite_output_dir", "False").lower() in ("true", "1", "yes")
+    overwrite = says_true(flags.get("--overwrite_output_dir", False))
     if out is None or overwrite:
         return
     found = [name for name in FINISHED_FILES if (Path(out) / name).exists()]

@@ -17,6 +17,7 @@ from pathlib import Path
 from ... import run_record
 from ...distributed import launched_rank
 from ...errors import RevisionError
+from ...patches.transformers_trainer import saves_only_projector
 from ...tower import PseudoVisionTower
 
 logger = logging.getLogger(__name__)
@@ -32,9 +33,8 @@ def uses_plugin(trainer) -> bool:
 
 
 def is_stage1(trainer) -> bool:
-    """Whether the projector alone is trained, as the flags of either LLaVA say it."""
-    parts = getattr(trainer.args, "mm_tunable_parts", None) or ""
-    return bool(getattr(trainer.args, "tune_mm_mlp_adapter", False)) or parts == "mm_mlp_adapter"
+    """Whether the projector alone is trained and saved, as the flags of either LLaVA say it."""
+    return saves_only_projector(trainer.args)
 
 
 def wait_for_all() -> None:
