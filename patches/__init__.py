@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from .base import Patch
 
-_applied: set[str] = set()
+_applied: set[Patch] = set()
 
 
 def _apply(patches: list[Patch]) -> list[Patch]:
     for patch in patches:
-        if patch.symbol not in _applied:
+        if patch not in _applied:
             patch.apply()
-            _applied.add(patch.symbol)
+            _applied.add(patch)
     return patches
 
 

@@ -1,4 +1,4 @@
-"""Shims for training in several CPU processes."""
+"""Shims for training in several processes, on CPUs too."""
 
 from __future__ import annotations
 
@@ -40,6 +40,23 @@ def _cpu_device() -> None:
     PartialState.set_device = set_device
 
 
+def _sampler_epoch() -> None:
+    from accelerate.data_loader import DataLoaderShard
+
+    original = require(DataLoaderShard, "set_epoch", "accelerate.data_loader.DataLoaderShard.set_epoch")
+
+    @functools.wraps(original)
+    def set_epoch(self, epoch):
+        original(self, epoch)
+        sampler = self.batch_sampler
+        while sampler is not None:
+            if hasattr(sampler, "set_epoch"):
+                sampler.set_epoch(epoch)
+            sampler = getattr(sampler, "batch_sampler", None) or getattr(sampler, "sampler", None)
+
+    DataLoaderShard.set_epoch = set_epoch
+
+
 PATCHES = [
     Patch(
         "accelerate.state.PartialState.__init__",
@@ -54,5 +71,12 @@ PATCHES = [
         "several CPU processes get the devices cpu:0, cpu:1, ..., to which torch.load cannot map a resumed optimizer",
         "none known",
         _cpu_device,
+    ),
+    Patch(
+        "accelerate.data_loader.DataLoaderShard.set_epoch",
+        "transformers >= 5",
+        "in several processes a resumed epoch's skipping hides the sampler from it, so another order than before is drawn",
+        "none known",
+        _sampler_epoch,
     ),
 ]

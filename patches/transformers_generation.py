@@ -53,6 +53,21 @@ def _quantized_loading() -> None:
     PreTrainedModel.from_pretrained = classmethod(from_pretrained)
 
 
+def _default_dtype() -> None:
+    import torch
+    from transformers import PreTrainedModel
+
+    original = require(PreTrainedModel, "from_pretrained", "transformers.PreTrainedModel.from_pretrained").__func__
+
+    @functools.wraps(original)
+    def from_pretrained(cls, pretrained_model_name_or_path, *args, **kwargs):
+        if "torch_dtype" in kwargs and kwargs["torch_dtype"] is None:
+            kwargs["torch_dtype"] = torch.get_default_dtype()
+        return original(cls, pretrained_model_name_or_path, *args, **kwargs)
+
+    PreTrainedModel.from_pretrained = classmethod(from_pretrained)
+
+
 def _generation_config() -> None:
     from transformers import GenerationConfig
 
@@ -76,6 +91,13 @@ BOTH_LLAVAS = [
         "--bits 4 passes load_in_4bit beside a quantization_config, which is refused, and its adapters could not be merged",
         "hiyouga/LlamaFactory#4157 (the same symptom)",
         _quantized_loading,
+    ),
+    Patch(
+        "transformers.PreTrainedModel.from_pretrained",
+        "transformers >= 5",
+        "training without --bf16 passes torch_dtype=None, which now means the dtype of the files instead of float32",
+        "none known",
+        _default_dtype,
     ),
     Patch(
         "transformers.GenerationConfig.save_pretrained",

@@ -15,7 +15,10 @@ from safetensors.torch import load_file
 
 pytestmark = pytest.mark.slow
 STEPS, EVERY = 240, 12
-FEW_STEPS, FEW_EVERY = 60, 6  # of two processes on one core each, which take long enough to be killed
+FEW_STEPS, FEW_EVERY = (
+    60,
+    12,
+)  # of two processes on one core each, which take long enough to be killed; into an epoch, not the first
 DEEPSPEED = {**ENVIRONMENT, "DS_ACCELERATOR": "cpu"}
 PLAIN = (sys.executable,)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 from ..errors import RevisionError
@@ -28,6 +29,12 @@ def export_smollm2(out: Path) -> Path:
     folder, name = files[0].parent, files[0].name
     tokenizer = _fast_tokenizer(folder, name)
     model = AutoModelForCausalLM.from_pretrained(folder, gguf_file=name, dtype=torch.float32)
+    config = copy.deepcopy(model.config)
+    if hasattr(config, "quantization_config"):  # transformers 5 keeps it and would not save what it read from a GGUF
+        del config.quantization_config
+    whole = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    whole.load_state_dict(model.state_dict())
+    whole.generation_config, model = model.generation_config, whole
     model.config.eos_token_id = model.generation_config.eos_token_id = tokenizer.eos_token_id
     with new_folder(out) as temporary:
         model.save_pretrained(temporary)
