@@ -1,6 +1,7 @@
 """docs/forks.md: a checkout with the plugin registered, launched and loaded as LLaVA's own."""
 
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -20,6 +21,28 @@ def test_the_diff_only_inserts_and_shows_nothing_of_llava():
     body = lines[next(i for i, line in enumerate(lines) if line.startswith("--- ")) :]
     assert all(line[:3] in ("---", "+++") or line[0] in "@+" for line in body)
     assert all(line.startswith("@@ -0,0 ") for line in body if line[0] == "@")
+
+
+@pytest.mark.slow
+def test_the_launch_command_after(stores, tiny_llm, tmp_path):
+    """The page's diff of a launch: what stays is LLaVA's own, and what comes of it trains."""
+    (block,) = re.findall(r"```diff\n(.*?)```", PAGE, re.S)
+    before, after = (
+        shlex.split(" ".join(line[1:] for line in block.splitlines() if line[0] in f" {sign}")) for sign in "-+"
+    )
+    kept = ["--deepspeed", "scripts/zero2.json", "--version", "plain", "--tune_mm_mlp_adapter", "True"]
+    assert before[:2] == ["deepspeed", "llava/train/train_mem.py"] and after[:2] == ["deepspeed", "scripts/train.py"]
+    assert before[2:8] == after[2:8] == kept
+    assert not any(flag.startswith("--revision") for flag in before)
+    given = {"hf:openai/clip-vit-large-patch14-336": "demo", "aligner": stores / "realign", "texts": stores / "texts"}
+    flags = [given.get(word, word) for word in after[4:]]  # on one CPU without DeepSpeed, and with the demo encoder
+    done = subprocess.run(
+        list(map(str, [sys.executable, after[1], *FLAGS, *flags, "--model_name_or_path", tiny_llm, "--max_steps", STEPS,
+                       "--output_dir", tmp_path / "out"])),
+        cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert projector(tmp_path / "out")
 
 
 @pytest.mark.slow

@@ -2,13 +2,17 @@
 
 import json
 import os
+import re
+import shlex
+import signal
 import subprocess
 import sys
 
 import pytest
 import torch
-from conftest import ENVIRONMENT, ROOT, projector
+from conftest import ENVIRONMENT, ROOT, projector, torchrun
 from safetensors.torch import load_file
+from test_resume import finish, start, stop_after_checkpoint
 
 from revision_plugin.demo import corpus, world
 
@@ -17,7 +21,7 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(not CHECKOUT, reason="LLaVA-NeXT is not on PyPI; REVISION_LLAVA_NEXT names no checkout of it"),
 ]
-FLAGS = """--mm_projector_type mlp2x_gelu --mm_use_im_start_end False --mm_use_im_patch_token False --attn_implementation sdpa
+FLAGS = """--mm_projector_type mlp2x_gelu --mm_use_im_start_end False --mm_use_im_patch_token False
     --learning_rate 1e-3 --logging_steps 1 --model_max_length 512 --per_device_train_batch_size 4 --gradient_checkpointing False
     --lazy_preprocess True --report_to none --max_steps 4 --save_strategy no --dataloader_num_workers 0
     --vision_tower revision --revision_encoder demo""".split()
@@ -31,6 +35,11 @@ CHAT = (
     "{{ '<|start_header_id|>' + m['role'] + '<|end_header_id|>\n\n' + m['content'] | trim + '<|eot_id|>' }}{% endfor %}"
 )
 TEMPLATES = {"qwen": "qwen_1_5", "llama": "llava_llama_3"}
+# docs/forks.md's two commands, without what each ends in
+STAGE1, STAGE2 = (
+    shlex.split(line)[2:-1]
+    for line in re.findall(r"^python scripts/train.py .*$", (ROOT / "docs" / "forks.md").read_text(), re.M)
+)
 
 
 def run(*words, expect=0):
@@ -91,12 +100,11 @@ def test_doctor_finds_it():
 @pytest.mark.parametrize("kind", TEMPLATES)
 def test_both_stages(kind, llms, stores, world_files, tmp_path):
     stage1, stage2 = tmp_path / "stage1", tmp_path / "stage2"
-    train(stage1, llms[kind], "--version", "plain", "--mm_tunable_parts", "mm_mlp_adapter", "--data_path", stores / "texts",
-          "--revision_aligner", stores / "realign", "--revision_tokens", 2)  # fmt: skip
+    assert STAGE2[-1] == TEMPLATES["qwen"]
+    train(stage1, llms[kind], *STAGE1, "--data_path", stores / "texts", "--revision_aligner", stores / "realign", "--revision_tokens", 2)  # fmt: skip
     assert projector(stage1)["model.mm_projector.0.weight"].shape == (32, 192)
     assert (stage1 / "mm_projector.safetensors").exists()
-    train(stage2, llms[kind], "--version", TEMPLATES[kind], "--mm_tunable_parts", "mm_mlp_adapter,mm_language_model",
-          "--data_path", world_files / "questions.json", "--image_folder", world_files / "images", "--image_aspect_ratio", "pad",
+    train(stage2, llms[kind], *STAGE2[:-1], TEMPLATES[kind], "--data_path", world_files / "questions.json", "--image_folder", world_files / "images", "--image_aspect_ratio", "pad",
           "--pretrain_mm_mlp_adapter", stage1 / "mm_projector.bin", "--revision_tokens", 2)  # fmt: skip
     for stage in (stage1, stage2):
         history = json.loads((stage / "trainer_state.json").read_text())["log_history"]
@@ -131,3 +139,23 @@ def test_what_it_would_do_silently_is_refused(llms, stores, world_files, tmp_pat
     other.symlink_to(llms["qwen"])
     wrong = train(tmp_path / "c", other, *stage2, *data, expect=2)
     assert "chooses the model's class by its path and takes it for 'llama'" in wrong.stderr
+
+
+@pytest.mark.parametrize("stage", ["stage 1", "stage 2"])
+def test_two_processes_killed(stage, llms, stores, world_files, tmp_path):
+    flags = (*STAGE1, "--data_path", stores / "texts", "--revision_aligner", stores / "realign")
+    if stage == "stage 2":
+        flags = (*STAGE2, "--data_path", world_files / "questions.json", "--image_folder", world_files / "images")
+    more = ("--gradient_checkpointing", "False", "--dataloader_num_workers", "0", "--use_cpu", "True")
+
+    def begin(out):
+        environment = {**ENVIRONMENT, "PYTHONPATH": CHECKOUT, "HF_HUB_OFFLINE": "1"}
+        return start(out, llms["qwen"], *flags, *more, launcher=torchrun(), environment=environment, steps=60, every=12)
+
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    finish(begin(whole), whole)
+    stop_after_checkpoint(begin(cut), cut, signal.SIGKILL)
+    finish(begin(cut), cut)
+    read = projector if stage == "stage 1" else lambda folder: load_file(folder / "model.safetensors")
+    ours, own = read(cut), read(whole)
+    assert all(torch.equal(ours[key], own[key]) for key in own)

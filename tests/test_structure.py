@@ -17,6 +17,7 @@ ORDER = [
     {"hosts"},
     {"launch", "inspect", "evaluation"},
     {"demo", "dual_encoder"},
+    {"claims"},
     {"commands", "cli"},
 ]
 LEVEL = {room: level for level, rooms in enumerate(ORDER) for room in rooms}

@@ -1,0 +1,1 @@
+"""The papers' claims put to the test on the embedded world: many short trainings under one recipe, compared over seeds."""

@@ -1,0 +1,133 @@
+"""Writes claims.md and its pictures from a run's results."""
+
+from __future__ import annotations
+
+import platform
+from pathlib import Path
+
+from ..errors import RevisionError
+from ..markdown import table
+from .comparison import MARGIN, Results, bootstrap
+from .plan import ALIGNED, BY_NAME, DEFAULT, ENCODERS, SHIPPED, Settings
+from .plots import draw
+from .verdicts import TUNED_ON, answer_all
+
+PAGE, PICTURES = "claims.md", "pictures"
+MARKS = ("<!-- comparison -->", "<!-- end of comparison -->")
+
+
+def comparison_table(r: Results) -> str:
+    """The aligners with the bounds, as the README quotes it."""
+    tuned = [n for n in r.tuning_images("shuffled")]
+    rows = []
+    for name in [n for n in (*ALIGNED, "paired", "shuffled") if n in r]:
+        bounds = {"paired": "paired images (bound)", "shuffled": "shuffled images (floor)"}
+        own, image = (bootstrap(r.nll(name, given), rounds=2000) for given in ("own", "image"))
+        trained = "did not train" if r.untrained(name) else f"{image.mean:.3f} [{image.low:.3f}, {image.high:.3f}]"
+        answers = [r.accuracy(name, n) for n in tuned]
+        text = name in ALIGNED
+        rows.append(
+            [bounds.get(name, f"`{name}`"), f"{r.geometry(name, 'gap'):.3f}" if text else "-",
+             f"{r.geometry(name, 'paired_cosine'):.3f}" if text else "-", f"{own.mean:.3f}" if text else "-", trained,
+             f"{r.recall(name, 'object').mean():.0%}", *("-" if a is None else f"{a.mean():.0%}" for a in answers)]
+        )  # fmt: skip
+    head = ["Stage 1 on", "centroid gap", "paired cosine", "NLL given its text", "NLL given the image", "objects named",
+            *(f"right after {n} images" for n in tuned)]  # fmt: skip
+    return table(head, rows)
+
+
+def _others(r: Results) -> str:
+    rows = []
+    for name in r.names:
+        if name in (*ALIGNED, "paired", "shuffled"):
+            continue
+        image, own = bootstrap(r.nll(name), rounds=2000), r.nll(name, "own").mean()
+        trained = "did not train" if r.untrained(name) else f"{image.mean:.3f} [{image.low:.3f}, {image.high:.3f}]"
+        answers = r.accuracy(name, TUNED_ON)
+        rows.append([name, f"{r.geometry(name, 'gap_before'):.3f}", f"{r.geometry(name, 'gap'):.3f}", f"{own:.3f}", trained,
+                     f"{r.recall(name, 'object').mean():.0%}", "-" if answers is None else f"{answers.mean():.0%}",
+                     f"{r.seconds(name, 'stage 1'):.0f}"])  # fmt: skip
+    head = ["variant", "raw gap", "gap left", "NLL given its own input", "NLL given the image", "objects named",
+            f"right after {TUNED_ON} images", "Stage 1 (s)"]  # fmt: skip
+    return table(head, rows) if rows else "Not run."
+
+
+def _times(r: Results) -> str:
+    rows = [[f"`{name}`", f"{r.seconds(name, 'fit'):.2f}", f"{r.seconds(name, 'stage 1'):.0f}"] for name in ALIGNED if name in r]  # fmt: skip
+    return table(["aligner", "fit (s)", "Stage 1 (s)"], rows)
+
+
+def _settings(settings: Settings) -> str:
+    return (
+        f"Stage 1: {settings.steps} steps of {settings.batch}, only the projector trains, 1 visual token, {settings.texts} texts (1x) or pairs. "
+        f"{settings.seeds} seeds; a seed draws its own texts, statistics, projector and order, the same for all variants. "
+        f"Measured on {settings.held_out} held-out scenes ({settings.captioned} captions written, "
+        f"questions about {settings.asked}). Stage 2: once over the images, all of the model trains."
+    )
+
+
+def write_report(
+    records: list[dict], settings: Settings, folder: Path, *, machine: str, wall: float, command: str
+) -> Path:
+    """Write claims.md and pictures/claim-*.png into `folder`, replacing those of an earlier report."""
+    results = Results(records)
+    answers = answer_all(results)
+    pictures = folder / PICTURES
+    pictures.mkdir(parents=True, exist_ok=True)
+    sections = []
+    for number, answer in enumerate(answers, 1):
+        body = f"## {number}. {answer.question}\n\n"
+        if answer.claim:
+            picture = draw(results, number, pictures)
+            body += f"Claim: {answer.claim}. **Verdict: {answer.verdict}.** {answer.sentence}\n\n"
+            body += f"![{answer.question}]({PICTURES}/{picture})\n"
+        else:
+            body += f"**Verdict: {answer.verdict}.** {answer.sentence}\n"
+        sections.append(body)
+    page = folder / PAGE
+    page.write_text(_page(results, settings, sections, answers, machine, wall, command), encoding="utf-8")
+    return page
+
+
+def _page(r: Results, settings: Settings, sections, answers, machine, wall, command) -> str:
+    reduced = settings != DEFAULT or set(r.names) != set(BY_NAME)
+    note = "\n**A reduced run: its verdicts are weaker than those of the full one.**\n" if reduced else ""
+    verdicts = table(["question", "claim", "verdict"], [[a.question, a.claim or "-", a.verdict] for a in answers])
+    gaps = ", ".join(f"{e} {r.geometry(n, 'gap_before'):.2f}" for e in ENCODERS
+                     if (n := "none" + ("" if e == SHIPPED else f", {e}")) in r)  # fmt: skip
+    return f"""# The papers' claims on the embedded world
+
+Written by `{command}` in {wall / 60:.0f} minutes on {machine}, Python {platform.python_version()}; not edited.
+{note}
+{_settings(settings)} Encoders by the bound of their logit scale, with raw centroid gap: {gaps}.
+
+How to read it: the measure is the negative log-likelihood (NLL) of a held-out scene's caption given its real image, nats a token,
+before any image was trained on; lower is better. Differences are paired by seed and scene; their 95 % intervals are bootstrapped over
+seeds and scenes, and with {settings.seeds} seeds they are somewhat too narrow. A claim holds or does not where its interval leaves out zero (or,
+where it speaks of no difference, the margin of {MARGIN:.0%} of what pairs win over no alignment), else this run cannot tell. A training
+whose own reconstruction failed is marked and not ranked. A small world, a small encoder and a language model of three million
+parameters: a verdict here is about this world, not about the papers' models.
+
+{verdicts}
+
+{MARKS[0]}
+{comparison_table(r)}
+{MARKS[1]}
+
+In brackets 95 % intervals; "gap" and "cosine" on held-out pairs after alignment; "right" is the share of questions answered. Times:
+
+{_times(r)}
+
+{chr(10).join(sections)}
+## All other variants
+
+{_others(r)}
+"""
+
+
+def quoted_comparison(page: Path) -> str:
+    """The comparison table of a written page. Raises RevisionError where it has none."""
+    text = page.read_text(encoding="utf-8")
+    if any(mark not in text for mark in MARKS):
+        raise RevisionError(f"{page}: holds no comparison; write it with scripts/bench/claims.py")
+    return text.split(MARKS[0])[1].split(MARKS[1])[0].strip()
