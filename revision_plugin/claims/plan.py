@@ -16,10 +16,10 @@ class Settings:
     """Sizes of a run. Learning rates are those of the quickstart, for a language model of three million parameters."""
 
     seeds: int = 5
-    steps: int = 300
+    steps: int = 400
     batch: int = 16
     rate: float = 2e-2
-    texts: int = 1200  # "1x": so many texts, or as many pairs
+    texts: int = 1600  # "1x": so many texts, or as many pairs
     unpaired: int = 24000  # images for statistics alone
     held_out: int = 300  # scenes whose captions are scored
     captioned: int = 150  # of them, those a caption is written for

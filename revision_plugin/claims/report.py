@@ -5,7 +5,6 @@ from __future__ import annotations
 import platform
 from pathlib import Path
 
-from ..errors import RevisionError
 from ..markdown import table
 from .comparison import MARGIN, Results, bootstrap
 from .plan import ALIGNED, BY_NAME, DEFAULT, ENCODERS, SHIPPED, Settings
@@ -13,11 +12,10 @@ from .plots import draw
 from .verdicts import TUNED_ON, answer_all
 
 PAGE, PICTURES = "claims.md", "pictures"
-MARKS = ("<!-- comparison -->", "<!-- end of comparison -->")
 
 
 def comparison_table(r: Results) -> str:
-    """The aligners with the bounds, as the README quotes it."""
+    """The aligners between their bounds."""
     tuned = [n for n in r.tuning_images("shuffled")]
     rows = []
     for name in [n for n in (*ALIGNED, "paired", "shuffled") if n in r]:
@@ -110,9 +108,7 @@ parameters: a verdict here is about this world, not about the papers' models.
 
 {verdicts}
 
-{MARKS[0]}
 {comparison_table(r)}
-{MARKS[1]}
 
 In brackets 95 % intervals; "gap" and "cosine" on held-out pairs after alignment; "right" is the share of questions answered. Times:
 
@@ -123,11 +119,3 @@ In brackets 95 % intervals; "gap" and "cosine" on held-out pairs after alignment
 
 {_others(r)}
 """
-
-
-def quoted_comparison(page: Path) -> str:
-    """The comparison table of a written page. Raises RevisionError where it has none."""
-    text = page.read_text(encoding="utf-8")
-    if any(mark not in text for mark in MARKS):
-        raise RevisionError(f"{page}: holds no comparison; write it with scripts/bench/claims.py")
-    return text.split(MARKS[0])[1].split(MARKS[1])[0].strip()
