@@ -71,7 +71,7 @@ def test_captions_and_rows():
     scene = world.Scene(((0, 1), (5, 2)), 3)
     names = world.object_names()
     short, full, long = (corpora.caption(scene, 9, style) for style in ("short", "full", "long"))
-    assert full == world.caption(scene) and long.startswith(full + " . there are two objects . ")
+    assert full == world.caption(scene) and long.startswith(f"there are two objects . {full} . ")
     assert short.split(" and ") == [world.with_article(names[0]), world.with_article(names[5])]
     tokenizer = build_tokenizer()
     assert tokenizer.unk_token_id not in tokenizer(long).input_ids

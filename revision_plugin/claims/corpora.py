@@ -44,7 +44,10 @@ def held_out_scenes(settings: Settings) -> list[world.Scene]:
 
 
 def caption(scene: world.Scene, index: int, style: str) -> str:
-    """A scene's `full` caption; the `short` one names its objects alone; the `long` one goes on with what follows from it."""
+    """A scene's `full` caption, which is concise; the `short` one names its objects alone, the `long` one says all twice.
+
+    The long one is longer than the encoder's window, as long captions are of CLIP's.
+    """
     names = world.object_names()
     objects = [world.with_article(names[index]) for index, _ in scene.objects]
     if style == "short":
@@ -54,8 +57,8 @@ def caption(scene: world.Scene, index: int, style: str) -> str:
         return full
     count = len(objects)
     verb, noun = ("is", "object") if count == 1 else ("are", "objects")
-    more = f" . there {verb} {world.NUMBERS[count - 1]} {noun} . "
-    return full + more + world.fact_list(scene, np.random.default_rng([TEXT_STREAM, index]))
+    facts = world.fact_list(scene, np.random.default_rng([TEXT_STREAM, index]))
+    return f"there {verb} {world.NUMBERS[count - 1]} {noun} . {full} . {facts}"
 
 
 def store_path(out: Path, encoder: str, kind: str) -> Path:

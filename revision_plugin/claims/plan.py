@@ -42,7 +42,8 @@ QUICK = replace(
 class Variant:
     """One kind of training, run once a seed.
 
-    `rows` are what Stage 1 sees: texts, the embeddings of their own images (`pairs`) or of other scenes' (`shuffled`).
+    `rows` are what Stage 1 writes the full captions from: the embeddings of `texts` (of the style `captions`), of the
+    scenes' own images (`pairs`) or of other scenes' (`shuffled`).
     `statistics` are the rows a modality that the aligner is fitted on, from this world or from another; `other images`
     has this world's texts and the other's images. `tuned` says whether Stage 2 follows, with all numbers of images or one.
     """

@@ -103,7 +103,10 @@ def fit_aligner(out: Path, settings: Settings, variant: Variant, seed: int) -> A
 
 
 def write_rows(out: Path, settings: Settings, variant: Variant, seed: int, path: Path) -> None:
-    """Stage 1's store: the embedding each text is reconstructed from, be it the text's, its image's or another image's."""
+    """Stage 1's store: each scene's full caption with the embedding it is to be written from.
+
+    That is a caption's, by the variant of one or another style, the scene's image's, or another image's.
+    """
     indices = training_rows(settings, seed, variant.times)
     ids = [f"{index:06d}" for index in indices]
     scenes = text_scenes(settings)
@@ -112,7 +115,7 @@ def write_rows(out: Path, settings: Settings, variant: Variant, seed: int, path:
     rows = select(source, ids)
     if variant.rows == "shuffled":
         rows = rows[np.random.default_rng([seed, 8]).permutation(len(rows))]
-    texts = [caption(scenes[index], index, variant.captions) for index in indices]
+    texts = [caption(scenes[index], index, "full") for index in indices]
     writer = StoreWriter(path, modality="text", encoder=source.encoder, dim=source.dim, dtype="float32", request={})
     writer.write_chunk(0, ids, rows, texts=texts)
     writer.finish(1)
@@ -155,8 +158,8 @@ def _held_out(settings: Settings):
 def measure_captions(settings: Settings, variant: Variant, folder: Path) -> dict:
     """Per held-out scene, before any real image was trained on: likelihoods and what greedy captions name.
 
-    `nll` is that of the full caption in nats a token given the real `image` or `another` scene's image; `own` that of
-    what the training reconstructed, given the embedding it was to be reconstructed from, or (`another's own`) another one.
+    `nll` is that of the full caption in nats a token given the real `image` or `another` scene's image, given the
+    embedding that stood for the image in training (`own`), or given that of another scene (`another's own`).
     """
     scenes, drawn = _held_out(settings)
     captions = [caption(scene, index, "full") for index, scene in enumerate(scenes)]
@@ -169,15 +172,14 @@ def measure_captions(settings: Settings, variant: Variant, folder: Path) -> dict
     written = evaluate.caption_images(assistant, drawn[: settings.captioned])
     named = [evaluate.recall([text], [scene]) for text, scene in zip(written, scenes)]
     if variant.rows == "texts":
-        own = [caption(scene, index, variant.captions) for index, scene in enumerate(scenes)]
+        told = [caption(scene, index, variant.captions) for index, scene in enumerate(scenes)]
         assistant.tower.use_aligner(load_aligner(folder / "aligner"))
-        embeddings = load_encoder(encoder_spec(variant.encoder)).encode_texts(own)
-        nll["own"] = evaluate.caption_likelihood(assistant, embeddings.clone(), own)
-        nll["another's own"] = evaluate.caption_likelihood(assistant, embeddings.clone(), evaluate.rotate(own))
+        embeddings = load_encoder(encoder_spec(variant.encoder)).encode_texts(told)
+        nll["own"] = evaluate.caption_likelihood(assistant, embeddings.clone(), captions)
+        nll["another's own"] = evaluate.caption_likelihood(assistant, embeddings.clone(), evaluate.rotate(captions))
     return {
         "nll": {name: [round(float(v), 5) for v in values] for name, values in nll.items()},
         "recall": {fact: [round(row[fact], 5) for row in named] for fact in named[0]},
-        "examples": written[:6],
     }
 
 
