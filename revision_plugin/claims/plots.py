@@ -61,14 +61,13 @@ def _order(r: Results):
         images = r.tuning_images(name)
         if len(images) > 1:
             means = [r.accuracy(name, n).mean(1) for n in images]
-            spread = [bootstrap(r.accuracy(name, n), rounds=2000) for n in images]
-            places = range(len(images))
+            places = np.arange(len(images)) + 0.03 * (names.index(name) - len(names) / 2)  # side by side
             right.plot(places, [m.mean() for m in means], marker="o", color=_color(name), label=name)
-            right.fill_between(
-                places, [s.low for s in spread], [s.high for s in spread], color=_color(name), alpha=0.12, linewidth=0
-            )
-            right.set_xticks(places, [str(n) for n in images])
-    right.set(xlabel="real images of Stage 2", ylabel="questions answered", title="after Stage 2")
+            right.vlines(places, [m.min() for m in means], [m.max() for m in means], color=_color(name), alpha=0.5)
+            right.set_xticks(range(len(images)), [str(n) for n in images])
+    right.set(
+        xlabel="real images of Stage 2", ylabel="questions answered", title="after Stage 2, lines: range of the seeds"
+    )
     right.grid(alpha=0.25)
     if right.lines:
         figure.legend(loc="outside lower center", ncols=6, frameon=False)
@@ -111,8 +110,8 @@ def _captions(r: Results):
     names = _present(r, ("short captions", "realign", "long captions"))
     figure = new_figure(9, 3)
     left, right = figure.subplots(1, 2, sharey=True)
-    _dots(left, names, [r.recall(name, "object").mean(1) for name in names], "objects named, zero-shot (share)")
-    left.set_yticks(range(len(names)), [name.replace("realign", "full captions") for name in names])
+    _dots(left, names, [r.nll(name).mean(1) for name in names], "caption NLL given real images, zero-shot")
+    left.set_yticks(range(len(names)), [name.replace("realign", "concise captions") for name in names])
     tuned = [r.accuracy(name, TUNED_ON) for name in names]
     if all(values is not None for values in tuned):
         _dots(right, names, [v.mean(1) for v in tuned], f"questions right after {TUNED_ON} images (share)")
@@ -155,7 +154,8 @@ def _gaps(r: Results):
         axes.errorbar([gap], [gain.mean], error, marker="o", color=COLORS["realign"], capsize=3)
         axes.annotate(f" {encoder}", (gap, gain.mean), va="bottom")
     axes.set(title="What alignment wins, by encoder", xlabel="raw centroid gap on held-out pairs",
-             ylabel="NLL of none minus ReAlign\n(nats per token)", ylim=(0, None))  # fmt: skip
+             ylabel="NLL of none minus ReAlign\n(nats per token)")  # fmt: skip
+    axes.axhline(0, color="#555555", linewidth=0.8)
     axes.margins(x=0.25)
     axes.grid(alpha=0.25)
     return figure

@@ -27,8 +27,10 @@ MARK, WALL = "claims.json", "seconds.json"
 def run_claims(out: Path, settings: Settings, variants: list[Variant], *, workers: int | None = None) -> list[dict]:
     """Everything that is not done yet, under `out`; returns the result of every training.
 
-    Raises RevisionError where `out` holds a run of other settings, or where a training fails.
+    Raises RevisionError for fewer than two seeds, where `out` holds a run of other settings, or where a training fails.
     """
+    if settings.seeds < 2:
+        raise RevisionError("seeds are the unit of comparison; give at least 2")
     names = [variant.name for variant in variants]
     claim_folder(out, MARK, {"settings": settings.to_json(), "variants": names},
                  "a run with other settings or variants; repeat those or choose another --out")  # fmt: skip
