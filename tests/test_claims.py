@@ -144,7 +144,7 @@ def test_a_training_that_failed_is_marked_and_decides_nothing(tmp_path):
         record for record in records(LEVELS, untrained=("aniso",)) if record["variant"] in verdicts.QUESTIONS[0].needs
     ]
     page = write_report(made, DEFAULT, tmp_path, machine="m", wall=60, command="c")
-    assert "| `aniso` |" in page.read_text() and "| did not train |" in page.read_text()
+    assert "| `aniso` |" in page.read_text() and "| did not train (5 of 5) |" in page.read_text()
 
 
 def test_the_report(tmp_path):

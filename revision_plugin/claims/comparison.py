@@ -121,8 +121,8 @@ class Results:
         return float(np.mean([record["geometry"][key] for record in self._by_name[name]]))
 
     def seconds(self, name: str, key: str) -> float:
-        """Mean over the seeds."""
-        return float(np.mean([record["seconds"][key] for record in self._by_name[name]]))
+        """Median over the seeds: a process' first training loads the libraries too."""
+        return float(np.median([record["seconds"][key] for record in self._by_name[name]]))
 
     def untrained(self, name: str) -> int:
         """In how many seeds the training failed its own reconstruction.

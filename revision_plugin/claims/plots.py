@@ -111,11 +111,11 @@ def _captions(r: Results):
     figure = new_figure(9, 3)
     left, right = figure.subplots(1, 2, sharey=True)
     _dots(left, names, [r.nll(name).mean(1) for name in names], "caption NLL given real images, zero-shot")
-    left.set_yticks(range(len(names)), [name.replace("realign", "concise captions") for name in names])
     tuned = [r.accuracy(name, TUNED_ON) for name in names]
     if all(values is not None for values in tuned):
         _dots(right, names, [v.mean(1) for v in tuned], f"questions right after {TUNED_ON} images (share)")
         right.invert_yaxis()  # shared with the left one, which is inverted already
+    left.set_yticks(range(len(names)), [name.replace("realign", "concise captions") for name in names])
     return figure
 
 
@@ -133,7 +133,7 @@ def _tokens(r: Results):
     left.plot(counts, [r.nll(name).mean() for name in names], color=COLORS["realign"])
     left.set(xscale="log", xlabel="visual tokens", ylabel="caption NLL (nats per token)", title="given real images")
     right.plot(counts, [r.seconds(name, "stage 1") for name in names], marker="o", color="#555555")
-    right.set(xscale="log", yscale="log", xlabel="visual tokens", ylabel="seconds", title="time of Stage 1")
+    right.set(xscale="log", ylim=(0, None), xlabel="visual tokens", ylabel="seconds", title="time of Stage 1")
     for axes in (left, right):
         axes.set_xticks(counts, [str(count) for count in counts])
         axes.minorticks_off()

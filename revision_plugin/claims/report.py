@@ -14,19 +14,26 @@ from .verdicts import TUNED_ON, answer_all
 PAGE, PICTURES = "claims.md", "pictures"
 
 
+def _likelihood(r: Results, name: str) -> str:
+    if failed := r.untrained(name):
+        return f"did not train ({failed} of {len(r.of(name))})"
+    image = bootstrap(r.nll(name))
+    return f"{image.mean:.3f} [{image.low:.3f}, {image.high:.3f}]"
+
+
 def comparison_table(r: Results) -> str:
     """The aligners between their bounds."""
     tuned = [n for n in r.tuning_images("shuffled")]
     rows = []
     for name in [n for n in (*ALIGNED, "paired", "shuffled") if n in r]:
         bounds = {"paired": "paired images (bound)", "shuffled": "shuffled images (floor)"}
-        own, image = (bootstrap(r.nll(name, given), rounds=2000) for given in ("own", "image"))
-        trained = "did not train" if r.untrained(name) else f"{image.mean:.3f} [{image.low:.3f}, {image.high:.3f}]"
+        own = r.nll(name, "own").mean()
+        trained = _likelihood(r, name)
         answers = [r.accuracy(name, n) for n in tuned]
         text = name in ALIGNED
         rows.append(
             [bounds.get(name, f"`{name}`"), f"{r.geometry(name, 'gap'):.3f}" if text else "-",
-             f"{r.geometry(name, 'paired_cosine'):.3f}" if text else "-", f"{own.mean:.3f}" if text else "-", trained,
+             f"{r.geometry(name, 'paired_cosine'):.3f}" if text else "-", f"{own:.3f}" if text else "-", trained,
              f"{r.recall(name, 'object').mean():.0%}", *("-" if a is None else f"{a.mean():.0%}" for a in answers)]
         )  # fmt: skip
     head = ["Stage 1 on", "centroid gap", "paired cosine", "NLL given its text", "NLL given the image", "objects named",
@@ -39,8 +46,8 @@ def _others(r: Results) -> str:
     for name in r.names:
         if name in (*ALIGNED, "paired", "shuffled"):
             continue
-        image, own = bootstrap(r.nll(name), rounds=2000), r.nll(name, "own").mean()
-        trained = "did not train" if r.untrained(name) else f"{image.mean:.3f} [{image.low:.3f}, {image.high:.3f}]"
+        own = r.nll(name, "own").mean()
+        trained = _likelihood(r, name)
         answers = r.accuracy(name, TUNED_ON)
         rows.append([name, f"{r.geometry(name, 'gap_before'):.3f}", f"{r.geometry(name, 'gap'):.3f}", f"{own:.3f}", trained,
                      f"{r.recall(name, 'object').mean():.0%}", "-" if answers is None else f"{answers.mean():.0%}",
