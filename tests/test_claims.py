@@ -117,9 +117,9 @@ def records(levels, *, untrained=()):
             objects = np.clip(1 - level / 2 + common, 0, 1)
             made.append(
                 {"variant": name, "seed": seed, "nll": {k: v.tolist() for k, v in nll.items()},
-                 "recall": {"object": objects.tolist()},
+                 "recall": dict.fromkeys(("object", "placed_object", "color"), objects.tolist()),
                  "accuracy": {str(n): (objects > 0.8).astype(int).tolist() for n in ((0, *variant.tuning_images(DEFAULT)) if variant.tuned != "no" else ())},
-                 "geometry": {"gap_before": gaps[variant.encoder], "gap": 0.1, "paired_cosine": 0.9},
+                 "geometry": {"gap_before": gaps[variant.encoder], "gap": 0.1, "paired_cosine": 0.9, "trace": 0.8, "image_trace": 0.7},
                  "seconds": {"fit": 1.0, "stage 1": 20.0 * variant.tokens**0.25}}
             )  # fmt: skip
     return made
@@ -152,7 +152,7 @@ def test_the_report(tmp_path):
     page = write_report(made, DEFAULT, tmp_path, machine="a machine", wall=3000, command="the command")
     text = page.read_text()
     assert "Written by `the command` in 50 minutes on a machine" in text and "reduced run" not in text
-    assert "| `realign` | 0.100 | 0.900 | 0.3" in text
+    assert "| `realign` | 0.100 | 0.800 | 0.900 | 0.3" in text
     for number in range(1, 9):
         assert (tmp_path / "pictures" / f"claim-{number}.png").stat().st_size > 8000
         assert f"(pictures/claim-{number}.png)" in text

@@ -75,10 +75,10 @@ ALIGNED = ("none", "mean_shift", "c3", "c3 0.05", "realign", "bc", "aniso")
 VARIANTS = [
     Variant("none", "none", tuned="all"),
     Variant("mean_shift", "mean_shift", tuned="all"),
-    Variant("c3", "c3", {"sigma": 0.02}),
-    Variant("c3 0.05", "c3", {"sigma": 0.05}, quick=False),
+    Variant("c3", "c3", {"sigma": 0.02}, tuned="one"),
+    Variant("c3 0.05", "c3", {"sigma": 0.05}, tuned="one", quick=False),
     Variant("realign", tuned="all"),
-    Variant("bc", "bc"),
+    Variant("bc", "bc", tuned="one"),
     Variant("aniso", "aniso", tuned="all"),
     Variant("paired", "none", rows="pairs", tuned="all"),
     Variant("shuffled", "none", rows="shuffled", tuned="all"),

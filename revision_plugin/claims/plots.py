@@ -49,7 +49,7 @@ def _figure_of_nll(r: Results, names: Sequence[str], title: str):
 def _order(r: Results):
     from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
-    names = _present(r, (*ALIGNED, "paired", "shuffled"))
+    names, tuned = _present(r, (*ALIGNED, "paired", "shuffled")), r.tuning_images("shuffled")
     figure = new_figure(11, 4.2)
     left, right = figure.subplots(1, 2, width_ratios=[1.2, 1])
     _dots(left, names, [r.nll(name).mean(1) for name in names], NLL)
@@ -61,10 +61,12 @@ def _order(r: Results):
         images = r.tuning_images(name)
         if len(images) > 1:
             means = [r.accuracy(name, n).mean(1) for n in images]
-            places = np.arange(len(images)) + 0.03 * (names.index(name) - len(names) / 2)  # side by side
+            places = np.array([tuned.index(n) for n in images]) + 0.03 * (
+                names.index(name) - len(names) / 2
+            )  # side by side
             right.plot(places, [m.mean() for m in means], marker="o", color=_color(name), label=name)
             right.vlines(places, [m.min() for m in means], [m.max() for m in means], color=_color(name), alpha=0.5)
-            right.set_xticks(range(len(images)), [str(n) for n in images])
+    right.set_xticks(range(len(tuned)), [str(n) for n in tuned])
     right.set(
         xlabel="real images of Stage 2", ylabel="questions answered", title="after Stage 2, lines: range of the seeds"
     )
