@@ -61,10 +61,10 @@ def _order(r: Results):
         images = r.tuning_images(name)
         if len(images) > 1:
             means = [r.accuracy(name, n).mean(1) for n in images]
-            places = np.array([tuned.index(n) for n in images]) + 0.03 * (
-                names.index(name) - len(names) / 2
-            )  # side by side
-            right.plot(places, [m.mean() for m in means], marker="o", color=_color(name), label=name)
+            beside = 0.03 * (names.index(name) - len(names) / 2)
+            places = np.array([tuned.index(n) for n in images]) + beside
+            line = ":" if name == "c3 0.05" else "-"  # its colour is c3's
+            right.plot(places, [m.mean() for m in means], line, marker="o", color=_color(name), label=name)
             right.vlines(places, [m.min() for m in means], [m.max() for m in means], color=_color(name), alpha=0.5)
     right.set_xticks(range(len(tuned)), [str(n) for n in tuned])
     right.set(
