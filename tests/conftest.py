@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -23,6 +24,10 @@ ENVIRONMENT = {
     **os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", 
     "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
 }  # fmt: skip
+if (
+    signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+):  # of a job in the background; the commands under test would inherit it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
