@@ -13,7 +13,7 @@ from .plan import ALIGNED, BY_NAME
 from .verdicts import TUNED_ON, benefits
 
 NLL = "caption NLL given real images, zero-shot (nats per token)"
-FLOOR = "#999999"
+FLOOR = "black"
 
 
 def _color(name: str) -> str:

@@ -64,7 +64,8 @@ def _times(r: Results) -> str:
 
 def _settings(settings: Settings) -> str:
     return (
-        f"Stage 1: {settings.steps} steps of {settings.batch}, only the projector trains, 1 visual token, {settings.texts} texts (1x) or pairs. "
+        f"Stage 1: {settings.steps} steps of {settings.batch}, only the projector trains, 1 visual token, {settings.texts} texts (1x) or pairs; "
+        "beta2 0.95, the learning rate warmed up over a tenth, held, and lowered over the last third. "
         f"{settings.seeds} seeds; a seed draws its own texts, statistics, projector and order, the same for all variants. "
         f"Measured on {settings.held_out} held-out scenes ({settings.captioned} captions written, "
         f"questions about {settings.asked}). Stage 2: once over the images, all of the model trains."
@@ -118,19 +119,19 @@ parameters: a verdict here is about this world, not about the papers' models.
 {comparison_table(r)}
 
 In brackets 95 % intervals; gap, trace and cosine on held-out pairs after alignment; named by greedy captions, zero-shot; right is the
-share of questions answered after Stage 2 (0 images: without one), a dash where that was not run. Times:
+share of questions answered after Stage 2 (0 images: without one). Times:
 
 {_times(r)}
 
 {chr(10).join(sections)}
 ## All other variants
 
-ReAlign where nothing else is said. What is written is always the concise caption; `short captions` are embedded without places and
-backgrounds, `long captions` say all twice and are longer than the encoder's window. `other world`: statistics of pictures with exchanged
-colours and of lists of facts; `other images`: those pictures, and this world's texts. Rows are those a modality that the statistics are
-taken from; tokens are copies of one embedding. The encoders of scale 8 and 40 are shipped; `python scripts/train_demo_encoder.py
---logit-scale 40 --highest-logit-scale 40 --out FOLDER` rebuilds one in about a quarter of an hour on one core. They differ in more than
-their gap: in how well they place objects, too (`PROVENANCE.json` beside each).
+ReAlign where nothing else is said; a dash where Stage 2 was not run. What is written is always the concise caption; `short captions`
+are embedded without places and backgrounds, `long captions` say all twice and are longer than the encoder's window. `other world`:
+statistics of pictures with exchanged colours and of lists of facts; `other images`: those pictures, and this world's texts. Rows are
+those a modality that the statistics are taken from; tokens are copies of one embedding. The encoders of scale 8 and 40 are shipped;
+`python scripts/train_demo_encoder.py --logit-scale 40 --highest-logit-scale 40 --out FOLDER` rebuilds one in about a quarter of an hour
+on one core. They differ in more than their gap: in how well they place objects, too (`PROVENANCE.json` beside each).
 
 {_others(r)}
 """
