@@ -9,7 +9,8 @@ if [ "$(cat "$venv/.stamp" 2>/dev/null || true)" != "$stamp" ]; then
         { echo "error: Python 3.11 is needed, $("$python" --version) was found" >&2; exit 2; }
     echo "setting up $venv (several GB, a few minutes)" >&2
     [ -x "$venv/bin/python" ] || "$python" -m venv "$venv"
-    install=("$venv/bin/uv" pip install --quiet --python "$venv/bin/python")
+    # bytecode is made here once: where Python may not write it, as in many images, each process would take 10 s longer to start
+    install=("$venv/bin/uv" pip install --quiet --compile-bytecode --python "$venv/bin/python")
     "$venv/bin/python" -m pip install --quiet --disable-pip-version-check uv
     "${install[@]}" --no-deps -r constraints.txt
     [ -z "${TRANSFORMERS:-}" ] || "${install[@]}" "transformers==$TRANSFORMERS"

@@ -217,11 +217,13 @@ def test_a_killed_run_goes_on(tmp_path):
     kill_all(process)
     kept = {path: path.stat().st_mtime_ns for path in out.glob("trainings/*/result.json")}
     assert len(kept) < 6
+    spent = json.loads((out / "seconds.json").read_text())["wall"]
     for folder in (out, tmp_path / "whole"):
         process = begin(folder)
         _, said = process.communicate(timeout=300)
         assert process.returncode == 0, said.decode()[-2000:]
     assert all(path.stat().st_mtime_ns == time for path, time in kept.items()), "nothing is trained twice"
+    assert json.loads((out / "seconds.json").read_text())["wall"] > spent > 0, "a run's time is that of all its parts"
     found = results_in(tmp_path / "whole")
     assert results_in(out) == found and len(found) == 6
     assert set(found["realign-seed-0"]["accuracy"]) == {"0", "8"} and "own" not in found["paired-seed-0"]["nll"]

@@ -41,13 +41,17 @@ def run_claims(out: Path, settings: Settings, variants: list[Variant], *, worker
         for variant in variants
         if not (training_folder(out, variant.name, seed) / RESULT).exists()
     ]
-    before = read_json(out / WALL) if (out / WALL).exists() else {"wall": 0.0, "workers": workers}
+    before = read_json(out / WALL)["wall"] if (out / WALL).exists() else 0.0
     started = time.monotonic()
+
+    def keep_time() -> None:
+        write_json(out / WALL, {"wall": before + time.monotonic() - started, "workers": workers})
+
     try:
-        _run_all("embed", "store", preparations(out, settings, variants), workers, out / "preparation.log")
-        _run_all("train", "training", work, workers, out / "trainings.log")
+        _run_all("embed", "store", preparations(out, settings, variants), workers, out / "preparation.log", keep_time)
+        _run_all("train", "training", work, workers, out / "trainings.log", keep_time)
     finally:
-        write_json(out / WALL, {"wall": before["wall"] + time.monotonic() - started, "workers": workers})
+        keep_time()
     return results(out, settings, variants)
 
 
@@ -56,7 +60,9 @@ def results(out: Path, settings: Settings, variants: list[Variant]) -> list[dict
     return [read_json(training_folder(out, v.name, seed) / RESULT) for v in variants for seed in range(settings.seeds)]
 
 
-def _run_all(title: str, unit: str, work: list[tuple[Callable, tuple]], workers: int, log: Path) -> None:
+def _run_all(
+    title: str, unit: str, work: list[tuple[Callable, tuple]], workers: int, log: Path, after_each: Callable[[], None]
+) -> None:
     if not work:
         return
     with track(title, total=len(work), unit=unit) as advance, _pool(min(workers, len(work)), log) as pool:
@@ -70,6 +76,7 @@ def _run_all(title: str, unit: str, work: list[tuple[Callable, tuple]], workers:
                 what = " ".join(str(a) for a in futures[future][2:])
                 raise RevisionError(f"'{title}' of '{what}' failed: {error} ({log})") from error
             advance(1)
+            after_each()
 
 
 @contextlib.contextmanager

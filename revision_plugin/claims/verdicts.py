@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from .comparison import FAILS, OPEN, Results, all_of, better, bootstrap, no_difference, no_worse
+from .comparison import FAILS, HOLDS, OPEN, Results, all_of, better, bootstrap, no_difference, no_worse
 from .plan import ENCODERS, SHIPPED
 
 TUNED_ON = 256
@@ -78,7 +78,7 @@ def _noise(r: Results):
     if any(gain.low > 0 for gain in gains):
         verdict = FAILS  # more noise helped somewhere
     elif better(whole) == FAILS:
-        verdict = "holds"
+        verdict = HOLDS
     steps = "; ".join(f"{name} over {before} {gain}" for before, name, gain in zip(present, present[1:], gains))
     return "C3 gets worse as its noise grows", verdict, f"Nats a token won: {steps}."
 
