@@ -99,8 +99,7 @@ LEVELS = {
     "none": 1.0, "mean_shift": 0.4, "c3": 0.4, "c3 0.05": 0.45, "c3 0.1": 0.5, "realign": 0.3, "bc": 1.2, "aniso": 0.25,
     "paired": 0.2, "shuffled": 1.5, "2x text": 0.15, "4x text": 0.12, "short captions": 0.3, "long captions": 0.6,
     "other world": 0.5, "other images": 0.4, "16 tokens": 0.28, "64 tokens": 0.26, "5 rounds": 0.3, "100 rows": 0.35,
-    "24000 rows": 0.3, "none, scale 8": 0.4, "realign, scale 8": 0.3, "paired, scale 8": 0.2, "none, scale 40": 2.0,
-    "realign, scale 40": 0.3, "paired, scale 40": 0.2,
+    "24000 rows": 0.3, "none, scale 8": 0.4, "realign, scale 8": 0.3, "none, scale 40": 2.0, "realign, scale 40": 0.3,
 }  # fmt: skip
 
 

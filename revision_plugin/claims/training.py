@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import shutil
 import time
@@ -163,6 +164,7 @@ def train_stage2(out: Path, settings: Settings, variant: Variant, seed: int, fol
     )  # fmt: skip
 
 
+@functools.cache
 def _held_out(settings: Settings):
     scenes = held_out_scenes(settings)
     return scenes, world.render_all(scenes, seed=HELD_OUT_SEED)
