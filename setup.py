@@ -10,17 +10,9 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.11,<3.12",
-    packages=[
-        *find_packages(include=["revision_plugin", "revision_plugin.*"]),
-        "revision_plugin.patches",
-        "revision_plugin.eval_tasks",
-    ],
-    package_dir={"revision_plugin.patches": "patches", "revision_plugin.eval_tasks": "eval_tasks"},
-    package_data={
-        "revision_plugin.demo": ["assets/**/*"],
-        "revision_plugin.eval_tasks": ["*.yaml"],
-        "revision_plugin.patches": ["*.diff"],
-    },
+    packages=[*find_packages(include=["revision_plugin", "revision_plugin.*"]), "revision_plugin.evaluation.tasks"],
+    package_dir={"revision_plugin.evaluation.tasks": "eval_tasks"},
+    package_data={"revision_plugin.demo": ["assets/**/*"], "revision_plugin.evaluation.tasks": ["*.yaml"]},
     install_requires=[
         "torch>=2.4",
         "torchvision>=0.19",

@@ -5,8 +5,8 @@ __all__ = ["RevisionError", "Store", "fit", "install", "load_aligner", "load_enc
 
 _HOMES = {
     "RevisionError": "errors",
-    "Store": "store",
-    "install": "launch",
+    "Store": "embeddings.store",
+    "install": "hosts.launch",
     "load_aligner": "aligners",
     "load_encoder": "encoders",
 }

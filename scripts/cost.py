@@ -6,10 +6,10 @@ import argparse
 import json
 from pathlib import Path
 
+from revision_plugin._common.files import write_json
+from revision_plugin.corpora.texts import read_texts
 from revision_plugin.errors import one_line
-from revision_plugin.evaluation import cost
-from revision_plugin.files import write_json
-from revision_plugin.inputs import read_texts
+from scripts import cost_of_text as cost
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
 """LLaVA training with the plugin: the target of `python`, `torchrun` and `deepspeed`."""
 
-from revision_plugin.launch import main
+from revision_plugin.hosts.launch import main
 
 if __name__ == "__main__":
     main()

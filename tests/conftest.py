@@ -41,7 +41,7 @@ def unit_rows(rng: np.random.Generator, count: int, dim: int, shift: float = 0.0
 def write_store(path: Path, rows: np.ndarray, *, modality="text", encoder=None, dtype="float32", chunk=1000,
                 texts=None, ids=None, conversations=None):  # fmt: skip
     """A finished store of given rows, for tests that need no encoder."""
-    from revision_plugin.store_writer import StoreWriter
+    from revision_plugin.embeddings.writer import StoreWriter
 
     encoder = encoder or {"spec": "test", "fingerprint": "0" * 64}
     writer = StoreWriter(path, modality=modality, encoder=encoder, dim=rows.shape[1], dtype=dtype, request={})
@@ -88,7 +88,7 @@ def prepare(*arguments) -> None:
 
 def torchrun(*arguments, processes: int = 2) -> list[str]:
     """The start of a torchrun command of this interpreter, on a free port."""
-    from revision_plugin import distributed
+    from revision_plugin._common import distributed
 
     return [sys.executable, *distributed.torchrun(processes), *map(str, arguments)]
 

@@ -9,16 +9,15 @@ from conftest import ROOT
 PACKAGE = ROOT / "revision_plugin"
 ORDER = [
     {"errors"},
-    {"files", "progress", "registry", "unpickle", "distributed", "rows", "timing", "ahead", "markdown", "flags"},
-    {"inputs", "store", "store_writer", "moments", "encoders"},
-    {"aligners", "encode", "convert"},
-    {"calibration", "geometry"},
-    {"tower", "data", "apply", "run_record"},
+    {"registry", "_common"},
+    {"corpora", "encoders"},
+    {"embeddings"},
+    {"aligners"},
+    {"geometry", "tower"},
     {"hosts"},
-    {"launch", "inspect", "evaluation"},
-    {"demo", "dual_encoder"},
-    {"claims"},
-    {"commands", "cli"},
+    {"evaluation"},
+    {"demo"},
+    {"cli"},
 ]
 LEVEL = {room: level for level, rooms in enumerate(ORDER) for room in rooms}
 
@@ -73,7 +72,7 @@ def test_only_hosts_import_llava():
 
 def test_importing_the_package_and_the_command_is_light():
     code = (
-        "import sys, revision_plugin, revision_plugin.cli, revision_plugin.store, revision_plugin.aligners\n"
+        "import sys, revision_plugin, revision_plugin.cli, revision_plugin.embeddings.store, revision_plugin.aligners\n"
         "heavy = {'torch', 'transformers', 'llava', 'datasets', 'open_clip', 'matplotlib'} & set(sys.modules)\n"
         "sys.exit(str(heavy) if heavy else 0)"
     )

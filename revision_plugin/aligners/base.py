@@ -8,11 +8,11 @@ from typing import ClassVar
 
 import numpy as np
 
+from .._common.files import hash_file, new_folder, read_json, write_json
+from ..embeddings.moments import IsotropicMap, Moments, stream_moments
+from ..embeddings.rows import EveryNth, Rows, as_rows
 from ..errors import RevisionError
-from ..files import hash_file, new_folder, read_json, write_json
-from ..moments import IsotropicMap, Moments, stream_moments
 from ..registry import Registry
-from ..rows import EveryNth, Rows, as_rows
 
 ALIGNERS: Registry[type[Aligner]] = Registry("aligner")
 WEIGHTS, RECORD = "aligner.safetensors", "aligner.json"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..embeddings.moments import stream_moments
 from ..errors import RevisionError
-from ..moments import stream_moments
 from .base import ALIGNERS, Aligner, dominant_directions, unit
 from .mean_shift import MeanShift
 

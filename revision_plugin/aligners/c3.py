@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..embeddings.moments import IsotropicMap
 from ..errors import RevisionError
-from ..moments import IsotropicMap
 from .base import ALIGNERS, Aligner, unit
 
 

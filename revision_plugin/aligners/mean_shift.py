@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..moments import IsotropicMap
+from ..embeddings.moments import IsotropicMap
 from .base import ALIGNERS, Aligner, unit
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..embeddings.moments import IsotropicMap, stream_moments
 from ..errors import RevisionError
-from ..moments import IsotropicMap, stream_moments
 from .base import ALIGNERS, Aligner, unit
 
 EPSILON = 1e-12

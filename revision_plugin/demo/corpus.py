@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..files import write_json
+from .._common.files import write_json
 from . import questions, world
 
 

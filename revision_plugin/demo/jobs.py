@@ -11,8 +11,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from .._common.progress import track
 from ..errors import RevisionError
-from ..progress import track
 
 COMMON_FLAGS = """
     --mm_projector_type mlp2x_gelu --mm_use_im_start_end False --mm_use_im_patch_token False --vision_tower revision
@@ -42,7 +42,7 @@ class Job:
     def start(self, threads: int) -> subprocess.Popen:
         shutil.rmtree(self.out, ignore_errors=True)  # an unfinished run of an earlier, stopped quickstart
         flags = [*COMMON_FLAGS, "--max_steps", str(self.steps), "--output_dir", str(self.out), *self.flags]
-        command = [sys.executable, "-m", "revision_plugin.launch", *flags]
+        command = [sys.executable, "-m", "revision_plugin.hosts.launch", *flags]
         with open(self.log, "wb") as log:
             return subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=_environment(threads))
 

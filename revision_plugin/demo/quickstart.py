@@ -11,17 +11,19 @@ from pathlib import Path
 
 import numpy as np
 
+from .._common.files import claim_folder, read_json, write_json
 from ..aligners import ALIGNERS, load_aligner
-from ..encode import encode_images, encode_texts
+from ..embeddings.encode import encode_images, encode_texts
+from ..embeddings.moments import stream_moments
+from ..embeddings.rows import as_rows
+from ..embeddings.store import Store
 from ..encoders import load_encoder
 from ..errors import RevisionError
 from ..evaluation import run
-from ..files import claim_folder, read_json, write_json
 from ..hosts import find_host
-from ..moments import stream_moments
-from ..rows import as_rows
-from ..store import Store
-from . import corpus, evaluate, report, world
+from . import corpus, world
+from . import measures as evaluate
+from . import quickstart_report as report
 from .jobs import Job, run_commands, run_jobs
 from .questions import questions
 from .recipe import Recipe, choose

@@ -5,8 +5,8 @@ from __future__ import annotations
 import copy
 from pathlib import Path
 
+from .._common.files import new_folder
 from ..errors import RevisionError
-from ..files import new_folder
 
 
 def export_smollm2(out: Path) -> Path:

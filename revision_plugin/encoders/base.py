@@ -7,8 +7,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
 
+from .._common.files import hash_file, hash_json
 from ..errors import RevisionError
-from ..files import hash_file, hash_json
 from ..registry import Registry
 
 ENCODERS: Registry[Callable[[str, str], Encoder]] = Registry("encoder")

@@ -10,8 +10,8 @@ import functools
 import urllib.parse
 from pathlib import Path
 
+from .._common.files import hash_json
 from ..errors import RevisionError
-from ..files import hash_json
 from . import bidirectional, hub
 from .base import ENCODERS, Encoder, ImageProcessor, hash_files
 from .hf import processor_transform

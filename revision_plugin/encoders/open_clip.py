@@ -6,8 +6,8 @@ import functools
 import json
 from pathlib import Path
 
+from .._common.files import read_json
 from ..errors import RevisionError
-from ..files import read_json
 from .base import ENCODERS, Encoder, ImageProcessor, hash_files
 
 CONFIG = "open_clip_config.json"

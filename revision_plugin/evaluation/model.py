@@ -9,13 +9,13 @@ from pathlib import Path
 
 from lmms_eval.api.model import lmms
 
-from ..distributed import launched_processes, launched_rank
+from .._common.distributed import launched_processes, launched_rank
+from .._common.files import hash_json
+from .._common.flags import says_true
+from .._common.progress import track
 from ..encoders import allow_remote_code
 from ..errors import RevisionError
-from ..files import hash_json
-from ..flags import says_true
 from ..hosts import find_host
-from ..progress import track
 
 
 class LlavaRevision(lmms):

@@ -11,11 +11,11 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
-from ..distributed import torchrun
+from .._common.distributed import torchrun
+from .._common.files import claim_folder, read_json
 from ..errors import RevisionError
-from ..eval_tasks.documents import DATA_ROOT
-from ..files import claim_folder, read_json
 from ..hosts import find_host
+from .documents import DATA_ROOT
 from .table import METRIC, result_files
 
 GROUP = "revision_bench"
@@ -25,7 +25,8 @@ ERROR_LINE = re.compile(r"^[A-Za-z_.]*(?:Error|Exception): (.+)$", re.M)
 
 def task_folder() -> Path:
     """Where the task files are installed."""
-    return Path(find_spec("revision_plugin.eval_tasks").submodule_search_locations[0])
+    installed = Path(__file__).with_name("tasks")  # in a wheel; a checkout has them beside the package
+    return installed if installed.is_dir() else Path(__file__).parents[2] / "eval_tasks"
 
 
 def expand(tasks: list[str]) -> list[str]:

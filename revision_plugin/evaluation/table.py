@@ -9,9 +9,9 @@ import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from .._common.files import read_json
+from .._common.markdown import table
 from ..errors import RevisionError
-from ..files import read_json
-from ..markdown import table
 
 GROUPS = {
     "General": {"mme": "MME", "mmstar": "MMStar", "scienceqa": "SQA", "realworldqa": "RWQA"},

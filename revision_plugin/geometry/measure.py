@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from ..embeddings.moments import Moments, stream_moments
+from ..embeddings.store import Store
 from ..errors import RevisionError
-from ..moments import Moments, stream_moments
-from ..store import Store
 from . import neighbours, preservation, spectrum
 from .density import js_divergence, pairwise_cosines
 from .errors import NotMeasurable

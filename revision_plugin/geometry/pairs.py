@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .._common.progress import track
+from ..embeddings.moments import to_float64
+from ..embeddings.rows import block_rows
 from ..errors import RevisionError
-from ..moments import to_float64
-from ..progress import track
-from ..rows import block_rows
 
 BLOCKS = 64  # of the cache-sized ones, as one: a product with many rows keeps all threads busy
 

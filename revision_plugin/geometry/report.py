@@ -5,8 +5,8 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
-from ..files import new_folder, write_json
-from ..markdown import table
+from .._common.files import new_folder, write_json
+from .._common.markdown import table
 from .measure import SOURCE, TARGET, Geometry
 from .plots import plot_all
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 
 import numpy as np
-from common import describe_machine, measure
 
 from revision_plugin import fit
+from scripts.bench.machine import describe_machine, measure
 
 
 def main() -> None:

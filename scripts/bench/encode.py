@@ -9,10 +9,10 @@ import time
 from pathlib import Path
 
 import numpy as np
-from common import describe_machine
 
-from revision_plugin.encode import encode_images, encode_texts
+from revision_plugin.embeddings.encode import encode_images, encode_texts
 from revision_plugin.encoders import load_encoder
+from scripts.bench.machine import describe_machine
 
 
 def make_encoder(folder: Path, layers: int, window: int) -> str:

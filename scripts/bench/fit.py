@@ -13,15 +13,15 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from common import best_of, describe_machine, measure
 
 from revision_plugin import fit
-from revision_plugin.apply import apply_aligner
-from revision_plugin.moments import to_float64
-from revision_plugin.rows import block_rows
-from revision_plugin.store import DTYPES, Store
-from revision_plugin.store_writer import StoreWriter
-from revision_plugin.unpickle import load_plain_pickle
+from revision_plugin.aligners.apply import apply_aligner
+from revision_plugin.corpora.pickles import load_plain_pickle
+from revision_plugin.embeddings.moments import to_float64
+from revision_plugin.embeddings.rows import block_rows
+from revision_plugin.embeddings.store import DTYPES, Store
+from revision_plugin.embeddings.writer import StoreWriter
+from scripts.bench.machine import best_of, describe_machine, measure
 
 PART_ROWS, CHUNK_ROWS = 20000, 10000
 

@@ -9,11 +9,11 @@ import time
 from pathlib import Path
 
 import numpy as np
-from common import describe_machine, measure
 
-from revision_plugin.data import TextOnlyData
-from revision_plugin.store import Store
-from revision_plugin.store_writer import StoreWriter
+from revision_plugin.embeddings.store import Store
+from revision_plugin.embeddings.writer import StoreWriter
+from revision_plugin.hosts.examples import TextOnlyData
+from scripts.bench.machine import describe_machine, measure
 
 BATCH = 256
 CHUNK = 50000

@@ -13,11 +13,10 @@ import sys
 import tempfile
 from pathlib import Path
 
-from common import describe_machine
-
 from revision_plugin.demo import corpus, world
 from revision_plugin.demo.jobs import COMMON_FLAGS
 from revision_plugin.demo.smollm2 import export_smollm2
+from scripts.bench.machine import describe_machine
 
 HELD_OUT = 100
 
@@ -44,7 +43,7 @@ def train(root: Path, model: Path, tokens: int, steps: int, batch: int, rate: fl
         "--per_device_train_batch_size", batch, "--learning_rate", rate, "--output_dir", out, "--seed", 1,
     ]  # fmt: skip
     with open(f"{out}.log", "wb") as log:
-        command = [sys.executable, "-m", "revision_plugin.launch", *map(str, flags)]
+        command = [sys.executable, "-m", "revision_plugin.hosts.launch", *map(str, flags)]
         process = subprocess.Popen(command, stdout=log, stderr=log)
         _, status, usage = os.wait4(process.pid, 0)
     if status:

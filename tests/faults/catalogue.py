@@ -282,8 +282,8 @@ def _(w):
 
 @fault("an unfinished store of another corpus", ENCODE_TEXTS, "holds an unfinished run with another corpus_hash")
 def _(w):
+    from revision_plugin.embeddings.writer import StoreWriter
     from revision_plugin.encoders import load_encoder
-    from revision_plugin.store_writer import StoreWriter
 
     request = {"corpus": "texts.json", "corpus_hash": "0", "chunk_rows": 4096}
     StoreWriter(

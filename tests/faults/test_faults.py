@@ -15,7 +15,7 @@ from page import DOCS, table
 from revision_plugin.cli import main
 from revision_plugin.demo import corpus
 from revision_plugin.demo import world as demo_world
-from revision_plugin.store import Store
+from revision_plugin.embeddings.store import Store
 
 
 @pytest.fixture(scope="session")
@@ -78,8 +78,8 @@ def command(words):
 
 SLOW_ENCODE = """
 import sys, time
-import revision_plugin.encode as e
-from revision_plugin.store_writer import StoreWriter
+import revision_plugin.embeddings.encode as e
+from revision_plugin.embeddings.writer import StoreWriter
 e.CHUNK_ROWS = 2
 write = StoreWriter.write_chunk
 def slow(self, *arguments, **keywords):

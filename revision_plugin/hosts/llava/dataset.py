@@ -6,13 +6,13 @@ import copy
 import functools
 import inspect
 
-from ...calibration import warn_if_far
-from ...data import TextOnlyData, is_store, mark_image
-from ...distributed import launched_rank
+from ..._common.distributed import launched_rank
+from ...aligners.domain import warn_if_far
+from ...embeddings.store import Store
 from ...encoders import ImageProcessor
 from ...errors import RevisionError
-from ...store import Store
 from ...tower import pack
+from ..examples import TextOnlyData, is_store, mark_image
 from .tokenizers import prepare_tokenizer
 
 LOOKED_AT = 4  # examples

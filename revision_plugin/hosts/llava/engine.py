@@ -9,8 +9,8 @@ from __future__ import annotations
 import functools
 from pathlib import Path
 
+from ..._common.files import read_json
 from ...errors import RevisionError
-from ...files import read_json
 
 
 def check_engine(arguments, model) -> None:

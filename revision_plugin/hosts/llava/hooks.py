@@ -6,10 +6,10 @@ import dataclasses
 import functools
 from typing import Any
 
+from ..._common.files import read_json
 from ...aligners import load_aligner
 from ...encoders import load_encoder
 from ...errors import RevisionError
-from ...files import read_json
 from ...tower import PseudoVisionTower
 from ..base import Binding
 from .host import TOWER_NAME

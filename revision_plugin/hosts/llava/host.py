@@ -9,12 +9,12 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import ClassVar
 
-from ... import run_record
-from ...distributed import launched_rank
+from ..._common.distributed import launched_rank
+from ..._common.files import read_json
+from ..._common.flags import parse_flags, says_true
 from ...encoders import allow_remote_code
 from ...errors import RevisionError
-from ...files import read_json
-from ...flags import parse_flags, says_true
+from .. import run_record
 from ..base import HOSTS, Binding, Host
 from .variant import is_next
 
@@ -57,7 +57,7 @@ class LlavaHost(Host):
             )
 
     def bindings(self) -> list[Binding]:
-        from ... import patches
+        from .. import shims as patches
         from . import hooks
 
         shims = patches.apply_before_llava(llava_next=self.llava_next)
@@ -67,7 +67,7 @@ class LlavaHost(Host):
 
     def install(self) -> None:
         self.check()
-        from ... import patches
+        from .. import shims as patches
 
         # importing bitsandbytes would start a compiler process of 600 MB beside every rank; nothing here compiles
         os.environ.setdefault("TORCH_WARM_POOL", "0")

@@ -7,8 +7,8 @@ import io
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..._common.files import read_json
 from ...errors import RevisionError
-from ...files import read_json
 from ...tower import PseudoVisionTower
 from .tokenizers import prepare_tokenizer
 

@@ -14,11 +14,11 @@ import os
 import shutil
 from pathlib import Path
 
-from ... import run_record
-from ...distributed import launched_rank
+from ..._common.distributed import launched_rank
 from ...errors import RevisionError
-from ...patches.transformers_trainer import saves_only_projector
 from ...tower import PseudoVisionTower
+from .. import run_record
+from ..shims.transformers_trainer import saves_only_projector
 
 logger = logging.getLogger(__name__)
 COMPLETE = "revision_complete.json"  # the last file of a checkpoint: without it a kill cut the others short

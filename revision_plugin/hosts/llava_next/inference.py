@@ -5,8 +5,8 @@ from __future__ import annotations
 import copy
 from pathlib import Path
 
+from ..._common.files import read_json
 from ...errors import RevisionError
-from ...files import read_json
 from ..llava.inference import PLAIN, Assistant, decode_greedily, require_base
 from ..llava.tokenizers import prepare_tokenizer
 

@@ -1,1 +1,0 @@
-"""The eleven benchmarks as lmms-eval tasks: prompts, images and deterministic scores."""

@@ -1,0 +1,168 @@
+"""The quickstart's report: markdown and PNG, every figure from the run's own results."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from .._common.markdown import table
+from ..geometry.plots import BESIDE, COLORS, DPI, gap_view, new_figure
+from .questions import KINDS
+from .recipe import STAGE1_LABELS
+
+
+def plot_loss(path: Path, curves: dict[str, list[tuple[int, float]]]) -> None:
+    """Stage-1 training loss against step, a line a run."""
+    figure = new_figure(7, 4)
+    axes = figure.subplots()
+    for name, points in curves.items():
+        steps, losses = zip(*points)
+        axes.plot(steps, losses, color=COLORS[name], label=STAGE1_LABELS[name], linewidth=1.5)
+    axes.set(
+        title="Stage 1: caption loss while only the projector trains", xlabel="step", ylabel="loss (nats per token)"
+    )
+    figure.legend(loc="outside right upper", frameon=False)
+    figure.savefig(path, dpi=DPI)
+
+
+def plot_pca(path: Path, clouds: dict[str, np.ndarray]) -> None:
+    """All clouds seen along the gap and the first principal component beside it: images, texts, aligned texts."""
+    centre, directions = gap_view(clouds["images"], clouds["none"])
+    figure = new_figure(7.5, 4.2)
+    axes = figure.subplots()
+    labels = {"images": "images", "none": "texts, no alignment", "realign": "texts, ReAlign"}
+    for name, rows in clouds.items():
+        x, y = ((rows - centre) @ directions).T
+        color = COLORS["target" if name == "images" else name]
+        axes.scatter(x, y, s=8, alpha=0.6, color=color, label=labels[name], linewidths=0)
+    axes.set(
+        title="Held-out scenes in the shared space", xlabel="from the images' centroid to the texts'", ylabel=BESIDE
+    )
+    figure.legend(loc="outside right upper", frameon=False)
+    figure.savefig(path, dpi=DPI)
+
+
+def plot_contact_sheet(path: Path, rows: list[dict], pictures: np.ndarray) -> None:
+    """Images with question, answer and truth; wrong answers in the warning colour."""
+    columns = 4
+    lines = -(-len(rows) // columns)
+    figure = new_figure(3.1 * columns, 2.6 * lines)
+    for axes, row in zip(figure.subplots(lines, columns).flat, rows):
+        axes.imshow(pictures[row["picture"]], interpolation="nearest")
+        axes.set_axis_off()
+        right = row["right"]
+        told = row["answer"] if right else f"{row['answer']} (truth: {row['truth']})"
+        axes.set_title(f"{row['question']}\n{told}", fontsize=8, color="black" if right else COLORS["none"])
+    figure.savefig(path, dpi=DPI)
+
+
+def _geometry(results: dict) -> str:
+    rows = [
+        [
+            STAGE1_LABELS.get(name, name),
+            f"{g['centroid_gap']:.4f}",
+            f"{g['trace']:.4f}",
+            f"{g['paired_cosine']:.3f}" if "paired_cosine" in g else "-",
+        ]
+        for name, g in results["geometry"].items()
+    ]
+    return table(["held-out embeddings", "centroid gap to images", "trace", "paired cosine"], rows)
+
+
+def _stage1(results: dict) -> str:
+    rows = []
+    for name, r in results["stage1"].items():
+        text = f"{r['text']['mean']:.3f} ± {r['text']['error']:.3f}" if "text" in r else "-"
+        rows.append(
+            [STAGE1_LABELS[name], text, f"{r['image']['mean']:.3f} ± {r['image']['error']:.3f}", f"{r['shuffled']['mean']:.3f}",
+             f"{r['recall']['object']:.2f} ({r['recall_shuffled']['object']:.2f})", f"{r['recall']['color']:.2f} ({r['recall_shuffled']['color']:.2f})",
+             f"{r['recall']['placed_object']:.2f}"]
+        )  # fmt: skip
+    head = ["trained on", "NLL given its text", "NLL given the IMAGE", "NLL given another image",
+            "objects named (by chance)", "background named (by chance)", "objects named in place"]  # fmt: skip
+    return table(head, rows)
+
+
+def _stage2(results: dict) -> str:
+    with_, without = results["stage2"]["realign"], results["stage2"]["without"]
+    rows = []
+    for kind in (*KINDS, "all"):
+        cells = [f"{t[kind]['accuracy']:.2f} [{t[kind]['low']:.2f}, {t[kind]['high']:.2f}]" for t in (with_, without)]
+        rows.append([kind, with_[kind]["questions"], f"{with_[kind]['chance']:.2f}", *cells])
+    return table(["question", "asked", "commonest answer", "after Stage 1 (ReAlign)", "without Stage 1"], rows)
+
+
+def verdicts(results: dict) -> list[str]:
+    """What this run shows, each sentence computed from its own figures."""
+    s, g = results["stage1"], results["geometry"]
+    none, realign, paired = (s[name]["image"]["mean"] for name in ("none", "realign", "paired"))
+    text, floor = s["realign"]["text"]["mean"], s["realign"]["shuffled"]["mean"]
+    objects, chance = s["realign"]["recall"]["object"], max(s["realign"]["recall_shuffled"]["object"], 1e-9)
+    with_, without = (results["stage2"][k]["all"]["accuracy"] for k in ("realign", "without"))
+    return [
+        f"ReAlign closes the held-out centroid gap from {g['none']['centroid_gap']:.3f} to {g['realign']['centroid_gap']:.3f}.",
+        f"Before any image was trained on, captions of real images cost {realign:.3f} nats per token after ReAlign, {none:.3f} without alignment "
+        f"and {paired:.3f} after training on paired images; for the ReAlign model another scene's image costs {floor:.3f}.",
+        f"Given its own aligned text the ReAlign model pays {text:.3f}, so moving to real images costs {realign - text:.3f} nats per token.",
+        f"It names {objects:.0%} of the objects in images it never trained on, {objects / chance:.1f} times chance.",
+        f"After Stage 2 it answers {with_:.0%} of held-out questions, {without:.0%} without Stage 1.",
+        _chance_verdict(results["stage2"]["realign"]),
+        "One run with one seed: it says nothing about the order of methods that lie close together.",
+    ]
+
+
+def _chance_verdict(accuracies: dict) -> str:
+    at_chance = [kind for kind in KINDS if accuracies[kind]["low"] <= accuracies[kind]["chance"]]
+    if not at_chance:
+        return "Every kind of question is answered above chance (95 % interval)."
+    return f"Not above chance (95 % interval): questions of {', '.join(at_chance)}."
+
+
+def write_report(folder: Path, results: dict, examples: list[dict]) -> Path:
+    """Write `report.md` beside the plots already in `folder`."""
+    captions = table(
+        ["true caption", "ReAlign, from the image", "no alignment, from the image"],
+        [[e["truth"], e["realign"], e["none"]] for e in examples],
+    )
+    times = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in results["seconds"].items())
+    text = f"""# Quickstart: learning to see from text
+
+The embedded world: scenes of one to three emoji, encoder `demo`, language model `{results["language_model"]}`,
+{results["recipe"]["tokens"]} visual token(s), seed {results["seed"]}. Stage 1 trains the projector only, on text or (the control) on
+paired images. {results["recipe"]["held_out"]} held-out scenes, whose captions and pictures no training saw.
+
+## What this run shows
+
+{chr(10).join("- " + line for line in verdicts(results))}
+
+## The modality gap
+
+{_geometry(results)}
+
+![PCA](pca.png)
+
+## Stage 1: text only
+
+![loss](stage1_loss.png)
+
+Negative log-likelihood (NLL) of the true caption, nats per token, mean and standard error over held-out scenes; recall of greedy
+captions written from images, with the recall the same captions get on another scene as chance.
+
+{_stage1(results)}
+
+{captions}
+
+## Stage 2: questions about real images
+
+{results["recipe"]["stage2_images"]} images, {results["recipe"]["stage2_steps"]} steps; accuracy with 95 % interval (Wilson).
+
+{_stage2(results)}
+
+![answers](answers.png)
+
+Wall time: {times}.
+"""
+    path = folder / "report.md"
+    path.write_text(text, encoding="utf-8")
+    return path

@@ -1,0 +1,94 @@
+"""Anything that streams embeddings in blocks: stores, arrays, and parts of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Protocol
+
+import numpy as np
+
+from ..errors import RevisionError
+
+BLOCK_BYTES = 2**21  # of float64 rows: small enough to stay in a processor's cache between operations
+
+
+class Rows(Protocol):
+    """Embeddings [N, dim] of any float dtype, raw or unit-norm, read in blocks from any position."""
+
+    dim: int
+
+    def __len__(self) -> int: ...
+
+    def blocks(self, rows: int, start: int = 0, stop: int | None = None) -> Iterator[np.ndarray]:
+        """Rows `start` to `stop` in order, as blocks [<= rows, dim]."""
+        ...
+
+
+def block_rows(dim: int) -> int:
+    """How many rows of `dim` dimensions a block should hold."""
+    return max(1, BLOCK_BYTES // (8 * dim))
+
+
+class ArrayRows:
+    """In-memory embeddings [N, D] as `Rows`."""
+
+    def __init__(self, array: np.ndarray):
+        if array.ndim != 2:
+            raise RevisionError(f"embeddings must have shape [N, D], not {list(array.shape)}")
+        self._array = array
+        self.dim = array.shape[1]
+
+    def __len__(self) -> int:
+        return len(self._array)
+
+    def blocks(self, rows: int, start: int = 0, stop: int | None = None) -> Iterator[np.ndarray]:
+        stop = len(self) if stop is None else min(stop, len(self))
+        for first in range(start, stop, rows):
+            yield self._array[first : min(first + rows, stop)]
+
+
+class EveryNth:
+    """Every `period`-th row of `rows` (`chosen`), or all the others: a systematic sample, the same every time."""
+
+    def __init__(self, rows: Rows, period: int, *, chosen: bool):
+        if period < 2:
+            raise ValueError("a period of at least 2 rows")
+        self._rows, self._period, self._chosen = rows, period, chosen
+        self.dim = rows.dim
+
+    def __len__(self) -> int:
+        inside = len(self._rows) // self._period
+        return inside if self._chosen else len(self._rows) - inside
+
+    def _position(self, index: int) -> int:
+        """Where row `index` of this part stands in the whole."""
+        if self._chosen:
+            return (index + 1) * self._period - 1
+        return index + index // (self._period - 1)
+
+    def blocks(self, rows: int, start: int = 0, stop: int | None = None) -> Iterator[np.ndarray]:
+        stop = len(self) if stop is None else min(stop, len(self))
+        if start >= stop:
+            return
+        position = self._position(start)
+        whole = rows * self._period if self._chosen else rows
+        for block in self._rows.blocks(whole, position, self._position(stop - 1) + 1):
+            to_last = (-position - 1) % self._period  # from the block's first row to the last row of its period
+            position += len(block)
+            if self._chosen:
+                part = block[to_last :: self._period]
+            else:
+                kept = np.ones(len(block), bool)
+                kept[to_last :: self._period] = False
+                part = block[kept]
+            if len(part):
+                yield part
+
+
+def as_rows(value) -> Rows:
+    """`value` as `Rows`: a store as it is, an array or tensor [N, D] wrapped."""
+    if hasattr(value, "blocks"):
+        return value
+    if hasattr(value, "detach"):
+        value = value.detach().cpu().numpy()
+    return ArrayRows(np.asarray(value))

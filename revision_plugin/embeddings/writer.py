@@ -1,0 +1,223 @@
+"""Writes embedding stores: in chunks, each atomically, so that a killed writer resumes where it stopped.
+
+Chunks collect in `OUT.partial`; `finish` hashes them, writes the manifest and renames the folder to `OUT`.
+Nothing is ever half-written under the final name. A chunk is one shard, numbered by its place in the input,
+so several processes can fill one store.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from .._common.files import hash_json, read_json, require_free, write_json
+from ..errors import RevisionError
+from .store import (
+    DTYPES,
+    FAILURES,
+    MANIFEST,
+    UNIT_NORM_TOLERANCE,
+    Manifest,
+    Store,
+    _map_shard,
+    arrow_schema,
+    content_hash,
+)
+
+REQUEST = "request.json"
+
+
+def versions(more: Sequence[str] = ()) -> dict[str, str]:
+    """Versions of this package and of what the numbers depend on, and of `more` packages where they are installed."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    found = {}
+    for name in ("revision-plugin", "torch", "transformers", "open-clip-torch", "datasets", "numpy", "pillow", *more):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+class StoreWriter:
+    """Fills one store. `request` names everything the content depends on; a resumed run must repeat it.
+
+    Of several processes that fill one store together, the `owner` locks and publishes it; the others write chunks.
+    """
+
+    def __init__(self, out: str | Path, *, modality: str, encoder: dict, dim: int, dtype: str, request: dict,
+                 aligner: dict | None = None, owner: bool = True):  # fmt: skip
+        if dtype not in DTYPES:
+            raise RevisionError(f"unknown store dtype '{dtype}'; available: {', '.join(DTYPES)}")
+        self.out = Path(out)
+        self.partial = self.out.with_name(self.out.name + ".partial")
+        self.modality, self.encoder, self.dim, self.dtype, self.aligner = modality, encoder, dim, dtype, aligner
+        self._schema = arrow_schema(modality, dim, dtype)
+        require_free(self.out)
+        request = json.loads(
+            json.dumps({**request, "modality": modality, "encoder": encoder, "dim": dim, "dtype": dtype})
+        )
+        try:
+            self.partial.mkdir(parents=True, exist_ok=True)
+            self._lock = open(self.partial / ".lock", "w")
+        except OSError as error:
+            raise RevisionError(f"{self.out}: cannot be created: {error.strerror}; choose another --out") from None
+        if not owner:
+            self._lock.close()
+            return
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise RevisionError(
+                f"{self.partial}: another process is writing this store; wait for it or choose another --out"
+            ) from None
+        path = self.partial / REQUEST
+        if path.exists():
+            before = read_json(path)
+            if before != request:
+                changed = sorted(k for k in before.keys() | request.keys() if before.get(k) != request.get(k))
+                raise RevisionError(
+                    f"{self.partial}: holds an unfinished run with another {', '.join(changed)}; "
+                    "repeat that command to resume it, or delete the folder"
+                )
+        else:
+            write_json(path, request)
+
+    def close(self) -> None:
+        """Let other processes write; what is done stays for a resumed run."""
+        self._lock.close()
+
+    def _paths(self, chunk: int) -> tuple[Path, Path]:
+        return self.partial / f"data-{chunk:05d}.arrow", self.partial / f"data-{chunk:05d}.json"
+
+    def has_chunk(self, chunk: int) -> bool:
+        """Whether an earlier run has finished this chunk."""
+        return self._paths(chunk)[1].exists()
+
+    def failures(self, chunks: int) -> list[dict]:
+        """The failures recorded in those of the first `chunks` chunks that are finished, in input order."""
+        done = (chunk for chunk in range(chunks) if self.has_chunk(chunk))
+        return [failure for chunk in done for failure in self.chunk_failures(chunk)]
+
+    def chunk_failures(self, chunk: int) -> list[dict]:
+        """The failures recorded in one finished chunk."""
+        return read_json(self._paths(chunk)[1])["failures"]
+
+    def write_chunk(self, chunk: int, ids: Sequence[str], embeddings: np.ndarray, *, texts: Sequence[str] = (),
+                    conversations: Sequence[list | None] = (), failures: Sequence[dict] = ()) -> None:  # fmt: skip
+        """Write chunk number `chunk`: unit-norm embeddings [n, dim] with their ids and, for texts, the texts.
+
+        Raises RevisionError for rows that are not finite, are zero, or do not have unit norm.
+        """
+        import pyarrow as pa
+
+        embeddings = np.asarray(embeddings)
+        self._check(ids, embeddings)
+        flat = pa.array(embeddings.astype(DTYPES[self.dtype]).reshape(-1))
+        columns = [pa.array(ids, pa.string()), pa.FixedSizeListArray.from_arrays(flat, self.dim)]
+        if self.modality == "text":
+            columns.append(pa.array(texts, pa.string()))
+            columns.append(pa.array(conversations or [None] * len(ids), self._schema.field("conversations").type))
+        table = pa.Table.from_arrays(columns, schema=self._schema)
+        path, done = self._paths(chunk)
+        temporary = path.with_suffix(f".{os.getpid()}.tmp")
+        try:
+            with pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_stream(sink, self._schema) as stream:
+                stream.write_table(table)
+            os.replace(temporary, path)
+            write_json(done, {"rows": len(ids), "failures": list(failures)})
+        except OSError as error:
+            temporary.unlink(missing_ok=True)
+            raise RevisionError(
+                f"{path}: cannot be written: {error.strerror}; what is done is kept, repeat the command to resume"
+            ) from None
+
+    def _check(self, ids: Sequence[str], embeddings: np.ndarray) -> None:
+        if embeddings.shape != (len(ids), self.dim):
+            raise RevisionError(
+                f"embeddings of shape {list(embeddings.shape)} for {len(ids)} ids and dimension {self.dim}"
+            )
+        norms = np.linalg.norm(embeddings.astype(np.float32), axis=1)
+        bad = ~(np.abs(norms - 1) <= UNIT_NORM_TOLERANCE[self.dtype])
+        if bad.any():
+            row = int(bad.argmax())
+            value = "is not finite" if not np.isfinite(norms[row]) else f"has norm {norms[row]:.4g}, not 1"
+            raise RevisionError(
+                f"the embedding of '{ids[row]}' {value}; the encoder is broken or runs in too low a precision"
+            )
+
+    def finish(self, chunks: int) -> Store:
+        """Check, hash and publish the store of `chunks` chunks; return it opened."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        paths = [self._paths(chunk)[0] for chunk in range(chunks)]
+        failures = self.failures(chunks)
+        draft = dict(modality=self.modality, encoder=self.encoder, dim=self.dim, dtype=self.dtype, aligner=self.aligner)
+        shape = Manifest(
+            **draft, count=1, unit_norm=True, content_hash="", conversations=0, failures=0, shards=[], versions={}
+        )
+        tables = [_map_shard(path, shape) for path in paths]
+        count = sum(table.num_rows for table in tables)
+        if count == 0:
+            raise RevisionError(
+                f"{self.out}: not one item could be encoded; see {self.partial / FAILURES}"
+                if failures
+                else f"{self.out}: the corpus is empty"
+            )
+        ids = pa.chunked_array([chunk for table in tables for chunk in table.column("id").chunks])
+        if pc.count_distinct(ids).as_py() != count:
+            counts = pc.value_counts(ids)
+            twice = next(entry["values"].as_py() for entry in counts if entry["counts"].as_py() > 1)
+            raise RevisionError(f"{self.out}: id '{twice}' occurs more than once; ids must be unique")
+        talks = sum(len(t) - t.column("conversations").null_count for t in tables) if self.modality == "text" else 0
+        manifest = Manifest(
+            **draft,
+            count=count,
+            unit_norm=True,
+            content_hash=content_hash(tables, self.modality, self.dim, self.dtype),
+            conversations=talks,
+            failures=len(failures),
+            shards=[path.name for path in paths],
+            versions=versions(),
+        )
+        self.write_failures(failures)
+        self._write_datasets_files(manifest)
+        write_json(self.partial / MANIFEST, manifest.to_json())
+        for chunk in range(chunks):
+            self._paths(chunk)[1].unlink()
+        (self.partial / REQUEST).unlink()
+        (self.partial / ".lock").unlink()
+        if self.out.exists():
+            self.out.rmdir()
+        os.replace(self.partial, self.out)
+        self.close()
+        return Store.open(self.out)
+
+    def write_failures(self, failures: Sequence[dict]) -> Path:
+        """List unusable items, one JSON object a line."""
+        path = self.partial / FAILURES
+        path.write_text("".join(json.dumps(failure, ensure_ascii=False) + "\n" for failure in failures))
+        return path
+
+    def _write_datasets_files(self, manifest: Manifest) -> None:
+        """The two files that make the folder a `datasets` dataset."""
+        from datasets import DatasetInfo, Features
+
+        DatasetInfo(features=Features.from_arrow_schema(self._schema)).write_to_directory(str(self.partial))
+        state = {
+            "_data_files": [{"filename": name} for name in manifest.shards],
+            "_fingerprint": hash_json(manifest.content_hash)[:16],
+            "_format_columns": None,
+            "_format_kwargs": {},
+            "_format_type": None,
+            "_output_all_columns": False,
+            "_split": None,
+        }
+        write_json(self.partial / "state.json", state)

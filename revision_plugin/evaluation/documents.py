@@ -1,0 +1,124 @@
+"""Reads fields and images of a benchmark's rows, with one clear line for what is missing."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import io
+import os
+import re
+import zipfile
+from pathlib import Path
+
+from ..corpora.texts import whole_images_only
+from ..errors import RevisionError
+
+DATA_ROOT = "REVISION_DATA_ROOT"  # set by `revision evaluate --data-root`: where mirrored datasets lie
+IMAGE_MARK = re.compile(r"<image (\d+)>")
+
+
+def field(doc: dict, name: str):
+    """One field of a row. Raises RevisionError naming the fields there are."""
+    if name not in doc:
+        raise RevisionError(f"a row lacks the field '{name}' (it has {', '.join(sorted(doc))}); get the dataset again")
+    return doc[name]
+
+
+def require(*names: str):
+    """A `process_docs` that checks the fields of a split once and leaves images to be decoded when they are needed."""
+
+    def prepare(split):
+        missing = sorted(set(names) - set(split.column_names))
+        if missing:
+            raise RevisionError(
+                f"the dataset lacks the field(s) {', '.join(missing)} (it has {', '.join(split.column_names)}); get it again"
+            )
+        return undecoded(split)
+
+    return prepare
+
+
+def undecoded(split):
+    """The split with its images as bytes, so that one that does not decode can be named."""
+    from datasets import Image
+
+    for name, feature in split.features.items():
+        if isinstance(feature, Image):
+            split = split.cast_column(name, Image(decode=False))
+    return split
+
+
+def decode(value, where: str):
+    """An RGB PIL image of a stored image (bytes, path or PIL). Raises RevisionError where there is none or it is damaged."""
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        if isinstance(value, dict):
+            source = io.BytesIO(value["bytes"]) if value.get("bytes") else value["path"]
+            with whole_images_only(), Image.open(source) as opened:
+                return opened.convert("RGB")
+        if value is not None:
+            return value.convert("RGB")
+    except (OSError, UnidentifiedImageError, SyntaxError, ValueError, TypeError) as error:
+        raise RevisionError(f"{where}: the image does not decode ({error}); get the dataset again") from None
+    raise RevisionError(f"{where}: the row has no image; get the dataset again")
+
+
+def name_of(doc: dict) -> str:
+    """What to call a row in a message."""
+    for key in ("question_id", "id", "index", "image_path", "figure_id"):
+        if doc.get(key) is not None:
+            return f"row {key}={doc[key]}"
+    return f"row with question {str(doc.get('question', doc.get('text', '')))[:60]!r}"
+
+
+def image(doc: dict) -> list:
+    """The row's one image, as a list of one RGB PIL image."""
+    return [decode(field(doc, "image"), name_of(doc))]
+
+
+def listed(value) -> list[str]:
+    """Options or answers that a dataset stores as a list or as the text of one."""
+    if isinstance(value, str):
+        try:
+            value = ast.literal_eval(value)
+        except (ValueError, SyntaxError):
+            return [value]
+    return [str(item) for item in value] if isinstance(value, (list, tuple)) else [str(value)]
+
+
+def marked_images(question: str, options: str) -> list[int]:
+    """The distinct numbers k of `<image k>` in a question and its options, in their order."""
+    return list(dict.fromkeys(int(k) for k in IMAGE_MARK.findall(f"{question} {options}")))
+
+
+def single_image(split):
+    """A `process_docs` that keeps the rows which refer to exactly one image (ReVision, appendix H.3)."""
+    split = require("question", "options", "answer", "image_1")(split)
+    return split.filter(lambda q, o: len(marked_images(q, o)) == 1, input_columns=["question", "options"])
+
+
+@functools.cache
+def _visulogic_archive(path: str) -> zipfile.ZipFile:
+    return zipfile.ZipFile(path)
+
+
+def visulogic_image(doc: dict) -> list:
+    """The row's image, read from the dataset's images.zip when it is first needed."""
+    root = os.environ.get(DATA_ROOT)
+    if root:
+        path = Path(root) / "VisuLogic" / "VisuLogic" / "images.zip"
+        if not path.is_file():
+            raise RevisionError(f"{path}: no such file; mirror VisuLogic/VisuLogic with its images.zip")
+    else:
+        from huggingface_hub import hf_hub_download
+
+        path = hf_hub_download("VisuLogic/VisuLogic", "images.zip", repo_type="dataset")
+    inside = str(field(doc, "image_path")).strip().removeprefix("./")
+    try:
+        data = _visulogic_archive(str(path)).read(inside)
+    except KeyError:
+        raise RevisionError(f"{path}: holds no {inside}; get the archive again") from None
+    except zipfile.BadZipFile as error:
+        raise RevisionError(f"{path}: not a whole zip file ({error}); get it again") from None
+    return [decode({"bytes": data}, f"{path}: {inside}")]

@@ -1,0 +1,114 @@
+"""Runs all trainings, several at a time, each in a process that keeps its libraries loaded; a stopped run goes on."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import multiprocessing
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+
+from revision_plugin._common.files import claim_folder, read_json, write_json
+from revision_plugin._common.progress import track
+from revision_plugin.errors import RevisionError
+from scripts.claims.claim_corpora import preparations
+from scripts.claims.plan import Settings, Variant
+from scripts.claims.variant_training import RESULT, run_training, training_folder
+
+logger = logging.getLogger(__name__)
+MARK, WALL = "claims.json", "seconds.json"
+
+
+def run_claims(out: Path, settings: Settings, variants: list[Variant], *, workers: int | None = None) -> list[dict]:
+    """Everything that is not done yet, under `out`; returns the result of every training.
+
+    Raises RevisionError for fewer than two seeds, where `out` holds a run of other settings, or where a training fails.
+    """
+    if settings.seeds < 2:
+        raise RevisionError("seeds are the unit of comparison; give at least 2")
+    names = [variant.name for variant in variants]
+    claim_folder(out, MARK, {"settings": settings.to_json(), "variants": names},
+                 "a run with other settings or variants; repeat those or choose another --out")  # fmt: skip
+    workers = workers or os.cpu_count() or 1
+    work = [
+        (run_training, (out, settings, variant.name, seed))
+        for seed in range(settings.seeds)
+        for variant in variants
+        if not (training_folder(out, variant.name, seed) / RESULT).exists()
+    ]
+    before = read_json(out / WALL)["wall"] if (out / WALL).exists() else 0.0
+    started = time.monotonic()
+
+    def keep_time() -> None:
+        write_json(out / WALL, {"wall": before + time.monotonic() - started, "workers": workers})
+
+    try:
+        _run_all("embed", "store", preparations(out, settings, variants), workers, out / "preparation.log", keep_time)
+        _run_all("train", "training", work, workers, out / "trainings.log", keep_time)
+    finally:
+        keep_time()
+    return results(out, settings, variants)
+
+
+def results(out: Path, settings: Settings, variants: list[Variant]) -> list[dict]:
+    """The result of every training of a finished run."""
+    return [read_json(training_folder(out, v.name, seed) / RESULT) for v in variants for seed in range(settings.seeds)]
+
+
+def _run_all(
+    title: str, unit: str, work: list[tuple[Callable, tuple]], workers: int, log: Path, after_each: Callable[[], None]
+) -> None:
+    if not work:
+        return
+    with track(title, total=len(work), unit=unit) as advance, _pool(min(workers, len(work)), log) as pool:
+        futures = {pool.submit(function, *arguments): arguments for function, arguments in work}
+        for future in as_completed(futures):
+            try:
+                future.result()
+            except BrokenProcessPool:
+                raise RevisionError(f"a process of '{title}' was killed; repeat the command to go on ({log})") from None
+            except Exception as error:
+                what = " ".join(str(a) for a in futures[future][2:])
+                raise RevisionError(f"'{title}' of '{what}' failed: {error} ({log})") from error
+            advance(1)
+            after_each()
+
+
+@contextlib.contextmanager
+def _pool(workers: int, log: Path) -> Iterator[ProcessPoolExecutor]:
+    """Processes that share the processor's cores and write what the libraries print into `log`."""
+    threads = max(1, (os.cpu_count() or 1) // workers)
+    quiet = {"OMP_NUM_THREADS": str(threads), "TOKENIZERS_PARALLELISM": "false", "TORCH_WARM_POOL": "0"}
+    kept = {name: os.environ.get(name) for name in quiet}
+    os.environ.update(quiet)
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_start, initargs=(log,))
+    try:
+        yield pool
+        pool.shutdown()
+    except BaseException:
+        for process in list((pool._processes or {}).values()):  # no public way to stop what already runs
+            process.terminate()
+        pool.shutdown(cancel_futures=True)
+        raise
+    finally:
+        for name, value in kept.items():
+            os.environ.pop(name) if value is None else os.environ.__setitem__(name, value)
+
+
+def _start(log: Path) -> None:
+    """In a worker: send all output to `log`, and end with the process that started it, even if that one is killed."""
+    file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(file, 1)
+    os.dup2(file, 2)
+    parent = multiprocessing.parent_process()
+
+    def follow() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=follow, daemon=True).start()

@@ -1,0 +1,45 @@
+"""run.json and the folder it holds."""
+
+import subprocess
+import sys
+
+import pytest
+
+from revision_plugin._common.flags import parse_flags, says_true
+from revision_plugin.errors import RevisionError
+from revision_plugin.hosts import run_record
+
+HOLD = """
+import sys
+from pathlib import Path
+from revision_plugin.hosts import run_record
+run_record.begin(Path(sys.argv[1]), ["--learning_rate", "1"])
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_folder_is_held_by_one_training_until_its_process_ends(tmp_path):
+    out = tmp_path / "out"
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLD, out], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert holder.stdout.readline() == "held\n"
+    with pytest.raises(RevisionError, match=rf"{out}: another training \(process {holder.pid}\) still writes here"):
+        run_record.begin(out, ["--learning_rate", "2"])
+    holder.kill()
+    holder.wait()
+    run_record.begin(out, ["--learning_rate", "2"])
+
+
+def test_flags_as_argparse_reads_them():
+    words = ["--bf16", "--lr=1e-3", "--betas", "0.9", "0.98", "--seed", "1", "--seed", "2", "--group=a=b"]
+    assert parse_flags(words) == {
+        "--bf16": "",
+        "--lr": "1e-3",
+        "--betas": "0.9 0.98",
+        "--seed": "2",
+        "--group": "a=b",
+    }
+    assert says_true(parse_flags(["--overwrite_output_dir", "--seed", "1"])["--overwrite_output_dir"])
+    assert [says_true(word) for word in ("True", "yes", True, "False", "0", False)] == [True] * 3 + [False] * 3

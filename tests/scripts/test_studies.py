@@ -1,0 +1,86 @@
+"""The studies of alignment, through their script."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from conftest import unit_rows, write_store
+
+DIM = 16
+
+
+@pytest.fixture(scope="module")
+def stores(tmp_path_factory):
+    """Two domains of texts and images, float64 differences large enough to tell apart."""
+    root, rng = tmp_path_factory.mktemp("studies"), np.random.default_rng(4)
+    for name, shift, gap in (("general", 0.4, 0.5), ("medical", -0.9, -0.5)):
+        write_store(root / f"{name}-texts", unit_rows(rng, 1500, DIM, shift))
+        write_store(root / f"{name}-images", unit_rows(rng, 1200, DIM, shift + gap), modality="image")
+    return root
+
+
+def study(name, stores, sources, targets, out, expect=0):
+    command = [sys.executable, "-m", "scripts.studies", name, "--source", *(stores / s for s in sources),
+               "--target", *(stores / t for t in targets), "--out", out]  # fmt: skip
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=120)
+    assert done.returncode == expect, done.stderr[-2000:]
+    if expect:
+        return done.stderr.strip().splitlines()[-1]
+    file = out / f"{name.replace('-', '_')}.json"
+    record = json.loads(file.read_text())
+    assert json.loads(done.stdout) == record
+    assert file.with_suffix(".png").stat().st_size > 5000 and file.with_suffix(".svg").exists()
+    return record
+
+
+ONE = (["general-texts"], ["general-images"])
+
+
+def test_more_samples_close_the_held_out_gap(stores, tmp_path):
+    record = study("sample-sizes", stores, *ONE, tmp_path / "out")
+    gaps = {point["rows"]: point["gap_mean"] for point in record["curve"]}
+    assert list(gaps) == [100, 300, 960] and gaps[960] < gaps[100]
+    assert gaps[960] < 3 * record["floor"] and len(record["curve"][0]["gaps"]) == 5
+
+
+def test_float32_accumulators_leave_a_floor(stores, tmp_path):
+    record = study("precision", stores, *ONE, tmp_path / "out")
+    single, double = (record[name]["gap_by_round"][-1] for name in ("float32", "float64"))
+    assert double < 1e-8 < single < 1e-4
+    assert record["float64"]["mean_error"] < 1e-14 < record["float32"]["mean_error"]
+
+
+def test_statistics_of_the_wrong_domain_do_not_align(stores, tmp_path):
+    pairs = (["general-texts", "medical-texts"], ["general-images", "medical-images"])
+    record = study("domain-transfer", stores, *pairs, tmp_path / "out")
+    gap = record["gap"]
+    for own, other in (("general-texts", "medical-texts"), ("medical-texts", "general-texts")):
+        assert gap[own][own] < record["gap_before"][own] / 2
+        assert gap[other][own] > 3 * gap[own][own]
+
+
+def test_the_other_studies(stores, tmp_path):
+    lengths = study(
+        "caption-lengths", stores, ["general-texts", "medical-texts"], ["general-images"], tmp_path / "lengths"
+    )
+    assert lengths["medical-texts"]["gap_before"] > lengths["general-texts"]["gap_before"]
+    assert 1 < lengths["target"]["effective_rank"] < DIM
+    blockwise = study("blockwise-failure", stores, *ONE, tmp_path / "blockwise")
+    kept = {name: values["neighbourhood_overlap_10"] for name, values in blockwise.items()}
+    assert kept["realign"] == max(kept.values()) and kept["bc, ridge 0"] < kept["realign"]
+    times = study("fit-times", stores, *ONE, tmp_path / "times")
+    assert times["rows"] == [1000, 1200] and len(times["seconds"]["realign"]) == len(times["megabytes"]["realign"]) == 2
+
+
+def test_bad_input(stores, tmp_path):
+    out = tmp_path / "out"
+    assert "takes one store in --target" in study(
+        "precision", stores, ["general-texts"], ["general-images"] * 1 + ["medical-images"], out, 2
+    )
+    assert "two or more" in study("domain-transfer", stores, *ONE, out, 2)
+    assert "no such embedding store" in study("precision", stores, ["none"], ["general-images"], out, 2)
+    write_store(tmp_path / "few", unit_rows(np.random.default_rng(0), 60, DIM))
+    assert "at least 125 rows" in study("sample-sizes", stores, [tmp_path / "few"], ["general-images"], out, 2)
+    assert not out.exists()
