@@ -2,6 +2,8 @@ from pathlib import Path
 
 from setuptools import find_packages, setup
 
+DATA_FOLDERS = {"revision_plugin.evaluation.tasks": "eval_tasks", "revision_plugin.hosts.diffs": "patches"}
+
 setup(
     name="revision-plugin",
     version="0.1.0",
@@ -10,9 +12,16 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.11,<3.12",
-    packages=[*find_packages(include=["revision_plugin", "revision_plugin.*"]), "revision_plugin.evaluation.tasks"],
-    package_dir={"revision_plugin.evaluation.tasks": "eval_tasks"},
-    package_data={"revision_plugin.demo": ["assets/**/*"], "revision_plugin.evaluation.tasks": ["*.yaml"]},
+    # task files and diffs ride inside the package: no command needs a checkout
+    packages=[*find_packages(include=["revision_plugin", "revision_plugin.*"]), *DATA_FOLDERS],
+    package_dir=DATA_FOLDERS,
+    package_data={
+        "revision_plugin": ["py.typed"],
+        "revision_plugin.demo": ["assets/**/*"],
+        "revision_plugin.evaluation": ["published.json"],
+        "revision_plugin.evaluation.tasks": ["*.yaml"],
+        "revision_plugin.hosts.diffs": ["*.diff"],
+    },
     install_requires=[
         "torch>=2.4",
         "torchvision>=0.19",
@@ -39,6 +48,13 @@ setup(
     },
     entry_points={
         "console_scripts": ["revision = revision_plugin.cli:main"],
-        "lmms_eval.models": ["llava_revision = revision_plugin.evaluation:manifest"],
+        "revision_plugin.encoders": [
+            "demo = revision_plugin.demo.encoder:DEMO",
+            "hf = revision_plugin.encoders.hf:HuggingFaceEncoder",
+            "llm2clip = revision_plugin.encoders.llm2clip:Llm2ClipEncoder",
+            "open_clip = revision_plugin.encoders.open_clip:OpenClipEncoder",
+            "python = revision_plugin.encoders.python:python_encoder",
+        ],
+        "lmms_eval.models": ["llava_revision = revision_plugin.evaluation.registration:manifest"],
     },
 )

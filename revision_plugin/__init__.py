@@ -1,27 +1,83 @@
 """Text-only pretraining for LLaVA through modality-gap alignment (ReAlign, ReVision)."""
 
-__version__ = "0.1.0"
-__all__ = ["RevisionError", "Store", "fit", "install", "load_aligner", "load_encoder"]
+from __future__ import annotations
 
-_HOMES = {
+from importlib import import_module
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .aligners import (
+        Aligner,
+        AnisoAlign,
+        BlockwiseCovariance,
+        ConnectCollapseCorrupt,
+        MeanShift,
+        NoAlignment,
+        ReAlign,
+        load_aligner,
+    )
+    from .embeddings.encode import encode_images, encode_texts
+    from .embeddings.store import Store
+    from .encoders import Encoder, load_encoder
+    from .errors import RevisionError
+    from .geometry.monitor import GapMonitor
+    from .hosts.launch import install
+    from .tower import PseudoVisionTower
+
+__version__ = version("revision-plugin")
+__all__ = [
+    "Aligner",
+    "AnisoAlign",
+    "BlockwiseCovariance",
+    "ConnectCollapseCorrupt",
+    "Encoder",
+    "GapMonitor",
+    "MeanShift",
+    "NoAlignment",
+    "PseudoVisionTower",
+    "ReAlign",
+    "RevisionError",
+    "Store",
+    "encode_images",
+    "encode_texts",
+    "install",
+    "load_aligner",
+    "load_encoder",
+]
+
+# where each name lives; imported when it is first asked for, so that `import revision_plugin` is light
+_MODULES = {
+    **dict.fromkeys(
+        [
+            "Aligner",
+            "AnisoAlign",
+            "BlockwiseCovariance",
+            "ConnectCollapseCorrupt",
+            "MeanShift",
+            "NoAlignment",
+            "ReAlign",
+        ],
+        "aligners",
+    ),
+    "Encoder": "encoders",
+    "GapMonitor": "geometry.monitor",
+    "PseudoVisionTower": "tower",
     "RevisionError": "errors",
     "Store": "embeddings.store",
+    "encode_images": "embeddings.encode",
+    "encode_texts": "embeddings.encode",
     "install": "hosts.launch",
     "load_aligner": "aligners",
     "load_encoder": "encoders",
 }
 
 
-def fit(method: str, source, target, *, seed: int = 0, **options):
-    """Fit the aligner called `method` on unpaired rows: stores, or arrays [N, D] and [M, D] (see `Aligner.fit`)."""
-    from .aligners import ALIGNERS
-
-    return ALIGNERS.get(method).fit(source, target, seed=seed, **options)
-
-
-def __getattr__(name: str):
-    if name in _HOMES:
-        from importlib import import_module
-
-        return getattr(import_module(f".{_HOMES[name]}", __name__), name)
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return getattr(import_module(f".{_MODULES[name]}", __name__), name)
     raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

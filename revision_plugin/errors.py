@@ -14,6 +14,10 @@ class RevisionError(Exception):
     """
 
 
+class NotMeasurable(ValueError):
+    """A metric has no value for these rows; the message says what it needs. Reports mark it and go on."""
+
+
 @contextlib.contextmanager
 def one_line(*, interrupted: str | None = None) -> Iterator[None]:
     """What a command runs in: a RevisionError ends it with one line and status 2.

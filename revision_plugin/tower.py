@@ -16,6 +16,7 @@ from .aligners import Aligner
 from .encoders import Encoder
 from .errors import RevisionError
 
+TOWER_NAME = "revision"  # what --vision_tower calls it
 EMBEDDING, PIXELS = 0.0, 1.0
 
 
@@ -50,6 +51,7 @@ class PseudoVisionTower(nn.Module):
         self.use_aligner(aligner)
         self.num_patches = tokens
         self.is_loaded = False
+        self.placement: torch.Tensor
         self.register_buffer("placement", torch.zeros(()), persistent=False)  # follows the host's .to()
 
     def load_model(self, device_map=None) -> None:
@@ -106,7 +108,10 @@ class PseudoVisionTower(nn.Module):
         Embeddings may be raw or unit-norm. Raises RevisionError for any other shape.
         """
         if isinstance(images, list):
-            return [self.forward(image if image.ndim in (2, 4) else image.unsqueeze(0)) for image in images]
+            return [self._features(image if image.ndim in (2, 4) else image.unsqueeze(0)) for image in images]
+        return self._features(images)
+
+    def _features(self, images: torch.Tensor) -> torch.Tensor:
         size = self.image_processor.crop_size
         pixel_count = 3 * size["height"] * size["width"]
         if images.ndim == 4:
@@ -117,7 +122,8 @@ class PseudoVisionTower(nn.Module):
             features = self._unpack(images, (3, size["height"], size["width"]))
         else:
             raise RevisionError(
-                f"the tower takes embeddings [B, {self.hidden_size}] or pixels [B, 3, {size['height']}, {size['width']}], "
+                f"the tower takes embeddings [B, {self.hidden_size}] or pixels [B, 3, {size['height']}, "
+                f"{size['width']}], "
                 f"got {list(images.shape)}"
             )
         return features.to(images.dtype).unsqueeze(1).expand(-1, self.num_patches, -1)

@@ -1,0 +1,1 @@
+"""Research and launches, run from a checkout and never installed."""

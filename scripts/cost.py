@@ -4,12 +4,53 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Iterable
 from pathlib import Path
+
+from transformers import AutoTokenizer
 
 from revision_plugin._common.files import write_json
 from revision_plugin.corpora.texts import read_texts
-from revision_plugin.errors import one_line
-from scripts import cost_of_text as cost
+from revision_plugin.errors import RevisionError, one_line
+
+PRICE_IN, PRICE_OUT = 1.25, 10.0  # dollars per million tokens
+PAIRED_DOLLARS = 1.25 * 221.64 + 10 * 16.15  # one million image-text pairs, by the paper's token counts
+
+
+def count_tokens(texts: Iterable[str], tokenizer) -> int:
+    """Tokens of all `texts`, without special tokens, under a transformers tokenizer."""
+    return sum(len(tokenizer(text, add_special_tokens=False).input_ids) for text in texts)
+
+
+def cost(tokens_in: float, tokens_out: float, *, price_in: float = PRICE_IN, price_out: float = PRICE_OUT) -> float:
+    """Dollars for tokens read and written: `P_in * T_in + P_out * T_out`, prices per million tokens."""
+    return (price_in * tokens_in + price_out * tokens_out) / 1e6
+
+
+def read_captions(path: Path) -> Iterable[str]:
+    """The texts of a corpus. Raises RevisionError for one that holds an unusable record: its tokens would be
+    missing.
+    """
+    for item in read_texts(path):
+        if item.problem:
+            raise RevisionError(f"{path}: record '{item.id}' {item.problem}")
+        yield item.text
+
+
+def load_tokenizer(name: str):
+    """The tokenizer of a folder or hub name. Raises RevisionError where there is none."""
+    try:
+        return AutoTokenizer.from_pretrained(name)
+    except (OSError, ValueError) as error:
+        raise RevisionError(f"--tokenizer {name}: no tokenizer there ({str(error).splitlines()[0]})") from None
+
+
+def dollars(text: str) -> float:
+    """A positive, finite number of dollars, for argparse."""
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise ValueError
+    return value
 
 
 def main() -> None:
@@ -17,27 +58,23 @@ def main() -> None:
     parser.add_argument("--generated", type=Path, required=True, help="the corpus: texts the language model wrote")
     parser.add_argument("--prompts", type=Path, help="what it read to write them, in any form `revision encode` takes")
     parser.add_argument("--tokenizer", required=True, help="a transformers tokenizer, folder or name")
-    parser.add_argument("--price-in", type=float, default=cost.PRICE_IN, help="dollars per million tokens read")
-    parser.add_argument("--price-out", type=float, default=cost.PRICE_OUT, help="dollars per million tokens written")
-    parser.add_argument("--paired-dollars", type=float, default=cost.PAIRED_DOLLARS, help="cost of the paired baseline")
+    parser.add_argument("--price-in", type=dollars, default=PRICE_IN, help="dollars per million tokens read")
+    parser.add_argument("--price-out", type=dollars, default=PRICE_OUT, help="dollars per million tokens written")
+    parser.add_argument("--paired-dollars", type=dollars, default=PAIRED_DOLLARS, help="cost of the paired baseline")
     parser.add_argument("--out", type=Path, required=True, help="JSON for `revision table --cost ROW=FILE`")
     a = parser.parse_args()
-    from transformers import AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(a.tokenizer)
     with one_line():
-        tokens_out, tokens_in = (
-            cost.count_tokens((item.text for item in read_texts(path)), tokenizer) if path else 0
-            for path in (a.generated, a.prompts)
-        )
-    dollars = cost.cost(tokens_in, tokens_out, price_in=a.price_in, price_out=a.price_out)
-    record = {
-        "tokens_in": tokens_in,
-        "tokens_out": tokens_out,
-        "dollars": dollars,
-        "relative_cost": dollars / a.paired_dollars,
-    }
-    write_json(a.out, record)
+        tokenizer = load_tokenizer(a.tokenizer)
+        tokens_out = count_tokens(read_captions(a.generated), tokenizer)
+        tokens_in = count_tokens(read_captions(a.prompts), tokenizer) if a.prompts else 0
+        total = cost(tokens_in, tokens_out, price_in=a.price_in, price_out=a.price_out)
+        record = {
+            "tokens_in": tokens_in,
+            "tokens_out": tokens_out,
+            "dollars": total,
+            "relative_cost": total / a.paired_dollars,
+        }
+        write_json(a.out, record)
     print(json.dumps(record))
 
 

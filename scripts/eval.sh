@@ -1,6 +1,16 @@
+#!/usr/bin/env bash
 # Scores a checkpoint on the eleven benchmarks, or on those given:
 #   bash scripts/eval.sh CHECKPOINT OUT [TASKS] [more flags of `revision evaluate`]
 set -euo pipefail
-model=$1 out=$2 tasks=${3:-revision_bench}
-shift $(( $# < 3 ? $# : 3 ))
-revision evaluate --model "$model" --tasks "$tasks" --out "$out" "$@"
+if [ $# -lt 2 ]; then
+    echo "error: bash scripts/eval.sh CHECKPOINT OUT [TASKS] [more flags of 'revision evaluate']" >&2
+    exit 2
+fi
+model=$1 out=$2
+shift 2
+tasks=revision_bench
+if [ $# -gt 0 ] && [ "${1#-}" = "$1" ]; then
+    tasks=$1
+    shift
+fi
+exec revision evaluate --model "$model" --tasks "$tasks" --out "$out" "$@"

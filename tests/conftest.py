@@ -15,15 +15,19 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 STEPS = 4
-FLAGS = """--mm_projector_type mlp2x_gelu --mm_use_im_start_end False --mm_use_im_patch_token False --evaluation_strategy no
-    --save_strategy no --learning_rate 1e-3 --weight_decay 0. --warmup_ratio 0.03 --lr_scheduler_type cosine --logging_steps 1
+FLAGS = """--mm_projector_type mlp2x_gelu --mm_use_im_start_end False --mm_use_im_patch_token False
+--evaluation_strategy no
+    --save_strategy no --learning_rate 1e-3 --weight_decay 0. --warmup_ratio 0.03 --lr_scheduler_type cosine
+    --logging_steps 1
     --model_max_length 512 --per_device_train_batch_size 4 --lazy_preprocess True --report_to none""".split()
 STAGE1 = ["--version", "plain", "--tune_mm_mlp_adapter", "True"]
 os.environ.setdefault("TORCH_WARM_POOL", "0")  # no compiler process beside every test
 ENVIRONMENT = {
-    **os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", 
+    **os.environ,
+    "OMP_NUM_THREADS": "1",
+    "CUDA_VISIBLE_DEVICES": "",
     "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-}  # fmt: skip
+}
 if (
     signal.getsignal(signal.SIGINT) == signal.SIG_IGN
 ):  # of a job in the background; the commands under test would inherit it
@@ -38,8 +42,18 @@ def unit_rows(rng: np.random.Generator, count: int, dim: int, shift: float = 0.0
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
-def write_store(path: Path, rows: np.ndarray, *, modality="text", encoder=None, dtype="float32", chunk=1000,
-                texts=None, ids=None, conversations=None):  # fmt: skip
+def write_store(
+    path: Path,
+    rows: np.ndarray,
+    *,
+    modality="text",
+    encoder=None,
+    dtype="float32",
+    chunk=1000,
+    texts=None,
+    ids=None,
+    conversations=None,
+):
     """A finished store of given rows, for tests that need no encoder."""
     from revision_plugin.embeddings.writer import StoreWriter
 
@@ -66,8 +80,36 @@ def run_revision(*arguments, expect: int = 0, **kwargs) -> subprocess.CompletedP
     return done
 
 
+HOLD = """
+import sys
+from pathlib import Path
+from revision_plugin._common.folders import ClaimedFolder
+claim = ClaimedFolder(Path(sys.argv[1]), "held.json", {}, shared=True)
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+@contextlib.contextmanager
+def held_folder(path: Path):
+    """Another process holds `path` inside; gives its number. Its mark is removed, so that only the lock is in the
+    way.
+    """
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLD, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert holder.stdout.readline() == "held\n"
+    (path / "held.json").unlink()
+    try:
+        yield holder.pid
+    finally:
+        holder.communicate("")
+
+
 def kill_all(process) -> None:
-    """kill -9 to a process and all that it started: a launcher's workers are in sessions of their own, and would go on."""
+    """kill -9 to a process and all that it started: a launcher's workers are in sessions of their own, and would go
+    on.
+    """
     import psutil
 
     parent = psutil.Process(process.pid)
@@ -79,11 +121,22 @@ def kill_all(process) -> None:
     process.wait(timeout=60)
 
 
-def prepare(*arguments) -> None:
+def run(*arguments) -> None:
     """The `revision` command in this process: what a fixture needs costs no new interpreter."""
     from revision_plugin.cli import main
 
     main([*map(str, arguments)])
+
+
+def refuse(capsys, *arguments) -> str:
+    """Run a command that must fail: exit status 2 and exactly one line on standard error, which is returned."""
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as stopped:
+        run(*arguments)
+    assert stopped.value.code == 2
+    errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1
+    return errors[0]
 
 
 def torchrun(*arguments, processes: int = 2) -> list[str]:
@@ -118,10 +171,16 @@ def tiny_llm(tmp_path_factory) -> Path:
     tokenizer = build_tokenizer()
     torch.manual_seed(0)
     config = LlamaConfig(
-        vocab_size=len(tokenizer), hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2,
-        max_position_embeddings=512, bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id,
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        max_position_embeddings=512,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
-    )  # fmt: skip
+    )
     LlamaForCausalLM(config).save_pretrained(path)
     tokenizer.save_pretrained(path)
     return path
@@ -144,8 +203,17 @@ def tiny_clip(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("clip")
     vocabulary = _encoder_tokenizer(path)
     torch.manual_seed(1)
-    text = dict(hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2, vocab_size=vocabulary,
-                max_position_embeddings=16, eos_token_id=vocabulary - 1, bos_token_id=1, pad_token_id=2)  # fmt: skip
+    text = dict(
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        vocab_size=vocabulary,
+        max_position_embeddings=16,
+        eos_token_id=vocabulary - 1,
+        bos_token_id=1,
+        pad_token_id=2,
+    )
     vision = dict(
         hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2, image_size=32, patch_size=8
     )
@@ -164,8 +232,10 @@ def tiny_siglip(tmp_path_factory) -> Path:
     vocabulary = _encoder_tokenizer(path)
     torch.manual_seed(4)
     sizes = dict(hidden_size=36, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2)
-    config = SiglipConfig(text_config=dict(vocab_size=vocabulary, max_position_embeddings=16, projection_size=36, **sizes),
-                          vision_config=dict(image_size=32, patch_size=8, **sizes))  # fmt: skip
+    config = SiglipConfig(
+        text_config=dict(vocab_size=vocabulary, max_position_embeddings=16, projection_size=36, **sizes),
+        vision_config=dict(image_size=32, patch_size=8, **sizes),
+    )
     SiglipModel(config).save_pretrained(path)
     SiglipImageProcessor(size={"height": 32, "width": 32}).save_pretrained(path)
     return path
@@ -229,8 +299,19 @@ def train(
     expect=0,
     tower=("--vision_tower", "revision", "--revision_encoder", "demo"),
 ):
-    command = [*launcher, ROOT / "scripts" / "train.py", *FLAGS, *tower, "--model_name_or_path", llm, "--output_dir", out,
-               "--max_steps", STEPS, *flags]  # fmt: skip
+    command = [
+        *launcher,
+        ROOT / "scripts" / "train.py",
+        *FLAGS,
+        *tower,
+        "--model_name_or_path",
+        llm,
+        "--output_dir",
+        out,
+        "--max_steps",
+        STEPS,
+        *flags,
+    ]
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True, env=ENVIRONMENT, timeout=300)
     assert done.returncode == expect, f"exit {done.returncode}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
     return done
@@ -245,10 +326,10 @@ def projector(path):
 @pytest.fixture(scope="session")
 def stores(world_files, tmp_path_factory):
     root = tmp_path_factory.mktemp("stores")
-    prepare("encode", "--encoder", "demo", "--texts", world_files / "texts.json", "--out", root / "texts")
-    prepare("encode", "--encoder", "demo", "--images", world_files / "images", "--out", root / "images")
-    prepare("encode", "--encoder", "demo", "--texts", world_files / "text_questions.json", "--out", root / "questions")
-    prepare("fit", "--source", root / "texts", "--target", root / "images", "--out", root / "realign")
+    run("encode", "--encoder", "demo", "--texts", world_files / "texts.json", "--out", root / "texts")
+    run("encode", "--encoder", "demo", "--images", world_files / "images", "--out", root / "images")
+    run("encode", "--encoder", "demo", "--texts", world_files / "text_questions.json", "--out", root / "questions")
+    run("fit", "--source", root / "texts", "--target", root / "images", "--out", root / "realign")
     return root
 
 
@@ -267,6 +348,20 @@ def stage1(stores, tiny_llm, tmp_path_factory):
 @pytest.fixture(scope="session")
 def stage2(stage1, world_files, tiny_llm, tmp_path_factory):
     out = tmp_path_factory.mktemp("stage2") / "run"
-    train(out, tiny_llm, "--version", "v1", "--data_path", world_files / "questions.json", "--image_folder", world_files / "images",
-          "--pretrain_mm_mlp_adapter", stage1 / "mm_projector.bin", "--revision_tokens", 2, "--group_by_modality_length", "True")  # fmt: skip
+    train(
+        out,
+        tiny_llm,
+        "--version",
+        "v1",
+        "--data_path",
+        world_files / "questions.json",
+        "--image_folder",
+        world_files / "images",
+        "--pretrain_mm_mlp_adapter",
+        stage1 / "mm_projector.bin",
+        "--revision_tokens",
+        2,
+        "--group_by_modality_length",
+        "True",
+    )
     return out

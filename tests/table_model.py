@@ -1,4 +1,6 @@
-"""An lmms-eval model that answers from a table, run through lmms-eval's own command line: `python table_model.py <flags>`."""
+"""An lmms-eval model that answers from a table, run through lmms-eval's own command line: `python table_model.py
+<flags>`.
+"""
 
 import hashlib
 import json
@@ -17,15 +19,17 @@ class TableModel(lmms):
         self.seen = seen
 
     def generate_until(self, requests):
-        replies, given = [], []
+        replies, model_inputs = [], []
         for request in requests:
             prompt, settings, doc_to_visual, doc_id, task, split = request.args
             images = doc_to_visual(self.task_dict[task][split][doc_id])
             pictures = [[image.mode, image.size, hashlib.sha256(image.tobytes()).hexdigest()[:12]] for image in images]
-            given.append({"task": task, "prompt": prompt, "images": pictures, "limit": settings["max_new_tokens"]})
+            model_inputs.append(
+                {"task": task, "prompt": prompt, "images": pictures, "limit": settings["max_new_tokens"]}
+            )
             replies.append(self.table[prompt])
         with open(self.seen, "w") as handle:
-            json.dump(given, handle)
+            json.dump(model_inputs, handle)
         return replies
 
     def loglikelihood(self, requests):

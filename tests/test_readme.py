@@ -22,7 +22,7 @@ def test_the_blocks_are_the_ones_these_tests_run():
 
 
 @pytest.mark.slow
-def test_your_own_data_in_five_commands(world_files, tiny_llm, tmp_path):
+def test_custom_data_in_five_commands(world_files, tiny_llm, tmp_path):
     shutil.copytree(world_files / "images", tmp_path / "pictures")
     shutil.copy(world_files / "texts.json", tmp_path / "texts.json")
     shutil.copy(world_files / "questions.json", tmp_path / "instructions.json")
@@ -30,10 +30,19 @@ def test_your_own_data_in_five_commands(world_files, tiny_llm, tmp_path):
         (tmp_path / folder).symlink_to(ROOT / folder)
     benchmark_data.write_all(tmp_path)  # lmms-eval takes OWNER/NAME in the working directory for the hub's
     environment = {
-        **ENVIRONMENT, "ENCODER": "demo", "LLM": str(tiny_llm), "LAUNCHER": sys.executable, "DEEPSPEED": "", "GPUS": "1",
-        "PRECISION": "", "BATCH_PER_GPU": "4", "GLOBAL_BATCH": "8", "VERSION": "v1",
-        "TASKS": "revision_pope", "HF_DATASETS_OFFLINE": "1",
-    }  # fmt: skip
+        **ENVIRONMENT,
+        "ENCODER": "demo",
+        "LLM": str(tiny_llm),
+        "LAUNCHER": sys.executable,
+        "DEEPSPEED": "",
+        "GPUS": "1",
+        "PRECISION": "",
+        "BATCH_PER_GPU": "4",
+        "GLOBAL_BATCH": "8",
+        "VERSION": "v1",
+        "TASKS": "revision_pope",
+        "HF_DATASETS_OFFLINE": "1",
+    }
     for block in BLOCKS[1:]:
         done = subprocess.run(
             ["bash", "-euo", "pipefail", "-c", block], cwd=tmp_path, env=environment, capture_output=True, text=True
@@ -42,8 +51,8 @@ def test_your_own_data_in_five_commands(world_files, tiny_llm, tmp_path):
         assert done.stdout.strip(), "every block prints what it did"
     assert "| mine | - |" in done.stdout and "ReVision (published)" in done.stdout
     (raw,) = (tmp_path / "results" / "raw").rglob("*_results.json")
-    (own,) = (tmp_path / "results" / "mine").rglob("*_results.json")
-    scores = [json.loads(path.read_text())["results"]["revision_pope"]["acc,none"] for path in (raw, own)]
+    (mine_results,) = (tmp_path / "results" / "mine").rglob("*_results.json")
+    scores = [json.loads(path.read_text())["results"]["revision_pope"]["acc,none"] for path in (raw, mine_results)]
     assert scores[0] == scores[1]
 
 

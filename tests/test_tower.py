@@ -17,7 +17,7 @@ def encoder(tiny_open_clip):
 
 @pytest.fixture
 def aligner(rng):
-    return ALIGNERS.get("realign").fit(unit_rows(rng, 200, 20, 0.3), unit_rows(rng, 200, 20, -0.3))
+    return ALIGNERS.get("realign")().fit(unit_rows(rng, 200, 20, 0.3), unit_rows(rng, 200, 20, -0.3))
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def test_embeddings_are_aligned_and_repeated(tower, aligner, rng):
         assert torch.equal(out[:, token], aligner(x))
 
 
-def test_pixels_are_the_encoders_own_embedding(tower, encoder, pixels):
+def test_pixels_are_the_embedding_of_the_encoder(tower, encoder, pixels):
     out = tower(pixels)
     assert out.shape == (2, 4, 20)
     assert torch.equal(out[:, 0], encoder.encode_pixels(pixels)) and torch.equal(out[:, 0], out[:, 3])
@@ -93,7 +93,7 @@ def test_bad_input(tower, encoder, rng):
         tower(torch.zeros(2, 21))
     with pytest.raises(RevisionError, match="at least 1"):
         PseudoVisionTower(encoder, tokens=0)
-    wrong = ALIGNERS.get("none").fit(unit_rows(rng, 9, 8), unit_rows(rng, 9, 8))
+    wrong = ALIGNERS.get("none")().fit(unit_rows(rng, 9, 8), unit_rows(rng, 9, 8))
     with pytest.raises(RevisionError, match="8 dimensions, encoder .* gives 20"):
         PseudoVisionTower(encoder, aligner=wrong)
     with pytest.raises(RevisionError, match="without an aligner"):

@@ -62,10 +62,16 @@ def build(folder):
     weights |= {f"text_adapter.{name}": value for name, value in adapter.state_dict().items()}
     save_file(weights, vision / "model.safetensors", metadata={"format": "pt"})
     (vision / "modeling_tiny.py").write_text(CODE)
-    (vision / "config.json").write_text(json.dumps({
-        "model_type": "tiny_llm2clip", "architectures": ["TinyLLM2CLIP"], "projection_dim": DIM,
-        "vision_config": {**sizes, "projection_dim": DIM},
-        "auto_map": {"AutoConfig": "modeling_tiny.TinyConfig", "AutoModel": "modeling_tiny.TinyLLM2CLIP"},
-    }))  # fmt: skip
+    (vision / "config.json").write_text(
+        json.dumps(
+            {
+                "model_type": "tiny_llm2clip",
+                "architectures": ["TinyLLM2CLIP"],
+                "projection_dim": DIM,
+                "vision_config": {**sizes, "projection_dim": DIM},
+                "auto_map": {"AutoConfig": "modeling_tiny.TinyConfig", "AutoModel": "modeling_tiny.TinyLLM2CLIP"},
+            }
+        )
+    )
     record_llm2vec.build(folder / "text")
     return f"llm2clip:{vision}?text={folder / 'text'}"

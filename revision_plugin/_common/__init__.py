@@ -1,0 +1,1 @@
+"""What knows no embedding: files, folders, processes, threads, progress."""

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import socket
 from collections.abc import Iterator
 from datetime import timedelta
 
 import numpy as np
+import torch
+import torch.distributed as dist
 
 from ..errors import RevisionError
 
@@ -17,8 +20,6 @@ _joined = False  # a host's own process group (of a training, say) is none of ou
 
 def torchrun(processes: int) -> list[str]:
     """The words after `python` that start `processes` processes of one machine on a free port."""
-    import socket
-
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
@@ -36,12 +37,15 @@ def launched_processes() -> int:
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
+def local_rank() -> int:
+    """This process' number on its machine, from 0: that of its GPU."""
+    return int(os.environ.get("LOCAL_RANK", "0"))
+
+
 def start() -> None:
     """Join the processes of a torchrun launch to share work from here on; without such a launch, do nothing."""
     global _joined
     if launched_processes() > 1:
-        import torch.distributed as dist
-
         dist.init_process_group("gloo", timeout=PATIENCE)
         _joined = True
 
@@ -50,8 +54,6 @@ def stop() -> None:
     """Leave the process group, where one was joined."""
     global _joined
     if _joined:
-        import torch.distributed as dist
-
         dist.destroy_process_group()
         _joined = False
 
@@ -60,8 +62,6 @@ def world_size() -> int:
     """The number of processes that share this work."""
     if not _joined:
         return 1
-    import torch.distributed as dist
-
     return dist.get_world_size()
 
 
@@ -69,26 +69,16 @@ def rank() -> int:
     """This process' number, from 0."""
     if not _joined:
         return 0
-    import torch.distributed as dist
-
     return dist.get_rank()
-
-
-def own_device(name: str) -> str:
-    """`cuda` as this process' own GPU of the machine; any other device as it is."""
-    return f"cuda:{os.environ['LOCAL_RANK']}" if name == "cuda" and "LOCAL_RANK" in os.environ else name
 
 
 def share(array: np.ndarray) -> list[np.ndarray]:
     """Every process' `array`, in the order of their ranks, in every process; all of one shape and dtype."""
     if world_size() == 1:
         return [array]
-    import torch
-    import torch.distributed as dist
-
-    own = torch.from_numpy(np.ascontiguousarray(array))
-    parts = [torch.empty_like(own) for _ in range(world_size())]
-    dist.all_gather(parts, own)
+    tensor = torch.from_numpy(np.ascontiguousarray(array))
+    parts = [torch.empty_like(tensor) for _ in range(world_size())]
+    dist.all_gather(parts, tensor)
     return [part.numpy() for part in parts]
 
 

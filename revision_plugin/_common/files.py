@@ -1,14 +1,10 @@
-"""Atomic writes, content hashes and JSON reading with clear errors."""
+"""Atomic JSON files, JSON reading with clear errors, and content hashes."""
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
-import shutil
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,20 +22,6 @@ def write_json(path: Path, value: Any) -> None:
     os.replace(temporary, path)
 
 
-def claim_folder(out: Path, mark: str, settings: dict, other: str) -> None:
-    """Make `out` the folder of one run: a stopped run of the same `settings`, kept in the file `mark`, may go on in it.
-
-    Raises RevisionError where it holds `other` (a run of other settings, and what to do) or foreign files.
-    """
-    kept = out / mark
-    if kept.exists() and read_json(kept) != settings:
-        raise RevisionError(f"{out}: holds {other}")
-    if not kept.exists() and out.exists() and any(out.iterdir()):
-        raise RevisionError(f"{out}: already exists and is not empty; choose another --out")
-    out.mkdir(parents=True, exist_ok=True)
-    write_json(kept, settings)
-
-
 def read_json(path: Path) -> Any:
     """Parsed JSON. Raises RevisionError for a missing, cut or badly encoded file."""
     try:
@@ -52,41 +34,6 @@ def read_json(path: Path) -> Any:
         raise RevisionError(f"{path}: not valid JSON at line {error.lineno}: {error.msg}") from None
     except OSError as error:
         raise RevisionError(f"{path}: cannot be read: {error.strerror}") from None
-
-
-@contextlib.contextmanager
-def new_folder(path: Path) -> Iterator[Path]:
-    """A temporary folder beside `path` that becomes `path` on success and vanishes on failure.
-
-    Raises RevisionError where `path` exists and is not empty, cannot be created, or cannot be written to the end.
-    """
-    from safetensors import SafetensorError
-
-    require_free(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-    except OSError as error:
-        raise RevisionError(f"{path}: cannot be created: {error.strerror}; choose another --out") from None
-    try:
-        yield temporary
-        temporary.chmod(0o755)
-        if path.exists():
-            path.rmdir()
-        os.replace(temporary, path)
-    except (OSError, SafetensorError) as error:
-        shutil.rmtree(temporary, ignore_errors=True)
-        reason = getattr(error, "strerror", None) or error
-        raise RevisionError(f"{path}: cannot be written: {reason}; nothing was kept, make room and repeat") from error
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
-
-
-def require_free(path: Path) -> None:
-    """Raise RevisionError unless `path` does not exist or is an empty folder."""
-    if path.exists() and not (path.is_dir() and not any(path.iterdir())):
-        raise RevisionError(f"{path}: already exists; choose another --out or delete it")
 
 
 def hash_file(path: Path) -> str:

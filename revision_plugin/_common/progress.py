@@ -6,12 +6,14 @@ import contextlib
 import sys
 from collections.abc import Callable, Iterator
 
+from tqdm import tqdm
+
 
 @contextlib.contextmanager
 def track(title: str, *, total: int, unit: str, show: bool = True, delay: float = 0) -> Iterator[Callable[[int], None]]:
-    """A tqdm bar on standard error; yields a function that advances it. `show` is for one of several processes; work shorter than `delay` seconds shows none."""
-    from tqdm import tqdm
-
+    """A tqdm bar on standard error; yields a function that advances it. `show` is for one of several processes; work
+    shorter than `delay` seconds shows none.
+    """
     interval = 0.1 if sys.stderr.isatty() else 10.0  # a log gets a line now and then, not a flood
     settings = dict(mininterval=interval, file=sys.stderr, dynamic_ncols=True, disable=not show, delay=delay)
     with tqdm(total=total, desc=title, unit=unit, **settings) as bar:

@@ -1,19 +1,25 @@
-"""Work that threads do ahead of whoever takes its results."""
+"""Work that threads do before its results are taken."""
 
 from __future__ import annotations
 
 import contextlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 @contextlib.contextmanager
-def ahead(work: Callable, items: Iterable, *, threads: int, most: int) -> Iterator[Iterator]:
+def prefetch(
+    work: Callable[[Item], Result], items: Iterable[Item], *, threads: int, most: int
+) -> Iterator[Iterator[Result]]:
     """Results of `work` on `items`, in order, from `threads` threads; at most `most` items are under way or waiting."""
-    waiting: deque = deque()
+    waiting: deque[Future[Result]] = deque()
 
-    def results(pool: ThreadPoolExecutor) -> Iterator:
+    def results(pool: ThreadPoolExecutor) -> Iterator[Result]:
         for item in items:
             waiting.append(pool.submit(work, item))
             if len(waiting) >= most:

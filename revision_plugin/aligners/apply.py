@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 from pathlib import Path
 
+import numpy as np
+
 from .._common.progress import track
 from ..embeddings.store import Store
 from ..embeddings.writer import StoreWriter
@@ -18,7 +20,8 @@ CHUNK_ROWS = 16384
 def apply_aligner(aligner: Aligner, source: Store, out: Path, *, dtype: str | None = None) -> Store:
     """Write `source` with every embedding aligned, in the source's order, to the store `out`.
 
-    Raises RevisionError for a source of another encoder, of images, or already aligned; warns for one of another domain.
+    Raises RevisionError for a source of another encoder, of images, or already aligned; warns for one of another
+    domain.
     """
     if source.manifest.modality != "text":
         raise RevisionError(f"{source.path}: is an image store; alignment moves texts, images stay as they are")
@@ -43,7 +46,9 @@ def apply_aligner(aligner: Aligner, source: Store, out: Path, *, dtype: str | No
         for block in source.blocks(CHUNK_ROWS):
             if not writer.has_chunk(chunk):
                 part = [column.slice(start, len(block)).to_pylist() for column in (ids, texts, conversations)]
-                writer.write_chunk(chunk, part[0], aligner.align_array(block), texts=part[1], conversations=part[2])
+                writer.write_chunk(
+                    chunk, part[0], aligner.transform(block.astype(np.float64)), texts=part[1], conversations=part[2]
+                )
             chunk, start = chunk + 1, start + len(block)
             advance(len(block))
         return writer.finish(chunk)

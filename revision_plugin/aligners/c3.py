@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
 
 from ..embeddings.moments import IsotropicMap
-from ..errors import RevisionError
-from .base import ALIGNERS, Aligner, unit
+from .base import ALIGNERS, Aligner, option, unit
 
 
 @ALIGNERS.register("c3")
@@ -20,21 +20,14 @@ class ConnectCollapseCorrupt(Aligner):
     method = "c3"
     noise_in_training = True
 
-    @classmethod
-    def default_options(cls) -> dict:
-        return {"sigma": 0.02}
+    sigma: float = option(0.02, "standard deviation of the noise in each dimension", low=0)
 
-    @classmethod
-    def compute(cls, source, source_moments, target, target_moments, *, seed, device, sigma):
-        if not isinstance(sigma, (int, float)) or not sigma >= 0:
-            raise RevisionError(f"sigma must be a number of at least 0, not {sigma!r}")
-        return {"shift": target_moments.mean - source_moments.mean, "sigma": sigma}
+    def compute(self, source, source_moments, target, target_moments, *, seed, device):
+        return {"shift": target_moments.mean - source_moments.mean, "sigma": self.sigma}
 
     def align(self, x, parameters, *, training=False):
         moved = x + parameters["shift"]
         if training:
-            import torch
-
             moved = moved + parameters["sigma"] * torch.randn_like(moved)
         return unit(moved)
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from ..embeddings.moments import stream_moments
 from ..embeddings.rows import EveryNth, Rows
-from . import Aligner
+from .base import Aligner
 
 STANDARD_ERRORS = 5.0
 SHARE_OF_GAP = 0.1
@@ -44,10 +44,10 @@ def domain_shift(aligner: Aligner, rows: Rows) -> DomainShift:
     """
     if len(rows) >= 2 * SAMPLE_ROWS:
         rows = EveryNth(rows, len(rows) // SAMPLE_ROWS, chosen=True)
-    moments, fitted = stream_moments(rows), aligner.record["source"]
+    moments, fitted = stream_moments(rows), aligner.report.source
     distance = float(np.linalg.norm(moments.mean - aligner.parameters["source_mean"]))
-    error = math.sqrt(max(fitted["trace"] / fitted["count"] + moments.trace / moments.count, np.finfo(float).tiny))
-    gap = aligner.record["centroid_gap_before"]
+    error = math.sqrt(max(fitted.trace / fitted.count + moments.trace / moments.count, np.finfo(float).tiny))
+    gap = aligner.report.centroid_gap_before
     return DomainShift(distance, distance / error, distance / gap if gap else math.inf)
 
 
@@ -60,7 +60,8 @@ def warn_if_far(aligner: Aligner, rows: Rows, *, corpus: Path, aligner_path: Pat
         other = f"--refit-source {aligner_path}" if not aligner.needs_target_rows else "--target IMAGE_STORE"
         logger.warning(
             f"warning: {corpus}: the mean of these texts is {shift.distance:.3g} from that of the texts "
-            f"{aligner_path} was fitted on: {shift.standard_errors:.0f} standard errors and {shift.share_of_gap:.0%} of "
+            f"{aligner_path} was fitted on: {shift.standard_errors:.0f} standard errors and "
+            f"{shift.share_of_gap:.0%} of "
             f"the centroid gap (limits: {STANDARD_ERRORS:.0f} and {SHARE_OF_GAP:.0%}); fit an aligner for them: "
             f"revision fit {other} --source {corpus} --out NEW"
         )

@@ -14,8 +14,7 @@ class MeanShift(Aligner):
 
     method = "mean_shift"
 
-    @classmethod
-    def compute(cls, source, source_moments, target, target_moments, *, seed, device):
+    def compute(self, source, source_moments, target, target_moments, *, seed, device):
         return {"shift": target_moments.mean - source_moments.mean}
 
     def align(self, x, parameters, *, training=False):

@@ -15,8 +15,7 @@ class NoAlignment(Aligner):
     method = "none"
     uses_statistics = False
 
-    @classmethod
-    def compute(cls, source, source_moments, target, target_moments, *, seed, device):
+    def compute(self, source, source_moments, target, target_moments, *, seed, device):
         return {}
 
     def align(self, x, parameters, *, training=False):

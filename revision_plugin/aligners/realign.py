@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..embeddings.moments import IsotropicMap, stream_moments
-from ..errors import RevisionError
-from .base import ALIGNERS, Aligner, unit
+from .base import ALIGNERS, Aligner, option, unit
 
 EPSILON = 1e-12
 
@@ -21,14 +20,9 @@ class ReAlign(Aligner):
 
     method = "realign"
 
-    @classmethod
-    def default_options(cls) -> dict:
-        return {"centroid_rounds": 1}
+    centroid_rounds: int = option(1, "times step 3 is repeated", low=1)
 
-    @classmethod
-    def compute(cls, source, source_moments, target, target_moments, *, seed, device, centroid_rounds):
-        if not isinstance(centroid_rounds, int) or centroid_rounds < 1:
-            raise RevisionError(f"centroid_rounds must be a whole number of at least 1, not {centroid_rounds!r}")
+    def compute(self, source, source_moments, target, target_moments, *, seed, device):
         scale = np.sqrt(target_moments.trace / (source_moments.trace + EPSILON))  # eq. (21)
         parameters = {
             "source_mean": source_moments.mean,
@@ -36,10 +30,9 @@ class ReAlign(Aligner):
             "scale": scale,
             "centroid_shifts": np.zeros((0, source.dim)),
         }
-        for _ in range(centroid_rounds):
-            drifted = stream_moments(
-                source, transform=cls(source.dim, parameters, {}).mapping, device=device
-            ).mean  # mu' of eq. (23)
+        for _ in range(self.centroid_rounds):
+            projected = self.with_parameters(source.dim, parameters).mapping
+            drifted = stream_moments(source, transform=projected, device=device).mean  # mu' of eq. (23)
             shifts = np.vstack([parameters["centroid_shifts"], target_moments.mean - drifted])
             parameters = {**parameters, "centroid_shifts": shifts}
         return parameters
@@ -52,4 +45,5 @@ class ReAlign(Aligner):
 
     def isotropic(self):
         p = self.parameters
-        return IsotropicMap(p["scale"], p["target_mean"] - p["scale"] * p["source_mean"], p["centroid_shifts"])
+        scale = p["scale"].item()
+        return IsotropicMap(scale, p["target_mean"] - scale * p["source_mean"], p["centroid_shifts"])

@@ -1,20 +1,30 @@
-"""Says what a folder is and whether it is whole, and what the plugin would bind in the host."""
+"""`revision inspect`: what a folder is, and whether it is whole."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import argparse
+import json
 from pathlib import Path
+from typing import Any
 
 from .._common.files import read_json
 from ..aligners import load_aligner
 from ..aligners.base import RECORD
 from ..embeddings.store import MANIFEST, Store
-from ..embeddings.writer import versions
 from ..errors import RevisionError
-from ..hosts import HOSTS
 
 
-def inspect_path(path: Path) -> dict:
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("path", type=Path)
+    parser.add_argument("--json", action="store_true")
+
+
+def run(a: argparse.Namespace) -> None:
+    report = inspect_path(a.path)
+    print(json.dumps(report, indent=1) if a.json else "\n".join(f"{key}: {value}" for key, value in report.items()))
+
+
+def inspect_path(path: Path) -> dict[str, Any]:
     """A description of a store, aligner or checkpoint. Raises RevisionError where it is none or not whole."""
     if (path / MANIFEST).is_file():
         store = Store.open(path)
@@ -22,8 +32,8 @@ def inspect_path(path: Path) -> dict:
         manifest = store.manifest
         return {
             "kind": f"{manifest.modality} store, whole",
-            "encoder": manifest.encoder["spec"],
-            "fingerprint": manifest.encoder["fingerprint"],
+            "encoder": manifest.encoder.spec,
+            "fingerprint": manifest.encoder.fingerprint,
             "rows": manifest.count,
             "dimension": manifest.dim,
             "dtype": manifest.dtype,
@@ -39,8 +49,8 @@ def inspect_path(path: Path) -> dict:
             "kind": "aligner, whole",
             "method": aligner.method,
             "dimension": aligner.dim,
-            "options": aligner.options,
-            **aligner.record,
+            "options": aligner.get_params(),
+            **aligner.report.to_json(),
         }
     if (path / "config.json").is_file():
         return _checkpoint(path)
@@ -49,7 +59,7 @@ def inspect_path(path: Path) -> dict:
     raise RevisionError(f"{path}: is no embedding store, aligner or checkpoint")
 
 
-def _checkpoint(path: Path) -> dict:
+def _checkpoint(path: Path) -> dict[str, Any]:
     record = read_json(path / "config.json").get("revision")
     if record is None:
         raise RevisionError(f"{path}: is a model, but not one trained with --vision_tower revision")
@@ -69,24 +79,3 @@ def _checkpoint(path: Path) -> dict:
         "conversation": record["conversation"],
         "weights": ", ".join(sorted(weights)),
     }
-
-
-def doctor(say: Callable[[str], None]) -> list[str]:
-    """Report versions, hosts and bindings line by line through `say`; return what is wrong."""
-    problems = []
-    for name, found in versions().items():
-        say(f"{name} {found}")
-    hosts = {name: HOSTS.get(name)() for name in HOSTS.names()}
-    found = [name for name, host in hosts.items() if host.version()]
-    for name, host in hosts.items():
-        say(f"host {name}: {host.version() or 'not installed'}")
-        if found and name not in found:
-            continue
-        try:
-            host.install()
-        except RevisionError as error:
-            problems.append(str(error))
-            continue
-        for binding in host.bindings():
-            say(f"  binds {binding.symbol}: {binding.reason}")
-    return problems

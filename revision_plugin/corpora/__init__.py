@@ -1,1 +1,1 @@
-"""What comes in."""
+"""What comes in: texts, images, and features made elsewhere."""

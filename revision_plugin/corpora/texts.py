@@ -1,4 +1,4 @@
-"""Reads corpora: texts from LLaVA JSON, JSONL, TXT or parquet; images from a folder or a LLaVA JSON.
+"""Reads texts from LLaVA JSON, JSONL, TXT or parquet.
 
 Readers yield items in the file's order and never drop one: an item that cannot be used is yielded with
 its `problem`, and the caller decides whether its failure budget covers it.
@@ -6,16 +6,17 @@ its `problem`, and the caller decides whether its failure budget covers it.
 
 from __future__ import annotations
 
-import contextlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from .._common.files import read_json
 from ..errors import RevisionError
 
-IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm"}
 TEXT_SUFFIXES = (".json", ".jsonl", ".txt", ".parquet")
 
 
@@ -26,15 +27,6 @@ class TextItem:
     id: str
     text: str
     conversations: list[dict[str, str]] | None = None
-    problem: str | None = None
-
-
-@dataclass(frozen=True)
-class ImageItem:
-    """One image file with its id; `problem` says why it is unusable."""
-
-    id: str
-    path: Path
     problem: str | None = None
 
 
@@ -60,12 +52,20 @@ def _caption_of(record: object, fallback_id: str) -> TextItem:
     return TextItem(identity, text.strip(), turns or None)
 
 
-def _records(path: Path) -> Iterator[object]:
+def read_records(path: Path, part: str) -> Iterator[object]:
+    """The records of a corpus file in order; of the ReVision authors' `{"images": [...], "texts": [...]}`, that `part`.
+
+    Raises RevisionError for a file that cannot be read at all.
+    """
     suffix = path.suffix.lower()
     if suffix == ".json":
         records = read_json(path)
+        if isinstance(records, dict) and isinstance(records.get(part), list):
+            records = records[part]
         if not isinstance(records, list):
-            raise RevisionError(f"{path}: expected a JSON list of records, as LLaVA's data files are")
+            raise RevisionError(
+                f"{path}: expected a JSON list of records, as LLaVA's data files are, or an object with a list '{part}'"
+            )
         yield from records
     elif suffix == ".jsonl":
         for number, line in _lines(path):
@@ -93,9 +93,6 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def _parquet_records(path: Path) -> Iterator[object]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     try:
         file = pq.ParquetFile(path)
     except pa.ArrowInvalid as error:
@@ -105,77 +102,21 @@ def _parquet_records(path: Path) -> Iterator[object]:
         raise RevisionError(
             f"{path}: no column 'text', 'caption' or 'conversations'; it has {', '.join(sorted(names))}"
         )
-    wanted = sorted(names & {"id", "text", "caption", "conversations"})
-    for batch in file.iter_batches(columns=wanted):
+    columns = sorted(names & {"id", "text", "caption", "conversations"})
+    for batch in file.iter_batches(columns=columns):
         yield from batch.to_pylist()
 
 
-def _require_file(path: Path) -> None:
+def require_file(path: Path) -> None:
+    """Raise RevisionError where there is nothing at `path`."""
     if not path.exists():
         raise RevisionError(f"{path}: no such file")
 
 
 def read_texts(path: Path) -> Iterator[TextItem]:
     """All texts of a corpus file, in order. Raises RevisionError for a file that cannot be read at all."""
-    _require_file(path)
+    require_file(path)
     if path.is_dir():
         raise RevisionError(f"{path}: is a folder; give one file of {', '.join(TEXT_SUFFIXES)}")
-    for index, record in enumerate(_records(path)):
+    for index, record in enumerate(read_records(path, "texts")):
         yield _caption_of(record, str(index))
-
-
-def read_images(path: Path, image_folder: Path | None = None) -> Iterator[ImageItem]:
-    """All images of a folder (recursive, sorted; the id is the relative path) or of a LLaVA JSON/JSONL.
-
-    For a JSON each record's `image` is taken relative to `image_folder`, which it may not leave.
-    """
-    _require_file(path)
-    if path.is_dir():
-        for file in sorted(path.rglob("*")):
-            if file.suffix.lower() in IMAGE_SUFFIXES:
-                yield ImageItem(file.relative_to(path).as_posix(), file)
-        return
-    if path.suffix.lower() not in (".json", ".jsonl"):
-        raise RevisionError(f"{path}: give a folder of images or a .json/.jsonl whose records have 'image'")
-    if image_folder is None:
-        raise RevisionError(f"{path}: image paths in it need --image-folder")
-    root = image_folder.resolve()
-    for index, record in enumerate(_records(path)):
-        identity = str(record.get("id", index)) if isinstance(record, dict) else str(index)
-        name = record.get("image") if isinstance(record, dict) else None
-        if not isinstance(name, str):
-            yield ImageItem(identity, root, problem="has no 'image'")
-            continue
-        file = (root / name).resolve()
-        if not file.is_relative_to(root):
-            yield ImageItem(identity, file, problem=f"'{name}' lies outside the image folder {image_folder}")
-        else:
-            yield ImageItem(identity, file)
-
-
-@contextlib.contextmanager
-def whole_images_only() -> Iterator[None]:
-    """Decode no truncated image inside, whatever another library (lmms-eval does) has switched on for the process."""
-    from PIL import ImageFile
-
-    before, ImageFile.LOAD_TRUNCATED_IMAGES = ImageFile.LOAD_TRUNCATED_IMAGES, False
-    try:
-        yield
-    finally:
-        ImageFile.LOAD_TRUNCATED_IMAGES = before
-
-
-def open_image(path: Path):
-    """The image as RGB `PIL.Image`. Raises RevisionError where it does not decode."""
-    import numpy as np
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        with whole_images_only(), Image.open(path) as image:
-            if image.mode.startswith("I;16"):  # converting clips at 255 instead of scaling
-                return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
-            return image.convert("RGB")
-    except FileNotFoundError:
-        raise RevisionError(f"{path}: no such file") from None
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise RevisionError(f"{path}: does not decode as an image: {error}") from None

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
+
+from datasets import Dataset, Features, Value
+from datasets import Image as ImageFeature
+from PIL import Image
 
 from .._common.files import write_json
 from . import questions, world
@@ -10,8 +15,6 @@ from . import questions, world
 
 def write_images(scenes: list[world.Scene], folder: Path, *, seed: int) -> list[str]:
     """Render scenes as `00000.png`, ... into `folder`; returns the names."""
-    from PIL import Image
-
     folder.mkdir(parents=True, exist_ok=True)
     names = [f"{index:05d}.png" for index in range(len(scenes))]
     for name, picture in zip(names, world.render_all(scenes, seed=seed)):
@@ -58,20 +61,19 @@ def write_corpus(path: Path, records: list[dict]) -> Path:
 
 def write_benchmark(scenes: list[world.Scene], root: Path, *, seed: int) -> Path:
     """Questions about the scenes as the dataset of the lmms-eval task `revision_demo`; returns the `--data-root`."""
-    import io
-
-    from datasets import Dataset, Features, Value
-    from datasets import Image as ImageFeature
-    from PIL import Image
-
     rows, pictures = [], world.render_all(scenes, seed=seed)
     for index, question in questions.questions(scenes, seed=seed):
         data = io.BytesIO()
         Image.fromarray(pictures[index]).save(data, "PNG")
         rows.append(
-            {"image": {"bytes": data.getvalue(), "path": None}, "question": question.text, "answer": question.answer,
-             "kind": question.kind, "id": f"{index:05d}-{question.kind}"}
-        )  # fmt: skip
+            {
+                "image": {"bytes": data.getvalue(), "path": None},
+                "question": question.text,
+                "answer": question.answer,
+                "kind": question.kind,
+                "id": f"{index:05d}-{question.kind}",
+            }
+        )
     features = {name: Value("string") for name in ("question", "answer", "kind", "id")} | {"image": ImageFeature()}
     folder = root / "revision-plugin" / "demo" / "data"
     folder.mkdir(parents=True, exist_ok=True)

@@ -49,8 +49,8 @@ class Job:
     def steps_done(self) -> int:
         if not self.log.exists():
             return 0
-        seen = STEP.findall(self.log.read_bytes())
-        return min(int(seen[-1]), self.steps) if seen else 0
+        step_numbers = STEP.findall(self.log.read_bytes())
+        return min(int(step_numbers[-1]), self.steps) if step_numbers else 0
 
 
 def _environment(threads: int) -> dict[str, str]:
@@ -66,7 +66,8 @@ def run_jobs(jobs: list[Job]) -> None:
     """Run all unfinished jobs, each after the one it waits for. Raises RevisionError with the log of one that fails."""
     slots = min(2, os.cpu_count() or 1)
     threads = max(1, (os.cpu_count() or 1) // slots)
-    waiting, running = [job for job in jobs if not job.finished], {}
+    waiting = [job for job in jobs if not job.finished]
+    running: dict[Job, subprocess.Popen] = {}
     total = sum(job.steps for job in waiting)
     shown = 0
     try:
@@ -94,14 +95,18 @@ def run_jobs(jobs: list[Job]) -> None:
 
 
 def run_commands(commands: list[list], logs: list[Path]) -> None:
-    """Run `revision` commands side by side, each with its log. Raises RevisionError with the last line of one that fails."""
+    """Run `revision` commands side by side, each with its log. Raises RevisionError with the last line of one that
+    fails.
+    """
     threads = max(1, (os.cpu_count() or 1) // len(commands))
     environment, running = _environment(threads), []
     try:
         for command, log in zip(commands, logs):
-            with open(log, "wb") as kept:
-                whole = [sys.executable, "-m", "revision_plugin.cli", *map(str, command)]
-                running.append(subprocess.Popen(whole, stdout=kept, stderr=subprocess.STDOUT, env=environment))
+            with open(log, "wb") as log_file:
+                full_command = [sys.executable, "-m", "revision_plugin.cli", *map(str, command)]
+                running.append(
+                    subprocess.Popen(full_command, stdout=log_file, stderr=subprocess.STDOUT, env=environment)
+                )
         for process, command, log in zip(running, commands, logs):
             if process.wait():
                 last = _last_line(log).removeprefix("error: ")

@@ -6,6 +6,8 @@ import math
 from collections import Counter
 
 import numpy as np
+import torch
+from PIL import Image
 
 from . import world
 from .questions import KINDS, Question
@@ -13,10 +15,8 @@ from .questions import KINDS, Question
 BATCH = 64
 
 
-def image_inputs(assistant, pictures) -> object:
+def image_inputs(assistant, pictures) -> torch.Tensor:
     """Preprocessed pixels [N, 3, H, W] of RGB pictures uint8 [N, H, W, 3]."""
-    from PIL import Image
-
     return assistant.image_processor.preprocess([Image.fromarray(p) for p in pictures])["pixel_values"]
 
 
@@ -32,8 +32,6 @@ def caption_images(assistant, pictures) -> list[str]:
 
 
 def _ask(assistant, pictures, texts, *, max_new_tokens: int) -> list[str]:
-    from PIL import Image
-
     answers = []
     for start in range(0, len(texts), BATCH):
         images = [Image.fromarray(p) for p in pictures[start : start + BATCH]]
@@ -69,11 +67,13 @@ def wilson(right: int, total: int, z: float = 1.96) -> tuple[float, float]:
     return middle - half, middle + half
 
 
-def accuracy(scores: list[float], asked: list[tuple[int, Question]]) -> dict[str, dict]:
-    """Per question kind and over `all`: accuracy with its interval, and `chance`, always giving the commonest answer."""
+def accuracy(scores: list[float], questions: list[tuple[int, Question]]) -> dict[str, dict]:
+    """Per question kind and over `all`: accuracy with its interval, and `chance`, always giving the commonest
+    answer.
+    """
     table = {}
     for kind in (*KINDS, "all"):
-        rows = [(score, q) for score, (_, q) in zip(scores, asked) if kind in (q.kind, "all")]
+        rows = [(score, q) for score, (_, q) in zip(scores, questions) if kind in (q.kind, "all")]
         right = int(sum(score for score, _ in rows))
         low, high = wilson(right, len(rows))
         table[kind] = {"accuracy": right / len(rows), "low": low, "high": high, "questions": len(rows)}

@@ -10,9 +10,11 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
+import torch
 
-from .._common.files import claim_folder, read_json, write_json
-from ..aligners import ALIGNERS, load_aligner
+from .._common.files import read_json, write_json
+from .._common.folders import ClaimedFolder
+from ..aligners import ALIGNERS, create, load_aligner
 from ..embeddings.encode import encode_images, encode_texts
 from ..embeddings.moments import stream_moments
 from ..embeddings.rows import as_rows
@@ -41,7 +43,14 @@ def quickstart(out: Path, *, full: bool = False, small_llm: str = "demo", seed: 
     """
     recipe = choose(full=full, small_llm=small_llm)
     settings = {"recipe": asdict(recipe), "small_llm": small_llm, "seed": seed}
-    _claim(out, settings)
+    if (out / "report" / "report.md").exists():
+        raise RevisionError(f"{out}: already holds a finished quickstart; choose another --out or delete it")
+    with ClaimedFolder(out, "quickstart.json", settings):
+        return _run(out, recipe, settings)
+
+
+def _run(out: Path, recipe: Recipe, settings: dict) -> Path:
+    seed, small_llm = settings["seed"], settings["small_llm"]
     seconds: dict[str, float] = {}
     with _step("1/6 corpus and embeddings", seconds, "corpus and embeddings"):
         _prepare(out, recipe, seed)
@@ -71,13 +80,6 @@ def quickstart(out: Path, *, full: bool = False, small_llm: str = "demo", seed: 
     return path
 
 
-def _claim(out: Path, settings: dict) -> None:
-    if (out / "report" / "report.md").exists():
-        raise RevisionError(f"{out}: already holds a finished quickstart; choose another --out or delete it")
-    other = "an unfinished quickstart with other settings; repeat those or choose another --out"
-    claim_folder(out, "quickstart.json", settings, other)
-
-
 @contextlib.contextmanager
 def _step(title: str, seconds: dict[str, float], name: str) -> Iterator[None]:
     logger.info("%s", title)
@@ -95,9 +97,9 @@ def _prepare(out: Path, recipe: Recipe, seed: int) -> None:
         corpus.write_images(_train_scenes(recipe.images, seed, 2), data / "images", seed=seed + 2)
         names = corpus.write_images(paired, data / "paired", seed=seed + 3)
         corpus.write_corpus(data / "paired.json", corpus.caption_records(paired, names))
-        asked = _train_scenes(recipe.stage2_images, seed, 4)
-        names = corpus.write_images(asked, data / "asked", seed=seed + 4)
-        corpus.write_corpus(data / "questions.json", corpus.question_records(asked, names, seed=seed + 4))
+        question_scenes = _train_scenes(recipe.stage2_images, seed, 4)
+        names = corpus.write_images(question_scenes, data / "asked", seed=seed + 4)
+        corpus.write_corpus(data / "questions.json", corpus.question_records(question_scenes, names, seed=seed + 4))
     if not (out / "texts").exists():
         encode_texts(encoder, data / "texts.json", out / "texts")
     if not (out / "images").exists():
@@ -112,35 +114,69 @@ def _fit(out: Path, seed: int) -> None:
     texts, images = Store.open(out / "texts"), Store.open(out / "images")
     for method in ("none", "realign"):
         if not (out / f"aligner-{method}").exists():
-            aligner = ALIGNERS.get(method).fit(texts, images, seed=seed)
+            aligner = create(ALIGNERS.get(method), {}).fit(texts, images, seed=seed)
             aligner.save(out / f"aligner-{method}")
-            logger.info("  %s: centroid gap %.4f", method, aligner.record["centroid_gap"])
+            logger.info("  %s: centroid gap %.4f", method, aligner.report.centroid_gap)
 
 
 def _jobs(out: Path, recipe: Recipe, language_model: Path, seed: int) -> list[Job]:
     data = out / "data"
     shared = (
-        "--model_name_or_path", str(language_model), "--revision_encoder", ENCODER,
-        "--revision_tokens", str(recipe.tokens), "--seed", str(seed + 1), "--gradient_accumulation_steps", "1",
-    )  # fmt: skip
+        "--model_name_or_path",
+        str(language_model),
+        "--revision_encoder",
+        ENCODER,
+        "--revision_tokens",
+        str(recipe.tokens),
+        "--seed",
+        str(seed + 1),
+        "--gradient_accumulation_steps",
+        "1",
+    )
     stage1 = (
-        *shared, "--version", "plain", "--tune_mm_mlp_adapter", "True",
-        "--per_device_train_batch_size", str(recipe.stage1_batch), "--learning_rate", str(recipe.stage1_rate),
-    )  # fmt: skip
+        *shared,
+        "--version",
+        "plain",
+        "--tune_mm_mlp_adapter",
+        "True",
+        "--per_device_train_batch_size",
+        str(recipe.stage1_batch),
+        "--learning_rate",
+        str(recipe.stage1_rate),
+    )
     stage2 = (
-        *shared, "--version", recipe.version, "--data_path", str(data / "questions.json"), "--image_folder", str(data / "asked"),
-        "--per_device_train_batch_size", str(recipe.stage2_batch), "--learning_rate", str(recipe.stage2_rate),
-    )  # fmt: skip
+        *shared,
+        "--version",
+        recipe.version,
+        "--data_path",
+        str(data / "questions.json"),
+        "--image_folder",
+        str(data / "asked"),
+        "--per_device_train_batch_size",
+        str(recipe.stage2_batch),
+        "--learning_rate",
+        str(recipe.stage2_rate),
+    )
     text_only = [
-        Job(out / f"stage1-{m}", recipe.stage1_steps,
-            (*stage1, "--data_path", str(out / "texts"), "--revision_aligner", str(out / f"aligner-{m}")))
+        Job(
+            out / f"stage1-{m}",
+            recipe.stage1_steps,
+            (*stage1, "--data_path", str(out / "texts"), "--revision_aligner", str(out / f"aligner-{m}")),
+        )
         for m in ("realign", "none")
-    ]  # fmt: skip
-    paired = Job(out / "stage1-paired", recipe.stage1_steps,
-                 (*stage1, "--data_path", str(data / "paired.json"), "--image_folder", str(data / "paired")))  # fmt: skip
+    ]
+    paired = Job(
+        out / "stage1-paired",
+        recipe.stage1_steps,
+        (*stage1, "--data_path", str(data / "paired.json"), "--image_folder", str(data / "paired")),
+    )
     projector = out / "stage1-realign" / "mm_projector.bin"
-    tuned = Job(out / "stage2-realign", recipe.stage2_steps, (*stage2, "--pretrain_mm_mlp_adapter", str(projector)),
-                after=out / "stage1-realign")  # fmt: skip
+    tuned = Job(
+        out / "stage2-realign",
+        recipe.stage2_steps,
+        (*stage2, "--pretrain_mm_mlp_adapter", str(projector)),
+        after=out / "stage1-realign",
+    )
     without = Job(out / "stage2-without", recipe.stage2_steps, stage2)
     return [text_only[0], text_only[1], tuned, paired, without]  # two run at a time; these two halves take equally long
 
@@ -158,11 +194,12 @@ def _evaluate_stage1(out: Path, results: dict, scenes, pictures, language_model:
     host, encoder = find_host(), load_encoder(ENCODER)
     captions = [world.caption(scene) for scene in scenes]
     texts = encoder.encode_texts(captions).clone()
-    results["stage1"], generated, images = {}, {}, None
+    results["stage1"], generated = {}, {}
+    images = torch.empty(0)
     for name in report.STAGE1_LABELS:
         assistant = host.load(str(out / f"stage1-{name}"), base=str(language_model))
         pixels = evaluate.image_inputs(assistant, pictures)
-        if images is None:
+        if not len(images):
             images = encoder.encode_pixels(pixels).clone()
         row = {
             "image": _summary(evaluate.caption_likelihood(assistant, pixels, captions)),
@@ -177,7 +214,7 @@ def _evaluate_stage1(out: Path, results: dict, scenes, pictures, language_model:
         results["stage1"][name] = row
     clouds = {"images": images.double().numpy()}
     for method in ("none", "realign"):
-        clouds[method] = load_aligner(out / f"aligner-{method}")(texts.double()).numpy()
+        clouds[method] = load_aligner(out / f"aligner-{method}").transform(texts.double()).numpy()
     moments = {name: stream_moments(as_rows(rows)) for name, rows in clouds.items()}
     results["clouds"], results["geometry"] = clouds, {}
     for name, rows in clouds.items():
@@ -193,27 +230,40 @@ def _evaluate_stage1(out: Path, results: dict, scenes, pictures, language_model:
 
 def _evaluate_stage2(out: Path, results: dict, scenes) -> list[dict]:
     """Both checkpoints through lmms-eval, side by side, as `revision evaluate` runs it."""
-    asked = questions(scenes, seed=HELD_OUT_SEED)
+    scene_questions = questions(scenes, seed=HELD_OUT_SEED)
     root = corpus.write_benchmark(scenes, out / "data" / "benchmark", seed=HELD_OUT_SEED)
     names = ("realign", "without")
     commands = [
-        ["evaluate", "--model", out / f"stage2-{name}", "--tasks", "demo", "--data-root", root,
-         "--out", out / f"evaluation-{name}", "--device", "cpu", "--batch-size", evaluate.BATCH]
+        [
+            "evaluate",
+            "--model",
+            out / f"stage2-{name}",
+            "--tasks",
+            "demo",
+            "--data-root",
+            root,
+            "--out",
+            out / f"evaluation-{name}",
+            "--device",
+            "cpu",
+            "--batch-size",
+            evaluate.BATCH,
+        ]
         for name in names
-    ]  # fmt: skip
+    ]
     run_commands(commands, [out / f"evaluation-{name}.log" for name in names])
     results["stage2"], answers = {}, {}
     for name in names:
         answers[name] = run.replies(out / f"evaluation-{name}", "revision_demo")
-        results["stage2"][name] = evaluate.accuracy([score for _, score in answers[name]], asked)
-    every = max(1, len(asked) // SHEET) | 1  # an odd stride meets all kinds
+        results["stage2"][name] = evaluate.accuracy([score for _, score in answers[name]], scene_questions)
+    every = max(1, len(scene_questions) // SHEET) | 1  # an odd stride meets all kinds
     return [
         {
-            "picture": asked[i][0],
-            "question": asked[i][1].text,
-            "truth": asked[i][1].answer,
+            "picture": scene_questions[i][0],
+            "question": scene_questions[i][1].text,
+            "truth": scene_questions[i][1].answer,
             "answer": answers["realign"][i][0],
             "right": answers["realign"][i][1] == 1,
         }
-        for i in range(0, len(asked), every)
+        for i in range(0, len(scene_questions), every)
     ][:SHEET]

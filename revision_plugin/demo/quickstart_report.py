@@ -52,8 +52,8 @@ def plot_contact_sheet(path: Path, rows: list[dict], pictures: np.ndarray) -> No
         axes.imshow(pictures[row["picture"]], interpolation="nearest")
         axes.set_axis_off()
         right = row["right"]
-        told = row["answer"] if right else f"{row['answer']} (truth: {row['truth']})"
-        axes.set_title(f"{row['question']}\n{told}", fontsize=8, color="black" if right else COLORS["none"])
+        answer_text = row["answer"] if right else f"{row['answer']} (truth: {row['truth']})"
+        axes.set_title(f"{row['question']}\n{answer_text}", fontsize=8, color="black" if right else COLORS["none"])
     figure.savefig(path, dpi=DPI)
 
 
@@ -75,12 +75,25 @@ def _stage1(results: dict) -> str:
     for name, r in results["stage1"].items():
         text = f"{r['text']['mean']:.3f} ± {r['text']['error']:.3f}" if "text" in r else "-"
         rows.append(
-            [STAGE1_LABELS[name], text, f"{r['image']['mean']:.3f} ± {r['image']['error']:.3f}", f"{r['shuffled']['mean']:.3f}",
-             f"{r['recall']['object']:.2f} ({r['recall_shuffled']['object']:.2f})", f"{r['recall']['color']:.2f} ({r['recall_shuffled']['color']:.2f})",
-             f"{r['recall']['placed_object']:.2f}"]
-        )  # fmt: skip
-    head = ["trained on", "NLL given its text", "NLL given the IMAGE", "NLL given another image",
-            "objects named (by chance)", "background named (by chance)", "objects named in place"]  # fmt: skip
+            [
+                STAGE1_LABELS[name],
+                text,
+                f"{r['image']['mean']:.3f} ± {r['image']['error']:.3f}",
+                f"{r['shuffled']['mean']:.3f}",
+                f"{r['recall']['object']:.2f} ({r['recall_shuffled']['object']:.2f})",
+                f"{r['recall']['color']:.2f} ({r['recall_shuffled']['color']:.2f})",
+                f"{r['recall']['placed_object']:.2f}",
+            ]
+        )
+    head = [
+        "trained on",
+        "NLL given its text",
+        "NLL given the IMAGE",
+        "NLL given another image",
+        "objects named (by chance)",
+        "background named (by chance)",
+        "objects named in place",
+    ]
     return table(head, rows)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from ..errors import RevisionError
+
 STAGE1_LABELS = {
     "none": "no alignment",
     "realign": "ReAlign",
@@ -29,16 +31,28 @@ class Recipe:
     version: str = "v1"
 
 
+LANGUAGE_MODELS = ("demo", "smollm2")
 QUICK = Recipe()
 FULL = replace(
     QUICK, texts=20000, images=5000, stage1_steps=4000, stage1_rate=1e-2, stage2_images=10000, stage2_steps=1500
 )
-SMOLLM2 = replace(QUICK, stage1_steps=200, stage1_batch=16, stage1_rate=3e-3, stage2_steps=100, stage2_batch=16,
-                  stage2_rate=1e-4, version="smollm2", held_out=100)  # fmt: skip
+SMOLLM2 = replace(
+    QUICK,
+    stage1_steps=200,
+    stage1_batch=16,
+    stage1_rate=3e-3,
+    stage2_steps=100,
+    stage2_batch=16,
+    stage2_rate=1e-4,
+    version="smollm2",
+    held_out=100,
+)
 
 
 def choose(*, full: bool, small_llm: str) -> Recipe:
-    """The recipe of a quickstart run."""
+    """The recipe of a quickstart run. Raises RevisionError where there is none for both wishes."""
     if small_llm == "smollm2":
+        if full:
+            raise RevisionError("--full is a recipe for the demo language model; leave it out with --small-llm smollm2")
         return SMOLLM2
     return FULL if full else QUICK

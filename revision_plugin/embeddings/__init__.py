@@ -1,1 +1,1 @@
-"""Embeddings on disk and in memory."""
+"""Embeddings on disk and in memory: stores, their rows and moments, and what fills stores."""

@@ -13,10 +13,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
 from .._common import distributed
 from .._common.progress import track
-from .._common.threads import ahead
+from .._common.threads import prefetch
 from ..errors import RevisionError
 from .rows import Rows, block_rows
 
@@ -132,21 +133,17 @@ def _in_threads(work, items, device) -> Iterator[Iterator]:
     Threads that each run single-threaded kernels on their own rows keep a processor busier than kernels that share
     one small block.
     """
-    import torch
-
     usual = torch.get_num_threads()
     threads = usual if str(device) == "cpu" else 1
     torch.set_num_threads(1)
     try:
-        with ahead(work, items, threads=threads, most=threads + 1) as results:
+        with prefetch(work, items, threads=threads, most=threads + 1) as results:
             yield results
     finally:
         torch.set_num_threads(usual)
 
 
 def _span_moments(rows: Rows, start: int, stop: int, covariance: bool, transform, device) -> Moments:
-    import torch
-
     count, total = 0, torch.zeros(rows.dim, dtype=torch.float64, device=device)
     outer = torch.zeros(rows.dim, rows.dim, dtype=torch.float64, device=device) if covariance else None
     isotropic = _Isotropic(transform, device) if isinstance(transform, IsotropicMap) else None
@@ -167,19 +164,17 @@ def _span_moments(rows: Rows, start: int, stop: int, covariance: bool, transform
             total += x.sum(0)
         else:
             total += norms.reciprocal() @ x
-        if covariance:
+        if outer is not None:
             outer.addmm_(x.T, x)
     if not total.isfinite().all():
         raise RevisionError(
             f"of embedding rows {start} to {start + count - 1}, one is mapped to zero and has no direction"
         )
-    return Moments(count, total.cpu().numpy(), outer.cpu().numpy() if covariance else None)
+    return Moments(count, total.cpu().numpy(), None if outer is None else outer.cpu().numpy())
 
 
-def to_float64(block: np.ndarray, device="cpu"):
+def to_float64(block: np.ndarray, device="cpu") -> torch.Tensor:
     """A block of any float dtype as a float64 tensor of its own on `device`."""
-    import torch
-
     x = torch.from_numpy(np.array(block)).to(device)
     return x.float().double() if x.dtype == torch.float16 else x.double()
 
@@ -188,8 +183,6 @@ class _Isotropic:
     """Images under an `IsotropicMap`, as coefficients of the row and of the constant vectors."""
 
     def __init__(self, mapping: IsotropicMap, device):
-        import torch
-
         self.scale = float(mapping.scale)
         self.constants = torch.from_numpy(mapping.constants).to(device, torch.float64)
         self.gram = (self.constants @ self.constants.T).tolist()
@@ -197,38 +190,33 @@ class _Isotropic:
     def coefficients(self, x, norms):
         """For raw rows [n, d]: a [n] and one b [n] a constant, with image = a x / ||x|| + sum of b * constant.
 
-        Step by step: the norm of `u + k` for unit u is sqrt(1 + 2 u.k + k.k), and u.k follows from the row's dot product.
+        Step by step: the norm of `u + k` for unit u is sqrt(1 + 2 u.k + k.k), and u.k follows from the row's dot
+        product.
         """
         dots = (self.constants @ x.T).div_(norms)
         first = (2 * self.scale * dots[0]).add_(self.scale**2 + self.gram[0][0]).rsqrt_()
         a, b = first * self.scale, [first]
         for step in range(1, len(self.constants)):
             inverse = a * dots[step]
-            for done, own in enumerate(b):
-                inverse.add_(own, alpha=self.gram[done][step])
+            for done, coefficient in enumerate(b):
+                inverse.add_(coefficient, alpha=self.gram[done][step])
             inverse.mul_(2).add_(1 + self.gram[step][step]).rsqrt_()
             a.mul_(inverse)
-            for own in b:
-                own.mul_(inverse)
+            for coefficient in b:
+                coefficient.mul_(inverse)
             b.append(inverse)
         return a, b
 
     def total(self, x, norms):
-        import torch
-
         a, b = self.coefficients(x, norms)
         return (a / norms) @ x + torch.stack(b).sum(1) @ self.constants
 
     def rows(self, x, norms):
-        import torch
-
         a, b = self.coefficients(x, norms)
         return x * (a / norms)[:, None] + torch.stack(b, 1) @ self.constants
 
 
 def _check_norms(norms, first_row: int, tolerance: float | None) -> None:
-    import torch
-
     lowest, highest = (float(bound) for bound in torch.aminmax(norms))  # NaN if any is
     if not (0 < lowest and highest < math.inf):
         row = int((~(norms.isfinite() & (norms > 0))).int().argmax())

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+import torch
 
 from ..errors import RevisionError
+from .store import Store
 
 BLOCK_BYTES = 2**21  # of float64 rows: small enough to stay in a processor's cache between operations
 
@@ -15,7 +18,8 @@ BLOCK_BYTES = 2**21  # of float64 rows: small enough to stay in a processor's ca
 class Rows(Protocol):
     """Embeddings [N, dim] of any float dtype, raw or unit-norm, read in blocks from any position."""
 
-    dim: int
+    @property
+    def dim(self) -> int: ...
 
     def __len__(self) -> int: ...
 
@@ -71,24 +75,30 @@ class EveryNth:
         if start >= stop:
             return
         position = self._position(start)
-        whole = rows * self._period if self._chosen else rows
-        for block in self._rows.blocks(whole, position, self._position(stop - 1) + 1):
+        span_rows = rows * self._period if self._chosen else rows
+        for block in self._rows.blocks(span_rows, position, self._position(stop - 1) + 1):
             to_last = (-position - 1) % self._period  # from the block's first row to the last row of its period
             position += len(block)
             if self._chosen:
                 part = block[to_last :: self._period]
             else:
-                kept = np.ones(len(block), bool)
-                kept[to_last :: self._period] = False
-                part = block[kept]
+                mask = np.ones(len(block), bool)
+                mask[to_last :: self._period] = False
+                part = block[mask]
             if len(part):
                 yield part
 
 
-def as_rows(value) -> Rows:
-    """`value` as `Rows`: a store as it is, an array or tensor [N, D] wrapped."""
+def as_rows(value: Rows | np.ndarray | torch.Tensor | str | Path) -> Rows:
+    """`value` as `Rows`: a store as it is, the one at a path opened, an array or tensor [N, D] wrapped.
+
+    Raises RevisionError for a path that holds no store, and for any other value.
+    """
+    if isinstance(value, (str, Path)):
+        return Store.open(value)
     if hasattr(value, "blocks"):
-        return value
-    if hasattr(value, "detach"):
-        value = value.detach().cpu().numpy()
-    return ArrayRows(np.asarray(value))
+        return value  # type: ignore[return-value]
+    array = value.detach().cpu().numpy() if isinstance(value, torch.Tensor) else np.asarray(value)
+    if not np.issubdtype(array.dtype, np.floating):
+        raise RevisionError(f"embeddings must be floats [N, D], not {array.dtype}; give a store, its path or an array")
+    return ArrayRows(array)

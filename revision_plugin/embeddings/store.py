@@ -14,8 +14,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 
 from .._common.files import read_json
+from ..encoders.identity import Identity
 from ..errors import RevisionError
 
 MANIFEST = "manifest.json"
@@ -30,7 +32,7 @@ class Manifest:
     """What a store holds and where it came from."""
 
     modality: str
-    encoder: dict
+    encoder: Identity
     dim: int
     dtype: str
     count: int
@@ -46,27 +48,40 @@ class Manifest:
 
     def problems(self) -> list[str]:
         """Everything that is wrong with these values, all at once."""
-        found = []
+        messages = []
         if self.kind != "store":
-            found.append(f"kind is '{self.kind}', not 'store'")
+            messages.append(f"kind is '{self.kind}', not 'store'")
         if self.format_version != FORMAT_VERSION:
-            found.append(f"format version {self.format_version}, this release reads {FORMAT_VERSION}")
+            messages.append(f"format version {self.format_version}, this release reads {FORMAT_VERSION}")
         if self.modality not in ("text", "image"):
-            found.append(f"modality '{self.modality}' is neither 'text' nor 'image'")
+            messages.append(f"modality '{self.modality}' is neither 'text' nor 'image'")
         if self.dtype not in DTYPES:
-            found.append(f"dtype '{self.dtype}' is not one of {', '.join(DTYPES)}")
+            messages.append(f"dtype '{self.dtype}' is not one of {', '.join(DTYPES)}")
         if self.dim < 1 or self.count < 1:
-            found.append(f"dim {self.dim} and count {self.count} must be positive")
-        return found
+            messages.append(f"dim {self.dim} and count {self.count} must be positive")
+        return messages
 
     def to_json(self) -> dict:
-        return asdict(self)
+        return {**asdict(self), "encoder": self.encoder.to_json()}
+
+    @classmethod
+    def from_json(cls, value: object, where: Path) -> Manifest:
+        """Read what `to_json` gave. Raises RevisionError with everything that is wrong with it."""
+        if not isinstance(value, dict):
+            raise RevisionError(f"{where}: not the manifest of a store")
+        encoder = Identity.from_json(value.get("encoder"), str(where))
+        try:
+            manifest = cls(**{**value, "encoder": encoder})
+            problems = manifest.problems()
+        except TypeError as error:
+            problems = [str(error).replace("Manifest.__init__() ", "")]
+        if problems:
+            raise RevisionError(f"{where}: {'; '.join(problems)}")
+        return manifest
 
 
-def arrow_schema(modality: str, dim: int, dtype: str):
+def arrow_schema(modality: str, dim: int, dtype: str) -> pa.Schema:
     """The shards' Arrow schema."""
-    import pyarrow as pa
-
     fields = [("id", pa.string()), ("embedding", pa.list_(pa.from_numpy_dtype(DTYPES[dtype]), dim))]
     if modality == "text":
         turn = pa.struct([("from", pa.string()), ("value", pa.string())])
@@ -74,10 +89,15 @@ def arrow_schema(modality: str, dim: int, dtype: str):
     return pa.schema(fields)
 
 
+def is_store(path: str | Path) -> bool:
+    """Whether `path` is (or claims to be) an embedding store rather than a host's own data file."""
+    return Path(path).is_dir() and (Path(path) / MANIFEST).is_file()
+
+
 class Store:
     """An open, read-only embedding store. Make one with `Store.open`."""
 
-    def __init__(self, path: Path, manifest: Manifest, tables: list):
+    def __init__(self, path: Path, manifest: Manifest, tables: list[pa.Table]):
         self.path = path
         self.manifest = manifest
         self._tables = [table for table in tables if table.num_rows]
@@ -93,15 +113,9 @@ class Store:
             raise RevisionError(
                 f"{path}: no {MANIFEST}, so not a finished embedding store; make one with 'revision encode'"
             )
-        value = read_json(path / MANIFEST)
-        try:
-            manifest = Manifest(**value)
-            problems = manifest.problems()
-        except TypeError as error:
-            problems = [str(error).replace("Manifest.__init__() ", "")]
-        if problems:
-            raise RevisionError(f"{path / MANIFEST}: {'; '.join(problems)}")
-        tables = [_map_shard(path / name, manifest) for name in manifest.shards]
+        manifest = Manifest.from_json(read_json(path / MANIFEST), path / MANIFEST)
+        shape = (manifest.modality, manifest.dim, manifest.dtype)
+        tables = [map_shard(path / name, *shape) for name in manifest.shards]
         rows = sum(table.num_rows for table in tables)
         if rows != manifest.count:
             raise RevisionError(
@@ -120,8 +134,8 @@ class Store:
         return self.manifest.dim
 
     @property
-    def encoder(self) -> dict:
-        """The encoder's `spec` and `fingerprint`."""
+    def encoder(self) -> Identity:
+        """The encoder that made it."""
         return self.manifest.encoder
 
     @property
@@ -142,19 +156,17 @@ class Store:
 
     def take(self, rows: np.ndarray) -> np.ndarray:
         """Embeddings [len(rows), dim] of the store's dtype at these positions, in their order; a copy."""
-        found = np.empty((len(rows), self.dim), DTYPES[self.manifest.dtype])
+        embeddings = np.empty((len(rows), self.dim), DTYPES[self.manifest.dtype])
         position = 0
         for table in self._tables:
             for matrix in _matrices(table, self.dim):
                 here = (rows >= position) & (rows < position + len(matrix))
-                found[here] = matrix[rows[here] - position]
+                embeddings[here] = matrix[rows[here] - position]
                 position += len(matrix)
-        return found
+        return embeddings
 
-    def column(self, name: str):
+    def column(self, name: str) -> pa.ChunkedArray:
         """A whole text column as a `pyarrow.ChunkedArray` (memory-mapped)."""
-        import pyarrow as pa
-
         return pa.chunked_array([chunk for table in self._tables for chunk in table.column(name).chunks])
 
     def ids(self) -> list[str]:
@@ -173,16 +185,15 @@ class Store:
 
     def verify(self) -> None:
         """Raise RevisionError unless the rows still have the manifest's content hash."""
-        found = content_hash(self._tables, self.manifest.modality, self.dim, self.manifest.dtype)
-        if found != self.manifest.content_hash:
+        actual_hash = content_hash(self._tables, self.manifest.modality, self.dim, self.manifest.dtype)
+        if actual_hash != self.manifest.content_hash:
             raise RevisionError(
                 f"{self.path}: the content does not match its hash; a shard was damaged or edited: encode it again"
             )
 
 
-def _map_shard(path: Path, manifest: Manifest):
-    import pyarrow as pa
-
+def map_shard(path: Path, modality: str, dim: int, dtype: str) -> pa.Table:
+    """One shard, mapped into memory. Raises RevisionError where it is missing, damaged or has other columns."""
     try:
         table = pa.ipc.open_stream(pa.memory_map(str(path))).read_all()
     except FileNotFoundError:
@@ -191,7 +202,7 @@ def _map_shard(path: Path, manifest: Manifest):
         raise RevisionError(
             f"{path}: shard is damaged ({str(error).splitlines()[0]}); encode the store again"
         ) from None
-    expected = arrow_schema(manifest.modality, manifest.dim, manifest.dtype)
+    expected = arrow_schema(modality, dim, dtype)
     if not table.schema.remove_metadata().equals(expected):
         raise RevisionError(f"{path}: its columns are not those the manifest promises; encode the store again")
     return table
@@ -202,7 +213,7 @@ def _matrices(table, dim: int) -> Iterator[np.ndarray]:
         yield chunk.flatten().to_numpy(zero_copy_only=True).reshape(-1, dim)
 
 
-def content_hash(tables: list, modality: str, dim: int, dtype: str) -> str:
+def content_hash(tables: list[pa.Table], modality: str, dim: int, dtype: str) -> str:
     """A hash of all rows in order that does not depend on how they are cut into shards."""
     columns = {"embedding": hashlib.blake2b()}
     for table in tables:
@@ -215,7 +226,7 @@ def content_hash(tables: list, modality: str, dim: int, dtype: str) -> str:
             for batch in table.select([name]).to_batches(max_chunksize=4096):
                 for value in batch.column(0).to_pylist():
                     hasher.update(json.dumps(value).encode() + b"\n")
-    whole = hashlib.blake2b(f"{modality} {dim} {dtype}".encode(), digest_size=32)
+    store_hasher = hashlib.blake2b(f"{modality} {dim} {dtype}".encode(), digest_size=32)
     for name in sorted(columns):
-        whole.update(name.encode() + columns[name].digest())
-    return whole.hexdigest()
+        store_hasher.update(name.encode() + columns[name].digest())
+    return store_hasher.hexdigest()

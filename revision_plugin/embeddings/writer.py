@@ -7,15 +7,21 @@ so several processes can fill one store.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from datasets import DatasetInfo, Features
 
-from .._common.files import hash_json, read_json, require_free, write_json
+from .._common.files import hash_json, read_json, write_json
+from .._common.folders import LOCK, ClaimedFolder, require_free
+from .._common.versions import versions
+from ..encoders.identity import Identity
 from ..errors import RevisionError
 from .store import (
     DTYPES,
@@ -24,74 +30,48 @@ from .store import (
     UNIT_NORM_TOLERANCE,
     Manifest,
     Store,
-    _map_shard,
     arrow_schema,
     content_hash,
+    map_shard,
 )
 
 REQUEST = "request.json"
 
 
-def versions(more: Sequence[str] = ()) -> dict[str, str]:
-    """Versions of this package and of what the numbers depend on, and of `more` packages where they are installed."""
-    from importlib.metadata import PackageNotFoundError, version
-
-    found = {}
-    for name in ("revision-plugin", "torch", "transformers", "open-clip-torch", "datasets", "numpy", "pillow", *more):
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
-
-
 class StoreWriter:
     """Fills one store. `request` names everything the content depends on; a resumed run must repeat it.
 
-    Of several processes that fill one store together, the `owner` locks and publishes it; the others write chunks.
+    Of several processes that fill one store together, the `owner` claims and publishes it; the others write chunks.
+    `aligner` is the identity of the aligner that the embeddings went through, if any.
     """
 
-    def __init__(self, out: str | Path, *, modality: str, encoder: dict, dim: int, dtype: str, request: dict,
-                 aligner: dict | None = None, owner: bool = True):  # fmt: skip
+    def __init__(
+        self,
+        out: str | Path,
+        *,
+        modality: str,
+        encoder: Identity | dict,
+        dim: int,
+        dtype: str,
+        request: dict,
+        aligner: dict | None = None,
+        owner: bool = True,
+    ):
         if dtype not in DTYPES:
             raise RevisionError(f"unknown store dtype '{dtype}'; available: {', '.join(DTYPES)}")
         self.out = Path(out)
         self.partial = self.out.with_name(self.out.name + ".partial")
-        self.modality, self.encoder, self.dim, self.dtype, self.aligner = modality, encoder, dim, dtype, aligner
+        self.encoder = Identity.from_json(encoder, str(out))
+        self.modality, self.dim, self.dtype, self.aligner = modality, dim, dtype, aligner
         self._schema = arrow_schema(modality, dim, dtype)
         require_free(self.out)
-        request = json.loads(
-            json.dumps({**request, "modality": modality, "encoder": encoder, "dim": dim, "dtype": dtype})
-        )
-        try:
-            self.partial.mkdir(parents=True, exist_ok=True)
-            self._lock = open(self.partial / ".lock", "w")
-        except OSError as error:
-            raise RevisionError(f"{self.out}: cannot be created: {error.strerror}; choose another --out") from None
-        if not owner:
-            self._lock.close()
-            return
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise RevisionError(
-                f"{self.partial}: another process is writing this store; wait for it or choose another --out"
-            ) from None
-        path = self.partial / REQUEST
-        if path.exists():
-            before = read_json(path)
-            if before != request:
-                changed = sorted(k for k in before.keys() | request.keys() if before.get(k) != request.get(k))
-                raise RevisionError(
-                    f"{self.partial}: holds an unfinished run with another {', '.join(changed)}; "
-                    "repeat that command to resume it, or delete the folder"
-                )
-        else:
-            write_json(path, request)
+        request = {**request, "modality": modality, "encoder": self.encoder.to_json(), "dim": dim, "dtype": dtype}
+        self._claim = ClaimedFolder(self.partial, REQUEST, request) if owner else None
 
     def close(self) -> None:
         """Let other processes write; what is done stays for a resumed run."""
-        self._lock.close()
+        if self._claim:
+            self._claim.close()
 
     def _paths(self, chunk: int) -> tuple[Path, Path]:
         return self.partial / f"data-{chunk:05d}.arrow", self.partial / f"data-{chunk:05d}.json"
@@ -109,14 +89,25 @@ class StoreWriter:
         """The failures recorded in one finished chunk."""
         return read_json(self._paths(chunk)[1])["failures"]
 
-    def write_chunk(self, chunk: int, ids: Sequence[str], embeddings: np.ndarray, *, texts: Sequence[str] = (),
-                    conversations: Sequence[list | None] = (), failures: Sequence[dict] = ()) -> None:  # fmt: skip
+    def truncated(self, chunks: int) -> int:
+        """How many texts of the first `chunks` chunks were longer than the encoder's window, whoever encoded them."""
+        return sum(read_json(self._paths(chunk)[1]).get("truncated", 0) for chunk in range(chunks))
+
+    def write_chunk(
+        self,
+        chunk: int,
+        ids: Sequence[str],
+        embeddings: np.ndarray,
+        *,
+        texts: Sequence[str] = (),
+        conversations: Sequence[list | None] = (),
+        failures: Sequence[dict] = (),
+        truncated: int = 0,
+    ) -> None:
         """Write chunk number `chunk`: unit-norm embeddings [n, dim] with their ids and, for texts, the texts.
 
         Raises RevisionError for rows that are not finite, are zero, or do not have unit norm.
         """
-        import pyarrow as pa
-
         embeddings = np.asarray(embeddings)
         self._check(ids, embeddings)
         flat = pa.array(embeddings.astype(DTYPES[self.dtype]).reshape(-1))
@@ -131,7 +122,7 @@ class StoreWriter:
             with pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_stream(sink, self._schema) as stream:
                 stream.write_table(table)
             os.replace(temporary, path)
-            write_json(done, {"rows": len(ids), "failures": list(failures)})
+            write_json(done, {"rows": len(ids), "failures": list(failures), "truncated": truncated})
         except OSError as error:
             temporary.unlink(missing_ok=True)
             raise RevisionError(
@@ -154,16 +145,9 @@ class StoreWriter:
 
     def finish(self, chunks: int) -> Store:
         """Check, hash and publish the store of `chunks` chunks; return it opened."""
-        import pyarrow as pa
-        import pyarrow.compute as pc
-
         paths = [self._paths(chunk)[0] for chunk in range(chunks)]
         failures = self.failures(chunks)
-        draft = dict(modality=self.modality, encoder=self.encoder, dim=self.dim, dtype=self.dtype, aligner=self.aligner)
-        shape = Manifest(
-            **draft, count=1, unit_norm=True, content_hash="", conversations=0, failures=0, shards=[], versions={}
-        )
-        tables = [_map_shard(path, shape) for path in paths]
+        tables = [map_shard(path, self.modality, self.dim, self.dtype) for path in paths]
         count = sum(table.num_rows for table in tables)
         if count == 0:
             raise RevisionError(
@@ -178,7 +162,11 @@ class StoreWriter:
             raise RevisionError(f"{self.out}: id '{twice}' occurs more than once; ids must be unique")
         talks = sum(len(t) - t.column("conversations").null_count for t in tables) if self.modality == "text" else 0
         manifest = Manifest(
-            **draft,
+            modality=self.modality,
+            encoder=self.encoder,
+            dim=self.dim,
+            dtype=self.dtype,
+            aligner=self.aligner,
             count=count,
             unit_norm=True,
             content_hash=content_hash(tables, self.modality, self.dim, self.dtype),
@@ -190,13 +178,12 @@ class StoreWriter:
         self.write_failures(failures)
         self._write_datasets_files(manifest)
         write_json(self.partial / MANIFEST, manifest.to_json())
-        for chunk in range(chunks):
-            self._paths(chunk)[1].unlink()
-        (self.partial / REQUEST).unlink()
-        (self.partial / ".lock").unlink()
         if self.out.exists():
             self.out.rmdir()
         os.replace(self.partial, self.out)
+        # only now: a kill before the rename leaves all that the repeated command needs
+        for leftover in (*(self._paths(chunk)[1].name for chunk in range(chunks)), REQUEST, LOCK):
+            (self.out / leftover).unlink(missing_ok=True)
         self.close()
         return Store.open(self.out)
 
@@ -208,10 +195,8 @@ class StoreWriter:
 
     def _write_datasets_files(self, manifest: Manifest) -> None:
         """The two files that make the folder a `datasets` dataset."""
-        from datasets import DatasetInfo, Features
-
         DatasetInfo(features=Features.from_arrow_schema(self._schema)).write_to_directory(str(self.partial))
-        state = {
+        state: dict[str, Any] = {
             "_data_files": [{"filename": name} for name in manifest.shards],
             "_fingerprint": hash_json(manifest.content_hash)[:16],
             "_format_columns": None,

@@ -4,38 +4,81 @@ from __future__ import annotations
 
 import functools
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
+
+import torch
+from PIL import Image
+from torch import nn
+from transformers import BatchFeature
 
 from .._common.files import hash_file, hash_json
 from ..errors import RevisionError
 from ..registry import Registry
+from .identity import Identity
 
-ENCODERS: Registry[Callable[[str, str], Encoder]] = Registry("encoder")
+MakeEncoder: TypeAlias = "Callable[[str, str], Encoder]"
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """What the first word of a spec stands for: `make(spec, name)` gives the encoder that `SCHEME:NAME` names.
+
+    A module registers one, or the class itself, by an entry point of the group `revision_plugin.encoders`.
+    """
+
+    make: MakeEncoder
+    needs_name: bool = True
+
+
+ENCODERS: Registry[Scheme | MakeEncoder] = Registry("encoder")
 
 
 class ImageProcessor:
-    """An encoder's own preprocessing behind the image processor interface that LLaVA uses."""
+    """An encoder's own preprocessing behind the image processor interface that LLaVA uses.
 
-    def __init__(self, encoder: Encoder, transform: Callable, *, height: int, width: int, mean, std):
+    `transform` maps an RGB PIL image to normalised pixels, float32 [3, height, width].
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        transform: Callable[[Image.Image], torch.Tensor],
+        *,
+        height: int,
+        width: int,
+        mean: Sequence[float],
+        std: Sequence[float],
+    ):
         self.encoder, self.transform = encoder, transform
         self.crop_size = {"height": height, "width": width}
         self.size = {"height": height, "width": width}
         self.image_mean, self.image_std = list(mean), list(std)
 
-    def preprocess(self, images, return_tensors: str | None = "pt", **_):
+    def preprocess(self, images, return_tensors: str | None = "pt", **_) -> BatchFeature:
         """RGB PIL image or list of them -> BatchFeature with `pixel_values` float32 [N, 3, H, W]."""
-        import torch
-        from transformers import BatchFeature
-
         images = images if isinstance(images, (list, tuple)) else [images]
         return BatchFeature({"pixel_values": torch.stack([self.transform(image) for image in images])})
 
     __call__ = preprocess
 
 
+@dataclass(frozen=True)
+class Tokens:
+    """Texts as the text tower takes them: tensors on the CPU, and how many texts were longer than its window."""
+
+    tensors: Mapping[str, torch.Tensor]
+    truncated: int = 0
+
+
 class Encoder(ABC):
-    """A frozen dual encoder. Configuration is read at once, weights at the first encode."""
+    """A frozen dual encoder. Configuration is read at once, weights at the first encode.
+
+    A subclass sets `dim` and `image_processor` and gives its parts in the abstract methods; where the loaded model is
+    kept and on which device it runs is this class' business.
+    """
 
     spec: str
     dim: int
@@ -43,13 +86,14 @@ class Encoder(ABC):
 
     def __init__(self, spec: str):
         self.spec = spec
-        self.device, self.dtype = "cpu", None
-        self.truncated = 0
+        self.device = torch.device("cpu")
+        self.dtype: torch.dtype | None = None  # None: as the model was loaded
+        self._model: nn.Module | None = None
 
     @property
     @abstractmethod
     def fingerprint_parts(self) -> dict:
-        """Everything an embedding depends on: hashes of weights and tokenizer, preprocessing, dimension."""
+        """Everything an embedding depends on, as JSON: hashes of weights and tokenizer, preprocessing, dimension."""
 
     @functools.cached_property
     def fingerprint(self) -> str:
@@ -57,65 +101,69 @@ class Encoder(ABC):
         return hash_json(self.fingerprint_parts)
 
     @property
-    def identity(self) -> dict:
-        """`spec` and `fingerprint`; `image_fingerprint` too where a model of its own encodes texts and may be absent."""
-        return {"spec": self.spec, "fingerprint": self.fingerprint}
+    def identity(self) -> Identity:
+        """What names this encoder in stores, aligners and checkpoints."""
+        return Identity(self.spec, self.fingerprint)
+
+    @property
+    def image_identity(self) -> Identity:
+        """`identity` as far as images go: where a model of its own encodes texts, that model need not be there."""
+        return self.identity
 
     @abstractmethod
-    def _model(self):
-        """The loaded model on `self.device` in `self.dtype`."""
+    def load_model(self) -> nn.Module:
+        """Load the model, on any device. Called once."""
 
     @abstractmethod
-    def _tokenize(self, texts: list[str]) -> tuple[dict, int]:
-        """The text tower's input tensors on the CPU, and how many texts were longer than its window."""
+    def tokenize_texts(self, texts: list[str]) -> Tokens:
+        """The text tower's input for `texts`. Needs no model; called from other threads."""
 
     @abstractmethod
-    def _text_features(self, tokens: dict):
-        """Raw text features [N, dim] of `_tokenize`'s tensors on the encoder's device."""
+    def text_features(self, model: nn.Module, tokens: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """Raw text features [N, dim] of `tokenize_texts`' tensors, which are on the model's device."""
 
     @abstractmethod
-    def _image_features(self, pixels):
-        """Raw image features [N, dim] of preprocessed pixels in the model's dtype."""
+    def image_features(self, model: nn.Module, pixels: torch.Tensor) -> torch.Tensor:
+        """Raw image features [N, dim] of preprocessed pixels [N, 3, H, W] on the model's device, in its dtype."""
 
-    def to(self, *, device=None, dtype=None) -> Encoder:
+    @property
+    def model(self) -> nn.Module:
+        """The loaded model, frozen, on `device` in `dtype`."""
+        if self._model is None:
+            with torch.inference_mode(False):  # weights made inside could not be moved later
+                self._model = self.load_model().eval().requires_grad_(False).to(device=self.device, dtype=self.dtype)
+        return self._model
+
+    def to(self, *, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Encoder:
         """Move the model (now or when it is loaded) to a torch device and dtype."""
-        self.device = device if device is not None else self.device
+        self.device = torch.device(device) if device is not None else self.device
         self.dtype = dtype if dtype is not None else self.dtype
-        if "_loaded" in self.__dict__:
-            self._loaded.to(device=self.device, dtype=self.dtype)
+        if self._model is not None:
+            self._model.to(device=self.device, dtype=self.dtype)
         return self
 
-    def tokenize(self, texts: list[str]) -> tuple[dict, int]:
+    def tokenize(self, texts: list[str]) -> Tokens:
         """What `encode_tokens` takes; needs no model, so other threads can run ahead of it."""
-        return self._tokenize(texts)
+        return self.tokenize_texts(texts)
 
-    def encode_tokens(self, tokens: tuple[dict, int]):
-        """Tokenized texts -> float32 unit-norm embeddings [N, dim] on the encoder's device.
+    def encode_tokens(self, tokens: Tokens) -> torch.Tensor:
+        """Tokenized texts -> float32 unit-norm embeddings [N, dim] on the encoder's device. Longer texts are cut."""
+        with torch.inference_mode(), torch.autocast(self.device.type, enabled=False):
+            placed = {name: tensor.to(self.device) for name, tensor in tokens.tensors.items()}
+            return _unit(self.text_features(self.model, placed))
 
-        Text beyond the encoder's window is cut; `truncated` counts such texts.
-        """
-        import torch
-
-        tensors, cut = tokens
-        self.truncated += cut
-        with torch.inference_mode(), torch.autocast(torch.device(self.device).type, enabled=False):
-            return _unit(self._text_features({name: tensor.to(self.device) for name, tensor in tensors.items()}))
-
-    def encode_texts(self, texts: list[str]):
+    def encode_texts(self, texts: list[str]) -> torch.Tensor:
         """Texts -> float32 unit-norm embeddings [N, dim] on the encoder's device; `encode_tokens` of `tokenize`."""
         return self.encode_tokens(self.tokenize(texts))
 
-    def encode_pixels(self, pixels):
+    def encode_pixels(self, pixels: torch.Tensor) -> torch.Tensor:
         """Preprocessed pixels [N, 3, H, W] -> float32 unit-norm embeddings [N, dim] on the encoder's device."""
-        import torch
-
-        with torch.inference_mode(), torch.autocast(torch.device(self.device).type, enabled=False):
-            model = self._model()
-            parameter = next(model.parameters())
-            return _unit(self._image_features(pixels.to(parameter.device, parameter.dtype)))
+        with torch.inference_mode(), torch.autocast(self.device.type, enabled=False):
+            parameter = next(self.model.parameters())
+            return _unit(self.image_features(self.model, pixels.to(parameter.device, parameter.dtype)))
 
 
-def _unit(features):
+def _unit(features: torch.Tensor) -> torch.Tensor:
     return features.float() / features.float().norm(dim=-1, keepdim=True)
 
 
@@ -126,7 +174,7 @@ def hash_files(paths: list[Path]) -> dict[str, str]:
 
 def load_encoder(spec: str) -> Encoder:
     """The encoder a spec names: `demo`, `open_clip:ARCH/PRETRAINED`, `open_clip:FOLDER`, `hf:REPO_OR_FOLDER`,
-    `llm2clip:VISION?text=LLM`, `python:MODULE:CLASS`.
+    `llm2clip:VISION?text=LLM`, `python:MODULE:CLASS`, or one that another package registers.
 
     Raises RevisionError for an unknown name or files that are missing.
     """
@@ -135,6 +183,10 @@ def load_encoder(spec: str) -> Encoder:
         folder = Path(spec)
         if folder.is_dir():
             scheme, rest = ("open_clip" if (folder / "open_clip_config.json").is_file() else "hf"), spec
-    if not rest and scheme in ("open_clip", "hf", "llm2clip", "python"):
+    entry = ENCODERS.get(scheme)
+    encoder_scheme = (
+        entry if isinstance(entry, Scheme) else Scheme(entry)
+    )  # another package may register its class as it is
+    if encoder_scheme.needs_name and not rest:
         raise RevisionError(f"encoder '{spec}' names no model; write '{scheme}:NAME'")
-    return ENCODERS.get(scheme)(spec, rest)
+    return encoder_scheme.make(spec, rest)

@@ -6,6 +6,12 @@ last hidden states over the text's own tokens. Its package imports on transforme
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+import torch
+
+from .base import Tokens
+
 MAX_TOKENS = 512
 LLAMA3_BEFORE, LLAMA3_AFTER = "<|start_header_id|>user<|end_header_id|>\n\n", "<|eot_id|>"
 
@@ -17,34 +23,32 @@ def prepare_tokenizer(tokenizer) -> None:
         tokenizer.pad_token = tokenizer.eos_token
 
 
-def tokenize(tokenizer, texts: list[str]) -> tuple[dict, int]:
-    """`input_ids`, `attention_mask` and `pooled` (1 on the tokens to average), each long [N, L]; how many texts were cut.
+def tokenize(tokenizer, texts: list[str]) -> Tokens:
+    """`input_ids`, `attention_mask` and `pooled` (1 on the tokens to average), each long [N, L]; how many texts were
+    cut.
 
     A tokenizer with Llama 3's header tokens gets the text as a user's message; its header is not averaged.
     """
-    import torch
-
     before, after = (LLAMA3_BEFORE, LLAMA3_AFTER) if LLAMA3_AFTER in tokenizer.get_vocab() else ("", "")
-    own = [(text.rstrip() if after else text) + after for text in texts]
-    whole = [before + text for text in own]
+    closed = [(text.rstrip() if after else text) + after for text in texts]
+    prompts = [before + text for text in closed]
     cut = {"truncation": True, "max_length": MAX_TOKENS}
-    batch = tokenizer(whole, padding=True, return_tensors="pt", **cut)
-    lengths = [len(ids) for ids in tokenizer(own, add_special_tokens=False, **cut).input_ids]
+    batch = tokenizer(prompts, padding=True, return_tensors="pt", **cut)
+    lengths = [len(ids) for ids in tokenizer(closed, add_special_tokens=False, **cut).input_ids]
     pooled = (
         torch.arange(batch.input_ids.shape[1])[None, :] >= batch.input_ids.shape[1] - torch.tensor(lengths)[:, None]
     )
     tokens = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask, "pooled": pooled.long()}
-    return tokens, sum(len(ids) > MAX_TOKENS for ids in tokenizer(whole, truncation=False, verbose=False).input_ids)
+    lengths = [len(ids) for ids in tokenizer(prompts, truncation=False, verbose=False).input_ids]
+    return Tokens(tokens, sum(length > MAX_TOKENS for length in lengths))
 
 
-def pooled_states(model, tokens: dict):
+def pooled_states(model: torch.nn.Module, tokens: Mapping[str, torch.Tensor]) -> torch.Tensor:
     """Mean last hidden states [N, hidden], float32, of a causal decoder run without its causal mask.
 
     `model` is a decoder of transformers without a head; the 4-dimensional mask keeps padding out and lets every token
     see every other one.
     """
-    import torch
-
     dtype = next(model.parameters()).dtype
     padding = (tokens["attention_mask"] == 0)[:, None, None, :]
     mask = torch.zeros(padding.shape, dtype=dtype, device=padding.device).masked_fill(padding, torch.finfo(dtype).min)

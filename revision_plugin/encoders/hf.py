@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoTokenizer
 
 from ..errors import RevisionError
 from . import hub
-from .base import ENCODERS, Encoder, ImageProcessor, hash_files
+from .base import Encoder, ImageProcessor, Tokens, hash_files
 
 
-@ENCODERS.register("hf")
 class HuggingFaceEncoder(Encoder):
     """An AutoModel with `get_text_features` and `get_image_features`."""
 
     def __init__(self, spec: str, name: str):
         super().__init__(spec)
-        from transformers import AutoConfig, AutoImageProcessor
-
         self._folder = hub.model_folder(spec, name)
         self._code = hub.consented_code(spec, name, self._folder)
         try:
@@ -36,6 +39,7 @@ class HuggingFaceEncoder(Encoder):
         self.dim = int(self._config.vision_config.hidden_size if self._siglip else self._config.projection_dim)
         self.context_length = int(text.max_position_embeddings)
         self._weights = hub.weight_files(self._folder)
+        self.image_processor = processor_transform(self, self._processor)
 
     @property
     def fingerprint_parts(self) -> dict:
@@ -49,31 +53,14 @@ class HuggingFaceEncoder(Encoder):
             **({"code": hash_files(self._code)} if self._code else {}),
         }
 
-    @functools.cached_property
-    def _loaded(self):
-        from transformers import AutoModel
-
-        return (
-            AutoModel.from_pretrained(self._folder, dtype="float32", trust_remote_code=bool(self._code))
-            .eval()
-            .requires_grad_(False)
-            .to(device=self.device, dtype=self.dtype)
-        )
-
-    def _model(self):
-        return self._loaded
+    def load_model(self) -> nn.Module:
+        return AutoModel.from_pretrained(self._folder, dtype="float32", trust_remote_code=bool(self._code))
 
     @functools.cached_property
     def _tokenizer(self):
-        from transformers import AutoTokenizer
-
         return AutoTokenizer.from_pretrained(self._folder)
 
-    @functools.cached_property
-    def image_processor(self) -> ImageProcessor:
-        return processor_transform(self, self._processor)
-
-    def _tokenize(self, texts: list[str]) -> tuple[dict, int]:
+    def tokenize_texts(self, texts: list[str]) -> Tokens:
         lengths = [len(ids) for ids in self._tokenizer(texts, truncation=False, verbose=False).input_ids]
         # SigLIP was trained on texts padded to its window without an attention mask.
         tokens = self._tokenizer(
@@ -84,13 +71,14 @@ class HuggingFaceEncoder(Encoder):
             return_tensors="pt",
         )
         names = ("input_ids",) if self._siglip else tuple(tokens)
-        return {name: tokens[name] for name in names}, sum(length > self.context_length for length in lengths)
+        truncated = sum(length > self.context_length for length in lengths)
+        return Tokens({name: tokens[name] for name in names}, truncated)
 
-    def _text_features(self, tokens: dict):
-        return _pooled(self._model().get_text_features(**tokens))
+    def text_features(self, model: Any, tokens: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        return _pooled(model.get_text_features(**tokens))
 
-    def _image_features(self, pixels):
-        return _pooled(self._model().get_image_features(pixel_values=pixels))
+    def image_features(self, model: Any, pixels: torch.Tensor) -> torch.Tensor:
+        return _pooled(model.get_image_features(pixel_values=pixels))
 
 
 def processor_transform(encoder: Encoder, processor) -> ImageProcessor:
@@ -98,7 +86,10 @@ def processor_transform(encoder: Encoder, processor) -> ImageProcessor:
     size = dict(getattr(processor, "crop_size", None) or processor.size)
     height = size.get("height") or size["shortest_edge"]
     width = size.get("width") or size["shortest_edge"]
-    transform = lambda image: processor(image, return_tensors="pt")["pixel_values"][0]  # noqa: E731
+
+    def transform(image) -> torch.Tensor:
+        return processor(image, return_tensors="pt")["pixel_values"][0]
+
     mean, std = processor.image_mean, processor.image_std
     return ImageProcessor(encoder, transform, height=height, width=width, mean=mean, std=std)
 

@@ -5,6 +5,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+from safetensors import SafetensorError, safe_open
+
 from .._common.files import read_json
 from ..errors import RevisionError
 
@@ -21,35 +25,32 @@ def allow_remote_code() -> None:
 
 
 def model_folder(spec: str, name: str) -> Path:
-    """The folder of a local model, or of a hub model NAME or NAME@REVISION in the hub's cache; HF_HUB_OFFLINE is respected.
+    """The folder of a local model, or of a hub model NAME or NAME@REVISION in the hub's cache; HF_HUB_OFFLINE is
+    respected.
 
     Raises RevisionError where it cannot be had.
     """
     if Path(name).is_dir():
         return Path(name)
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
     repository, _, revision = name.partition("@")
     try:
         return Path(snapshot_download(repository, revision=revision or None))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         raise RevisionError(
-            f"encoder '{spec}': '{name}' is no folder and cannot be had from the hub ({type(error).__name__}); give a local folder"
+            f"encoder '{spec}': '{name}' is no folder and cannot be had from the hub ({type(error).__name__}); "
+            "give a local folder"
         ) from None
 
 
 def weight_files(folder: Path) -> list[Path]:
     """The folder's weights. Raises RevisionError where there are none, a shard is missing, or one is cut."""
-    from safetensors import SafetensorError, safe_open
-
-    files = next((found for pattern in WEIGHT_PATTERNS if (found := sorted(folder.glob(pattern)))), [])
+    files = next((matches for pattern in WEIGHT_PATTERNS if (matches := sorted(folder.glob(pattern)))), [])
     if not files:
         raise RevisionError(f"{folder}: no weights ({', '.join(WEIGHT_PATTERNS)}); the download is incomplete")
     for index in folder.glob("*.index.json"):
-        wanted = set(read_json(index).get("weight_map", {}).values())
-        missing = sorted(name for name in wanted if not (folder / name).is_file())
-        if missing and any(Path(name).suffix == files[0].suffix for name in wanted):
+        shard_names = set(read_json(index).get("weight_map", {}).values())
+        missing = sorted(name for name in shard_names if not (folder / name).is_file())
+        if missing and any(Path(name).suffix == files[0].suffix for name in shard_names):
             raise RevisionError(f"{folder}: {missing[0]} of {index.name} is missing; the download is incomplete")
     for file in files:
         if file.suffix == ".safetensors":
@@ -67,27 +68,31 @@ def tokenizer_files(folder: Path) -> list[Path]:
 
 
 def consented_code(spec: str, name: str, folder: Path) -> list[Path]:
-    """`own_code` of the model in `folder`, which may run: `require_consent` has passed; none for a model without."""
+    """`remote_code_files` of the model in `folder`, which may run: `require_consent` has passed; none for a model without."""
     if _code_targets(folder):
         require_consent(spec, name, folder)
-    return own_code(folder)
+    return remote_code_files(folder)
 
 
-def own_code(folder: Path) -> list[Path]:
+def remote_code_files(folder: Path) -> list[Path]:
     """The Python files that the folder's config names as the model's own code; none for a model that needs no code."""
     return sorted(folder.glob("*.py")) if _code_targets(folder) else []
 
 
 def _code_targets(folder: Path) -> list[str]:
-    """What the config's `auto_map` names: `module.Class`, or `OWNER/REPO--module.Class` for another repository's code."""
+    """What the config's `auto_map` names: `module.Class`, or `OWNER/REPO--module.Class` for another repository's
+    code.
+    """
     config = folder / "config.json"
     mapped = (read_json(config).get("auto_map") or {}) if config.is_file() else {}
-    found = [target for value in mapped.values() for target in (value if isinstance(value, list) else [value])]
-    return [target for target in found if target]
+    targets = [target for value in mapped.values() for target in (value if isinstance(value, list) else [value])]
+    return [target for target in targets if target]
 
 
 def require_consent(spec: str, name: str, folder: Path) -> None:
-    """Raise RevisionError unless code of the model in `folder` may run: by consent, and from the hub only at a fixed commit."""
+    """Raise RevisionError unless code of the model in `folder` may run: by consent, and from the hub only at a fixed
+    commit.
+    """
     if not _consent:
         raise RevisionError(
             f"encoder '{spec}': {name} brings code of its own ({', '.join(_code_targets(folder))}); "
@@ -96,10 +101,12 @@ def require_consent(spec: str, name: str, folder: Path) -> None:
     elsewhere = sorted({target.partition("--")[0] for target in _code_targets(folder) if "--" in target})
     if elsewhere:
         raise RevisionError(
-            f"encoder '{spec}': the code of {name} lies in another repository ({', '.join(elsewhere)}), where it could change unseen; "
+            f"encoder '{spec}': the code of {name} lies in another repository ({', '.join(elsewhere)}), where it "
+            "could change unseen; "
             "download it into the model's folder and name it in config.json without 'OWNER/REPO--'"
         )
     if not Path(name).is_dir() and not COMMIT.fullmatch(name.partition("@")[2]):
         raise RevisionError(
-            f"encoder '{spec}': code from the hub runs only at a fixed commit; write {name.partition('@')[0]}@{folder.name}"
+            f"encoder '{spec}': code from the hub runs only at a fixed commit; write "
+            f"{name.partition('@')[0]}@{folder.name}"
         )

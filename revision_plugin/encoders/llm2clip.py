@@ -8,26 +8,33 @@ from __future__ import annotations
 
 import functools
 import urllib.parse
+from collections.abc import Mapping
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoTokenizer, CLIPImageProcessor
 
 from .._common.files import hash_json
 from ..errors import RevisionError
 from . import bidirectional, hub
-from .base import ENCODERS, Encoder, ImageProcessor, hash_files
+from .base import Encoder, Tokens, hash_files
 from .hf import processor_transform
+from .identity import Identity
+
+UNREAD = "text side not read"  # in place of a fingerprint, where images alone are compared
 
 
-@ENCODERS.register("llm2clip")
 class Llm2ClipEncoder(Encoder):
     """`VISION` and `LLM` are folders or hub names, from the hub at a commit: NAME@COMMIT."""
 
     def __init__(self, spec: str, name: str):
         super().__init__(spec)
-        from transformers import AutoConfig
-
         vision, _, query = name.partition("?")
         options = dict(urllib.parse.parse_qsl(query))
-        self._text_name = options.pop("text", None)
+        self._text_name = options.pop("text", "")
         if not vision or not self._text_name or options:
             raise RevisionError(f"encoder '{spec}': write llm2clip:VISION?text=LLM, each a folder or a hub name")
         self._folder = hub.model_folder(spec, vision)
@@ -38,6 +45,7 @@ class Llm2ClipEncoder(Encoder):
         load = functools.partial(AutoConfig.from_pretrained, self._folder, trust_remote_code=bool(self._code))
         self._config = _import_of(spec, load)
         self.dim = int(self._config.projection_dim)
+        self.image_processor = processor_transform(self, self._processor)
 
     @functools.cached_property
     def _text_folder(self) -> Path:
@@ -64,35 +72,30 @@ class Llm2ClipEncoder(Encoder):
         }
 
     @functools.cached_property
-    def image_fingerprint(self) -> str:
+    def _image_fingerprint(self) -> str:
         return hash_json(self._image_parts)
 
     @property
-    def identity(self) -> dict:
-        return {**super().identity, "image_fingerprint": self.image_fingerprint}
+    def identity(self) -> Identity:
+        return Identity(self.spec, self.fingerprint, self._image_fingerprint)
 
-    @functools.cached_property
-    def _loaded(self):
-        from transformers import AutoModel
+    @property
+    def image_identity(self) -> Identity:
+        return Identity(self.spec, UNREAD, self._image_fingerprint)
 
+    def load_model(self) -> nn.Module:
         settings = dict(dtype="float32", trust_remote_code=bool(self._code))
-        model = (
-            _import_of(self.spec, lambda: AutoModel.from_pretrained(self._folder, **settings))
-            .eval()
-            .requires_grad_(False)
-        )
-        return model.to(device=self.device, dtype=self.dtype)
+        return _import_of(self.spec, lambda: AutoModel.from_pretrained(self._folder, **settings))
 
     @functools.cached_property
     def _language_model(self):
-        from transformers import AutoModel
-
-        wanted = self.dtype or "auto"  # an 8B model in float32 would not fit where its own dtype does
-        model, found = AutoModel.from_pretrained(
-            self._text_folder, dtype=wanted, trust_remote_code=False, output_loading_info=True
-        )
-        if found["missing_keys"]:
-            raise RevisionError(f"{self._text_folder}: its weights lack {sorted(found['missing_keys'])[0]}")
+        dtype = self.dtype or "auto"  # an 8B model in float32 would not fit where its own dtype does
+        with torch.inference_mode(False):
+            model, loading = AutoModel.from_pretrained(
+                self._text_folder, dtype=dtype, trust_remote_code=False, output_loading_info=True
+            )
+        if loading["missing_keys"]:
+            raise RevisionError(f"{self._text_folder}: its weights lack {sorted(loading['missing_keys'])[0]}")
         return model.eval().requires_grad_(False).to(device=self.device)
 
     def to(self, *, device=None, dtype=None) -> Encoder:
@@ -101,46 +104,32 @@ class Llm2ClipEncoder(Encoder):
             self._language_model.to(device=self.device, dtype=self.dtype)
         return self
 
-    def _model(self):
-        return self._loaded
-
     @functools.cached_property
     def _processor(self):
-        from transformers import AutoImageProcessor, CLIPImageProcessor
-
         if (self._folder / "preprocessor_config.json").is_file():
             return AutoImageProcessor.from_pretrained(self._folder)
         size = self._config.vision_config.image_size  # the released models keep CLIP's own preprocessing
         return CLIPImageProcessor(size={"shortest_edge": size}, crop_size={"height": size, "width": size})
 
     @functools.cached_property
-    def image_processor(self) -> ImageProcessor:
-        return processor_transform(self, self._processor)
-
-    @functools.cached_property
     def _tokenizer(self):
-        from transformers import AutoTokenizer
-
         tokenizer = AutoTokenizer.from_pretrained(self._text_folder)
         bidirectional.prepare_tokenizer(tokenizer)
         return tokenizer
 
-    def _tokenize(self, texts: list[str]) -> tuple[dict, int]:
+    def tokenize_texts(self, texts: list[str]) -> Tokens:
         return bidirectional.tokenize(self._tokenizer, texts)
 
-    def _text_features(self, tokens: dict):
-        model = self._model()
+    def text_features(self, model: Any, tokens: Mapping[str, torch.Tensor]) -> torch.Tensor:
         states = bidirectional.pooled_states(self._language_model, tokens)
         return model.get_text_features(states.to(next(model.parameters()).dtype))
 
-    def _image_features(self, pixels):
-        return self._model().get_image_features(pixels)
+    def image_features(self, model: Any, pixels: torch.Tensor) -> torch.Tensor:
+        return model.get_image_features(pixels)
 
 
 def _import_of(spec: str, load):
     """What `load()` gives. Raises RevisionError where the model's own code does not run on these versions."""
-    from importlib.metadata import version
-
     try:
         return load()
     except (ImportError, AttributeError, OSError, ValueError) as error:

@@ -1,27 +1,28 @@
-"""`open_clip:ARCH/PRETRAINED`, `open_clip:FOLDER` (an open_clip local-dir folder) and the shipped `demo` encoder."""
+"""`open_clip:ARCH/PRETRAINED` and `open_clip:FOLDER` (an open_clip local-dir folder)."""
 
 from __future__ import annotations
 
+import difflib
 import functools
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
+
+import open_clip
+import torch
+from open_clip.pretrained import download_pretrained, get_pretrained_cfg, list_pretrained_tags_by_model
+from open_clip.transform import PreprocessCfg, image_transform_v2, merge_preprocess_dict
+from torch import nn
 
 from .._common.files import read_json
 from ..errors import RevisionError
-from .base import ENCODERS, Encoder, ImageProcessor, hash_files
+from .base import Encoder, ImageProcessor, Tokens, hash_files
 
 CONFIG = "open_clip_config.json"
 WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth")
 
 
-@ENCODERS.register("demo")
-def demo_encoder(spec: str, rest: str) -> Encoder:
-    from ..demo.world import ASSETS
-
-    return OpenClipEncoder(spec, str(ASSETS / "encoder"))
-
-
-@ENCODERS.register("open_clip")
 class OpenClipEncoder(Encoder):
     """Any contrastive model of open_clip, through open_clip's own factory, preprocessing and tokenizer."""
 
@@ -41,17 +42,16 @@ class OpenClipEncoder(Encoder):
         if "text_cfg" not in self._config:
             raise RevisionError(f"encoder '{spec}' has no text tower; alignment needs both towers")
         self.dim = int(self._config["embed_dim"])
+        self.image_processor = self._processor()
 
     def _weight_files(self) -> list[Path]:
         if self._folder:
             return [p for p in self._folder.iterdir() if p.suffix in WEIGHT_SUFFIXES]
-        if Path(self._pretrained).is_file():
+        if self._pretrained and Path(self._pretrained).is_file():
             return [Path(self._pretrained)]
-        import open_clip.pretrained as pretrained
-
-        tag = pretrained.get_pretrained_cfg(self._name, self._pretrained)
+        tag = get_pretrained_cfg(self._name, self._pretrained)
         try:
-            return [Path(pretrained.download_pretrained(tag))]
+            return [Path(download_pretrained(tag))]
         except Exception as error:
             raise RevisionError(
                 f"weights of '{self.spec}' cannot be had: {str(error).splitlines()[0]}; give a local folder"
@@ -71,41 +71,28 @@ class OpenClipEncoder(Encoder):
             "tokenizer": hash_files(tokenizer),
         }
 
-    @functools.cached_property
-    def _loaded(self):
-        import open_clip
-
-        return (
-            open_clip.create_model(self._name, pretrained=self._pretrained)
-            .eval()
-            .requires_grad_(False)
-            .to(device=self.device, dtype=self.dtype)
-        )
-
-    def _model(self):
-        return self._loaded
+    def load_model(self) -> nn.Module:
+        return open_clip.create_model(self._name, pretrained=self._pretrained)
 
     @functools.cached_property
     def _tokenizer(self):
-        import open_clip
-
         return open_clip.get_tokenizer(self._name)
 
-    @functools.cached_property
-    def image_processor(self) -> ImageProcessor:
-        from open_clip.transform import PreprocessCfg, image_transform_v2, merge_preprocess_dict
-
+    def _processor(self) -> ImageProcessor:
         size = self._config["vision_cfg"]["image_size"]
         config = PreprocessCfg(**merge_preprocess_dict(PreprocessCfg(size=size), self._preprocess))
         height, width = config.size if isinstance(config.size, (tuple, list)) else (config.size, config.size)
         transform = image_transform_v2(config, is_train=False)
         return ImageProcessor(self, transform, height=height, width=width, mean=config.mean, std=config.std)
 
-    def _tokenize(self, texts: list[str]) -> tuple[dict, int]:
-        return {"text": self._tokenizer(texts)}, self._count_truncated(texts)
+    def tokenize_texts(self, texts: list[str]) -> Tokens:
+        return Tokens({"text": self._tokenizer(texts)}, self._count_truncated(texts))
 
-    def _text_features(self, tokens: dict):
-        return self._model().encode_text(tokens["text"])
+    def text_features(self, model: Any, tokens: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        return model.encode_text(tokens["text"])
+
+    def image_features(self, model: Any, pixels: torch.Tensor) -> torch.Tensor:
+        return model.encode_image(pixels)
 
     def _count_truncated(self, texts: list[str]) -> int:
         window = self._tokenizer.context_length
@@ -116,16 +103,8 @@ class OpenClipEncoder(Encoder):
             return sum(len(self._tokenizer.encode(text)) + 2 > window for text in texts)
         return 0
 
-    def _image_features(self, pixels):
-        return self._model().encode_image(pixels)
-
 
 def _known_model(spec: str, name: str):
-    import difflib
-
-    import open_clip
-    from open_clip.pretrained import get_pretrained_cfg, list_pretrained_tags_by_model
-
     architecture, _, pretrained = name.partition("/")
     config = open_clip.get_model_config(architecture)
     if config is None:

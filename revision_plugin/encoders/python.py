@@ -6,14 +6,15 @@ import importlib
 import sys
 
 from ..errors import RevisionError
-from .base import ENCODERS, Encoder
+from .base import Encoder
 
 
-@ENCODERS.register("python")
 def python_encoder(spec: str, rest: str) -> Encoder:
-    """CLASS(spec), a subclass of `revision_plugin.encoders.Encoder`; its module is imported, so name only code you trust.
+    """CLASS(spec), a subclass of `revision_plugin.encoders.Encoder`; its module is imported, so name only code you
+    trust.
 
-    The working directory is searched too. Raises RevisionError where there is no such class, or it lacks parts of the contract.
+    The working directory is searched too. Raises RevisionError where there is no such class, or it lacks parts of the
+    contract.
     """
     module_name, _, class_name = rest.partition(":")
     if not module_name or not class_name:
@@ -21,17 +22,18 @@ def python_encoder(spec: str, rest: str) -> Encoder:
     if "" not in sys.path:
         sys.path.insert(0, "")
     try:
-        found = getattr(importlib.import_module(module_name), class_name, None)
+        encoder_class = getattr(importlib.import_module(module_name), class_name, None)
     except ImportError as error:
         raise RevisionError(f"encoder '{spec}': {module_name} does not import: {error}") from error
-    if not (isinstance(found, type) and issubclass(found, Encoder)):
+    if not (isinstance(encoder_class, type) and issubclass(encoder_class, Encoder)):
         raise RevisionError(
-            f"encoder '{spec}': {module_name} has no class '{class_name}' that subclasses revision_plugin.encoders.Encoder"
+            f"encoder '{spec}': {module_name} has no class '{class_name}' that subclasses "
+            "revision_plugin.encoders.Encoder"
         )
-    missing = sorted(getattr(found, "__abstractmethods__", ()))
+    missing = sorted(getattr(encoder_class, "__abstractmethods__", ()))
     if missing:
         raise RevisionError(f"encoder '{spec}': {class_name} lacks {', '.join(missing)} of the encoder contract")
-    encoder = found(spec)
+    encoder = encoder_class(spec)
     absent = [name for name in ("dim", "image_processor") if not hasattr(encoder, name)]
     if absent:
         raise RevisionError(f"encoder '{spec}': {class_name} does not set {', '.join(absent)}")

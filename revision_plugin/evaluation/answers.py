@@ -13,7 +13,10 @@ NUMBER_WORDS = {
 REFUSAL = re.compile(
     r"\b(no idea|not sure|unsure|cannot|can't|can not|unable|impossible to (say|tell)|don't know|do not know|unclear)\b"
 )
-STATEMENT = r"(?:answers?|options?|choices?|conclusion)(?:\s+(?:to the question|here))?\s*(?:is|are|would be|should be|must be|:|=|-)+\s*(?:the\s+)?(?:option|choice|letter)?\s*:?\s*"
+STATEMENT = (
+    r"(?:answers?|options?|choices?|conclusion)(?:\s+(?:to the question|here))?\s*"
+    r"(?:is|are|would be|should be|must be|:|=|-)+\s*(?:the\s+)?(?:option|choice|letter)?\s*:?\s*"
+)
 NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?(?:[eE][-+]?\d+)?|-?\.\d+")
 
 
@@ -54,26 +57,29 @@ def yes_or_no(reply: str) -> str | None:
 
 def options_in(question: str) -> dict[str, str]:
     """Options written in a question, one a line (`A. red`, `(A) red`) or in a row (`A: red, B: green`)."""
-    found = dict(re.findall(r"(?m)^\s*\(?([A-J])[).:]\s*(.+?)\s*$", question))
+    options = dict(re.findall(r"(?m)^\s*\(?([A-J])[).:]\s*(.+?)\s*$", question))
     row = re.findall(
         r"(?:^|[\s,(])([A-J])[:.)]\s*(.+?)(?=,?\s+\(?[A-J][:.)]\s|\s*$)", question.splitlines()[-1] if question else ""
     )
-    if len(row) > len(found):
-        found = {letter: text.rstrip(" ,.") for letter, text in row}
-    return found if len(found) > 1 and list(found) == list(LETTERS[: len(found)]) else {}
+    if len(row) > len(options):
+        options = {letter: text.rstrip(" ,.") for letter, text in row}
+    return options if len(options) > 1 and list(options) == list(LETTERS[: len(options)]) else {}
 
 
 def letter(reply: str, letters: str, options: dict[str, str] | None = None) -> str | None:
     """The one option letter of `letters` that a reply names, by letter or by the text of one of `options`."""
     text, options = clean(reply), options or {}
     either = f"[{letters}{letters.lower()}]"
-    whole = re.fullmatch(rf"\W*({either})\W*", text)
-    if whole:
-        return whole.group(1).upper()
+    bare_letter = re.fullmatch(rf"\W*({either})\W*", text)
+    if bare_letter:
+        return bare_letter.group(1).upper()
     stated = [
         m
-        for m in re.finditer(rf"(?i:{STATEMENT})[\"'(\[]*({either})\b[\"')\]]*(?=\s*(?:[.,:;!\n)-]|$|because|since|as\b|which|not\b|and\b|or\b))", text)
-    ]  # fmt: skip
+        for m in re.finditer(
+            rf"(?i:{STATEMENT})[\"'(\[]*({either})\b[\"')\]]*(?=\s*(?:[.,:;!\n)-]|$|because|since|as\b|which|not\b|and\b|or\b))",
+            text,
+        )
+    ]
     if stated:
         rest = text[stated[-1].end() :]
         hedge = re.match(rf"\s*(?:,|or|and|/)\s*(?:or\s+|and\s+)?\(?{either}\b(?!\w)(?=\W|$)", rest)
@@ -94,34 +100,38 @@ def letter(reply: str, letters: str, options: dict[str, str] | None = None) -> s
     followed = re.match(rf"\W*([{letters}])\s+(.+)", text, flags=re.S)
     if followed and normal(followed.group(2)) == normal(options.get(followed.group(1), "\0")):
         return followed.group(1)
-    named = option_text(text, options)
-    if named:
-        return named
-    alone = re.findall(rf"(?<![\w'])([{letters}])(?![\w'])(?!\s+[a-z])", text)
-    alone += (
+    option_letter = option_text(text, options)
+    if option_letter:
+        return option_letter
+    lone_letters = re.findall(rf"(?<![\w'])([{letters}])(?![\w'])(?!\s+[a-z])", text)
+    lone_letters += (
         re.findall(rf"(?<![\w'])([{letters.replace('A', '').replace('I', '')}])(?![\w'])", text)
         if len(letters) > 2
         else []
     )
-    return _only(alone)
+    return _only(lone_letters)
 
 
 def option_text(reply: str, options: dict[str, str]) -> str | None:
     """The letter of the only option whose text the reply is, or contains without negating it."""
     text = normal(clean(reply))
-    known = {key: normal(value) for key, value in options.items() if normal(value)}
-    same = [key for key, value in known.items() if value == text]
+    normal_texts = {key: normal(value) for key, value in options.items() if normal(value)}
+    same = [key for key, value in normal_texts.items() if value == text]
     if same:
         return _only(same)
     if REFUSAL.search(text):
         return None
-    found = [key for key, value in known.items() if re.search(rf"(?<![\w.]){re.escape(value)}(?![\w])", text)]
-    found = [k for k in found if not any(known[k] != known[o] and known[k] in known[o] for o in found)]
-    if len(found) != 1 or re.search(
-        rf"\b(?:not|no|isn't|never|nor)\s+(?:a |an |the )?{re.escape(known[found[0]])}", text
+    matches = [key for key, value in normal_texts.items() if re.search(rf"(?<![\w.]){re.escape(value)}(?![\w])", text)]
+    matches = [
+        k
+        for k in matches
+        if not any(normal_texts[k] != normal_texts[o] and normal_texts[k] in normal_texts[o] for o in matches)
+    ]
+    if len(matches) != 1 or re.search(
+        rf"\b(?:not|no|isn't|never|nor)\s+(?:a |an |the )?{re.escape(normal_texts[matches[0]])}", text
     ):
         return None
-    return found[0]
+    return matches[0]
 
 
 def letters_named(reply: str, letters: str, options: dict[str, str] | None = None) -> frozenset[str]:
@@ -144,18 +154,18 @@ def short_answer(reply: str, gold: str) -> bool:
     stated = re.split(rf"(?i){STATEMENT}", text)
     text = stated[-1] if len(stated) > 1 else text
     if NUMBER.fullmatch(normal(gold).rstrip("%").strip()):
-        wanted = float(normal(gold).rstrip("%").strip().replace(",", ""))
+        number = float(normal(gold).rstrip("%").strip().replace(",", ""))
         words = re.sub(r"[a-z]+", lambda m: NUMBER_WORDS.get(m.group(), m.group()), text.lower())
-        values = {float(found.replace(",", "")) for found in NUMBER.findall(words)}
-        return len(values) == 1 and abs(values.pop() - wanted) <= 0.005 + 1e-9 * abs(wanted)
-    wanted, said = normal(gold), normal(text)
-    if said == wanted:
+        values = {float(number_text.replace(",", "")) for number_text in NUMBER.findall(words)}
+        return len(values) == 1 and abs(values.pop() - number) <= 0.005 + 1e-9 * abs(number)
+    answer, said = normal(gold), normal(text)
+    if said == answer:
         return True
     if REFUSAL.search(said) or re.search(r"\bor\b|\bnot\b|n't\b", said):
         return False
-    return bool(re.search(rf"(?<!\w){re.escape(wanted)}(?!\w)", said))
+    return bool(re.search(rf"(?<!\w){re.escape(answer)}(?!\w)", said))
 
 
-def _only(found: list[str]) -> str | None:
-    distinct = {value.upper() for value in found}
+def _only(letters: list[str]) -> str | None:
+    distinct = {value.upper() for value in letters}
     return distinct.pop() if len(distinct) == 1 else None

@@ -10,7 +10,11 @@ import re
 import zipfile
 from pathlib import Path
 
-from ..corpora.texts import whole_images_only
+from datasets import Image as ImageFeature
+from huggingface_hub import hf_hub_download
+from PIL import Image, UnidentifiedImageError
+
+from ..corpora.images import whole_images_only
 from ..errors import RevisionError
 
 DATA_ROOT = "REVISION_DATA_ROOT"  # set by `revision evaluate --data-root`: where mirrored datasets lie
@@ -24,14 +28,15 @@ def field(doc: dict, name: str):
     return doc[name]
 
 
-def require(*names: str):
+def require_fields(*names: str):
     """A `process_docs` that checks the fields of a split once and leaves images to be decoded when they are needed."""
 
     def prepare(split):
         missing = sorted(set(names) - set(split.column_names))
         if missing:
             raise RevisionError(
-                f"the dataset lacks the field(s) {', '.join(missing)} (it has {', '.join(split.column_names)}); get it again"
+                f"the dataset lacks the field(s) {', '.join(missing)} (it has {', '.join(split.column_names)}); "
+                "get it again"
             )
         return undecoded(split)
 
@@ -40,18 +45,16 @@ def require(*names: str):
 
 def undecoded(split):
     """The split with its images as bytes, so that one that does not decode can be named."""
-    from datasets import Image
-
     for name, feature in split.features.items():
-        if isinstance(feature, Image):
-            split = split.cast_column(name, Image(decode=False))
+        if isinstance(feature, ImageFeature):
+            split = split.cast_column(name, ImageFeature(decode=False))
     return split
 
 
 def decode(value, where: str):
-    """An RGB PIL image of a stored image (bytes, path or PIL). Raises RevisionError where there is none or it is damaged."""
-    from PIL import Image, UnidentifiedImageError
-
+    """An RGB PIL image of a stored image (bytes, path or PIL). Raises RevisionError where there is none or it is
+    damaged.
+    """
     try:
         if isinstance(value, dict):
             source = io.BytesIO(value["bytes"]) if value.get("bytes") else value["path"]
@@ -94,7 +97,7 @@ def marked_images(question: str, options: str) -> list[int]:
 
 def single_image(split):
     """A `process_docs` that keeps the rows which refer to exactly one image (ReVision, appendix H.3)."""
-    split = require("question", "options", "answer", "image_1")(split)
+    split = require_fields("question", "options", "answer", "image_1")(split)
     return split.filter(lambda q, o: len(marked_images(q, o)) == 1, input_columns=["question", "options"])
 
 
@@ -107,12 +110,10 @@ def visulogic_image(doc: dict) -> list:
     """The row's image, read from the dataset's images.zip when it is first needed."""
     root = os.environ.get(DATA_ROOT)
     if root:
-        path = Path(root) / "VisuLogic" / "VisuLogic" / "images.zip"
-        if not path.is_file():
+        path: str | Path = Path(root) / "VisuLogic" / "VisuLogic" / "images.zip"
+        if not Path(path).is_file():
             raise RevisionError(f"{path}: no such file; mirror VisuLogic/VisuLogic with its images.zip")
     else:
-        from huggingface_hub import hf_hub_download
-
         path = hf_hub_download("VisuLogic/VisuLogic", "images.zip", repo_type="dataset")
     inside = str(field(doc, "image_path")).strip().removeprefix("./")
     try:

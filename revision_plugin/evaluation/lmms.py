@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import functools
 
+import lmms_eval.__main__ as command
+
 
 def main() -> None:
-    import lmms_eval.__main__ as command
-
     command.TaskManager = functools.partial(command.TaskManager, include_defaults=False)
     command.cli_evaluate()
 

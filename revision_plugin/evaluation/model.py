@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from lmms_eval.api.model import lmms
 
+from .._common.devices import choose_device
 from .._common.distributed import launched_processes, launched_rank
 from .._common.files import hash_json
 from .._common.flags import says_true
@@ -25,9 +25,18 @@ class LlavaRevision(lmms):
     `trust_remote_code` (run code that the encoder's model brings).
     """
 
-    def __init__(self, pretrained: str = "", base: str | None = None, blind=False, conversation: str | None = None,
-                 answers: str | None = None, trust_remote_code=False, batch_size=1, device: str | None = None,
-                 **unknown):  # fmt: skip
+    def __init__(
+        self,
+        pretrained: str = "",
+        base: str | None = None,
+        blind=False,
+        conversation: str | None = None,
+        answers: str | None = None,
+        trust_remote_code=False,
+        batch_size=1,
+        device: str | None = None,
+        **unknown,
+    ):
         super().__init__()
         unknown.pop("max_batch_size", None)
         if unknown:
@@ -42,13 +51,18 @@ class LlavaRevision(lmms):
         self.blind = says_true(blind)
         self.batch_size = _positive(batch_size)
         self._rank, self._world_size = launched_rank(), launched_processes()
-        self._device = _device(device)
+        self._device = choose_device(device or None)
         self.assistant = find_host().load(pretrained, base=base, device=str(self._device), template=conversation)
-        self._kept = None
+        self._answers = None
         if answers:
-            asked = {"checkpoint": _checkpoint_state(pretrained), "base": base, "blind": self.blind,
-                     "conversation": conversation, "dtype": str(self.assistant.model.dtype)}  # fmt: skip
-            self._kept = AnswerFile(Path(answers), hash_json(asked)[:16], self._rank)
+            answer_settings = {
+                "checkpoint": _checkpoint_state(pretrained),
+                "base": base,
+                "blind": self.blind,
+                "conversation": conversation,
+                "dtype": str(self.assistant.model.dtype),
+            }
+            self._answers = AnswerFile(Path(answers), hash_json(answer_settings)[:16], self._rank)
 
     @property
     def device(self):
@@ -64,20 +78,22 @@ class LlavaRevision(lmms):
 
     def generate_until(self, requests) -> list[str]:
         """Greedy replies, in the order of `requests`, in batches of questions of one kind and length limit."""
-        replies: list[str | None] = [None] * len(requests)
-        asked: dict[tuple, list[int]] = {}
+        replies: list[str] = [""] * len(requests)
+        pending_requests: dict[tuple, list[int]] = {}
         for number, request in enumerate(requests):
             context, settings, _, doc_id, task, split = request.args
             if settings.get("do_sample") or settings.get("num_beams", 1) not in (None, 1):
                 raise RevisionError(f"{task}: llava_revision decodes greedily; leave do_sample and num_beams out")
             limit = settings.get("max_new_tokens", 64)
-            known = self._kept.get(task, split, doc_id, context, limit) if self._kept else None
-            if known is not None:
-                replies[number] = known
+            answer = self._answers.get(task, split, doc_id, context, limit) if self._answers else None
+            if answer is not None:
+                replies[number] = answer
             else:
-                asked.setdefault((task, limit), []).append(number)
-        with track("answer", total=sum(map(len, asked.values())), unit="question", show=self._rank == 0) as advance:
-            for (_, limit), numbers in asked.items():
+                pending_requests.setdefault((task, limit), []).append(number)
+        with track(
+            "answer", total=sum(map(len, pending_requests.values())), unit="question", show=self._rank == 0
+        ) as advance:
+            for (_, limit), numbers in pending_requests.items():
                 for batch in self._batches(requests, numbers):
                     self._answer(requests, batch, limit, replies)
                     advance(len(batch))
@@ -103,9 +119,9 @@ class LlavaRevision(lmms):
         texts = self.assistant.ask(images, [requests[n].args[0] for n, _ in batch], max_new_tokens=limit)
         for (number, _), text in zip(batch, texts):
             replies[number] = text
-            if self._kept:
+            if self._answers:
                 context, _, _, doc_id, task, split = requests[number].args
-                self._kept.add(task, split, doc_id, context, limit, answer=text)
+                self._answers.add(task, split, doc_id, context, limit, answer=text)
 
     def loglikelihood(self, requests):
         raise NotImplementedError("llava_revision answers by generation; use tasks with output_type generate_until")
@@ -143,7 +159,9 @@ class AnswerFile:
 
 
 def _checkpoint_state(pretrained: str) -> list:
-    """The checkpoint's files with size and time of change: another training in the same folder is another checkpoint."""
+    """The checkpoint's files with size and time of change: another training in the same folder is another
+    checkpoint.
+    """
     path = Path(pretrained)
     if not path.is_dir():
         return [pretrained]
@@ -159,12 +177,3 @@ def _positive(value) -> int:
     if number < 1:
         raise RevisionError(f"batch_size must be a whole number of at least 1, not '{value}'")
     return number
-
-
-def _device(name: str | None):
-    import torch
-
-    if name in (None, "", "cuda"):
-        local = int(os.environ.get("LOCAL_RANK", 0))
-        return torch.device(f"cuda:{local}") if torch.cuda.is_available() else torch.device("cpu")
-    return torch.device(name)

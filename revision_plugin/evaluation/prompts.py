@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from . import answers
-from .documents import decode, field, listed, marked_images, name_of, require
+from .documents import decode, field, listed, marked_images, name_of, require_fields
 
 LETTER = "Answer with the option's letter from the given choices directly."
 WORD = "Answer the question using a single word or phrase."
@@ -26,7 +26,7 @@ def _question(doc: dict, name: str = "question") -> str:
 
 
 # MME: yes/no questions in pairs; accuracy counts each question by itself.
-mme_docs = require("image", "question", "answer", "question_id")
+mme_docs = require_fields("image", "question", "answer", "question_id")
 
 
 def mme_text(doc, lmms_eval_specific_kwargs=None) -> str:
@@ -40,7 +40,7 @@ def yes_no_score(doc, results) -> dict[str, float]:
 
 
 # POPE: the three categories pooled.
-pope_docs = require("image", "question", "answer")
+pope_docs = require_fields("image", "question", "answer")
 
 
 def word_text(doc, lmms_eval_specific_kwargs=None) -> str:
@@ -52,16 +52,16 @@ def yes_no_text(doc, lmms_eval_specific_kwargs=None) -> str:
 
 
 # HallusionBench, questions with an image: accuracy over all questions (aAcc).
-hallusionbench_docs = require("image", "question", "gt_answer")
+hallusionbench_docs = require_fields("image", "question", "gt_answer")
 
 
 def hallusionbench_score(doc, results) -> dict[str, float]:
-    wanted = {"1": "yes", "0": "no"}[str(field(doc, "gt_answer")).strip()]
-    return _score(answers.yes_or_no(results[0]) == wanted)
+    expected = {"1": "yes", "0": "no"}[str(field(doc, "gt_answer")).strip()]
+    return _score(answers.yes_or_no(results[0]) == expected)
 
 
 # MMStar: options are part of the question; every sample counts the same.
-mmstar_docs = require("image", "question", "answer")
+mmstar_docs = require_fields("image", "question", "answer")
 
 
 def letter_text(doc, lmms_eval_specific_kwargs=None) -> str:
@@ -76,7 +76,7 @@ def question_letter_score(doc, results) -> dict[str, float]:
 
 
 # ScienceQA, rows with an image, dev and test pooled.
-scienceqa_docs = require("image", "question", "choices", "answer")
+scienceqa_docs = require_fields("image", "question", "choices", "answer")
 
 
 def scienceqa_text(doc, lmms_eval_specific_kwargs=None) -> str:
@@ -95,7 +95,7 @@ def scienceqa_score(doc, results) -> dict[str, float]:
 
 
 # RealWorldQA: letters for questions with options, else a word or a number.
-realworldqa_docs = require("image", "question", "answer")
+realworldqa_docs = require_fields("image", "question", "answer")
 
 
 def realworldqa_text(doc, lmms_eval_specific_kwargs=None) -> str:
@@ -132,7 +132,7 @@ def mmmu_score(doc, results) -> dict[str, float]:
 
 
 # MMMU-Pro, vision: question and options are inside the image.
-mmmu_pro_vision_docs = require("image", "options", "answer")
+mmmu_pro_vision_docs = require_fields("image", "options", "answer")
 
 
 def mmmu_pro_vision_text(doc, lmms_eval_specific_kwargs=None) -> str:
@@ -140,7 +140,7 @@ def mmmu_pro_vision_text(doc, lmms_eval_specific_kwargs=None) -> str:
 
 
 # VisuLogic: one question form, four letters.
-visulogic_docs = require("image_path", "question", "label")
+visulogic_docs = require_fields("image_path", "question", "label")
 
 
 def visulogic_score(doc, results) -> dict[str, float]:
@@ -148,7 +148,7 @@ def visulogic_score(doc, results) -> dict[str, float]:
 
 
 # LogicVista: some questions have several right letters, which must all be named.
-logicvista_docs = require("image", "question", "answer")
+logicvista_docs = require_fields("image", "question", "answer")
 
 
 def logicvista_score(doc, results) -> dict[str, float]:
@@ -159,7 +159,7 @@ def logicvista_score(doc, results) -> dict[str, float]:
 
 
 # CRPE, relations: subject, predicate and object questions pooled.
-crpe_docs = require("image", "text", "correct_option")
+crpe_docs = require_fields("image", "text", "correct_option")
 
 
 def crpe_text(doc, lmms_eval_specific_kwargs=None) -> str:
@@ -174,7 +174,7 @@ def crpe_score(doc, results) -> dict[str, float]:
 
 
 # The embedded world: a word for every question.
-demo_docs = require("image", "question", "answer", "kind")
+demo_docs = require_fields("image", "question", "answer", "kind")
 
 
 def plain_text(doc, lmms_eval_specific_kwargs=None) -> str:

@@ -11,8 +11,11 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
+import yaml
+
 from .._common.distributed import torchrun
-from .._common.files import claim_folder, read_json
+from .._common.files import read_json
+from .._common.folders import ClaimedFolder
 from ..errors import RevisionError
 from ..hosts import find_host
 from .documents import DATA_ROOT
@@ -30,14 +33,14 @@ def task_folder() -> Path:
 
 
 def expand(tasks: list[str]) -> list[str]:
-    """Task names, groups replaced by their tasks; a name may go without `revision_`. Raises RevisionError for an unknown one."""
-    import yaml
-
-    names, known = [], {path.stem for path in task_folder().glob("revision_*.yaml")}
+    """Task names, groups replaced by their tasks; a name may go without `revision_`. Raises RevisionError for an
+    unknown one.
+    """
+    names, task_names = [], {path.stem for path in task_folder().glob("revision_*.yaml")}
     for task in tasks:
         name = task if task.startswith("revision_") else f"revision_{task}"
-        if name not in known:
-            raise RevisionError(f"no task '{task}'; there are {', '.join(sorted(known))}")
+        if name not in task_names:
+            raise RevisionError(f"no task '{task}'; there are {', '.join(sorted(task_names))}")
         if name == GROUP:
             names += yaml.safe_load((task_folder() / f"{name}.yaml").read_text())["task"]
         else:
@@ -51,8 +54,9 @@ def is_whole_group(tasks: list[str]) -> bool:
 
 
 def mirrored(tasks: list[str], data_root: Path) -> dict[str, Path]:
-    """The folder of each task's dataset, mirrored under `data_root` as OWNER/NAME. Raises RevisionError for those not there."""
-    import yaml
+    """The folder of each task's dataset, mirrored under `data_root` as OWNER/NAME. Raises RevisionError for those
+    not there.
+    """
 
     class Loader(yaml.SafeLoader):
         pass
@@ -70,8 +74,6 @@ def mirrored(tasks: list[str], data_root: Path) -> dict[str, Path]:
 
 def write_overlays(tasks: list[str], data_root: Path, out: Path) -> Path:
     """Task files that read the datasets mirrored under `data_root`; everything else is included from ours."""
-    import yaml
-
     folders = mirrored(tasks, data_root)
     out.mkdir(parents=True, exist_ok=True)
     for task, folder in folders.items():
@@ -82,10 +84,22 @@ def write_overlays(tasks: list[str], data_root: Path, out: Path) -> Path:
     return out
 
 
-def evaluate(model: Path, tasks: list[str], out: Path, *, base: str | None = None, data_root: Path | None = None,
-             blind: bool = False, limit: int | None = None, batch_size: int = 1, device: str | None = None,
-             processes: int = 1, trust_remote_code: bool = False) -> dict[str, float]:  # fmt: skip
-    """Score the checkpoint `model` on `tasks` into the folder `out`; accuracy by task. A stopped run is resumed by the same call.
+def evaluate(
+    model: Path,
+    tasks: list[str],
+    out: Path,
+    *,
+    base: str | None = None,
+    data_root: Path | None = None,
+    blind: bool = False,
+    limit: int | None = None,
+    batch_size: int = 1,
+    device: str | None = None,
+    processes: int = 1,
+    trust_remote_code: bool = False,
+) -> dict[str, float]:
+    """Score the checkpoint `model` on `tasks` into the folder `out`; accuracy by task. A stopped run is resumed by the
+    same call.
 
     Raises RevisionError where lmms-eval gives no result for a task, with its first error; the whole log is kept.
     """
@@ -96,28 +110,52 @@ def evaluate(model: Path, tasks: list[str], out: Path, *, base: str | None = Non
     settings = {"model": str(model), "base": base, "blind": blind, "limit": limit}
     if data_root is not None:
         mirrored(tasks, data_root)  # before anything is written
-    claim_folder(out, SETTINGS, settings, "an evaluation of other settings; choose another --out")
-    folder = task_folder() if data_root is None else write_overlays(tasks, data_root, out / "tasks")
-    arguments = {"pretrained": model, "base": base, "blind": blind or None, "answers": out / "answers",
-                 "trust_remote_code": trust_remote_code or None}  # fmt: skip
-    names = [GROUP] if is_whole_group(tasks) else tasks
-    launcher = torchrun(processes) if processes > 1 else []
-    command = [
-        sys.executable, *launcher, "-m", "revision_plugin.evaluation.lmms", "--model", "llava_revision",
-        "--model_args", ",".join(f"{key}={value}" for key, value in arguments.items() if value is not None),
-        "--tasks", ",".join(names), "--include_path", str(folder), "--batch_size", str(batch_size),
-        "--output_path", str(out), "--log_samples",
-        *(["--limit", str(limit)] if limit is not None else []), *(["--device", device] if device else []),
-    ]  # fmt: skip
-    environment = {"TORCH_WARM_POOL": "0", **os.environ, **({DATA_ROOT: str(data_root.resolve())} if data_root else {})}
-    if processes > 1 and device == "cpu":
-        environment["ACCELERATE_USE_CPU"] = "true"  # else lmms-eval's accelerator looks for GPUs
-    before = set(result_files(out))
-    log = out / "lmms_eval.log"
-    _run(command, log, environment)
-    scored = accuracies([path for path in result_files(out) if path not in before])
-    _require_results(scored, tasks, log)
-    return scored
+    with ClaimedFolder(out, SETTINGS, settings):
+        folder = task_folder() if data_root is None else write_overlays(tasks, data_root, out / "tasks")
+        arguments = {
+            "pretrained": model,
+            "base": base,
+            "blind": blind or None,
+            "answers": out / "answers",
+            "trust_remote_code": trust_remote_code or None,
+        }
+        names = [GROUP] if is_whole_group(tasks) else tasks
+        launcher = torchrun(processes) if processes > 1 else []
+        command = [
+            sys.executable,
+            *launcher,
+            "-m",
+            "revision_plugin.evaluation.lmms",
+            "--model",
+            "llava_revision",
+            "--model_args",
+            ",".join(f"{key}={value}" for key, value in arguments.items() if value is not None),
+            "--tasks",
+            ",".join(names),
+            "--include_path",
+            str(folder),
+            "--batch_size",
+            str(batch_size),
+            "--output_path",
+            str(out),
+            "--log_samples",
+            *(["--limit", str(limit)] if limit is not None else []),
+            *(["--device", device] if device else []),
+        ]
+        environment = {
+            "TORCH_WARM_POOL": "0",
+            **os.environ,
+            "PYTHONSAFEPATH": "1",
+            **({DATA_ROOT: str(data_root.resolve())} if data_root else {}),
+        }
+        if processes > 1 and device == "cpu":
+            environment["ACCELERATE_USE_CPU"] = "true"  # else lmms-eval's accelerator looks for GPUs
+        before = set(result_files(out))
+        log = out / "lmms_eval.log"
+        _run(command, log, environment)
+        scored = accuracies([path for path in result_files(out) if path not in before])
+        _require_results(scored, tasks, log)
+        return scored
 
 
 def _check_model(model: Path, base: str | None) -> None:
@@ -131,13 +169,13 @@ def _check_model(model: Path, base: str | None) -> None:
 
 def _run(command: list[str], log: Path, environment: dict) -> None:
     """Run `command`, its output shown on standard error and kept in `log`."""
-    with open(log, "wb") as kept:
+    with open(log, "wb") as log_file:
         process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment, bufsize=0
         )
         try:
-            while part := process.stdout.read(4096):
-                kept.write(part)
+            while process.stdout and (part := process.stdout.read(4096)):
+                log_file.write(part)
                 sys.stderr.buffer.write(part)
                 sys.stderr.flush()
             process.wait()
@@ -153,8 +191,8 @@ def _require_results(scored: dict[str, float], tasks: list[str], log: Path) -> N
         return
     text = log.read_text(encoding="utf-8", errors="replace")
     errors = ERROR_LINE.findall(text)
-    ours = re.findall(r"RevisionError: (.+)", text)
-    reason = (ours or errors or ["lmms-eval gave no reason"])[0]
+    revision_errors = re.findall(r"RevisionError: (.+)", text)
+    reason = (revision_errors or errors or ["lmms-eval gave no reason"])[0]
     raise RevisionError(f"no result for {', '.join(missing)}: {reason} (whole log in {log})")
 
 

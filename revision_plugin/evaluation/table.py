@@ -15,9 +15,14 @@ from ..errors import RevisionError
 
 GROUPS = {
     "General": {"mme": "MME", "mmstar": "MMStar", "scienceqa": "SQA", "realworldqa": "RWQA"},
-    "Knowledge and reasoning": {"mmmu": "MMMU", "mmmu_pro": "MMMU-Pro", "visulogic": "VisuLogic", "logicvista": "LogicVista"},
+    "Knowledge and reasoning": {
+        "mmmu": "MMMU",
+        "mmmu_pro": "MMMU-Pro",
+        "visulogic": "VisuLogic",
+        "logicvista": "LogicVista",
+    },
     "Hallucination": {"crpe": "CRPE", "pope": "POPE", "hallusionbench": "HallusionBench"},
-}  # fmt: skip
+}
 BENCHMARKS = {name: label for group in GROUPS.values() for name, label in group.items()}
 METRIC = "acc,none"
 
@@ -28,12 +33,12 @@ class Score:
 
     accuracy: float
     error: float | None = None
-    seen: int | None = None
+    scored_rows: int | None = None
     rows: int | None = None
 
     @property
     def limited(self) -> bool:
-        return self.seen is not None and self.rows is not None and self.seen < self.rows
+        return self.scored_rows is not None and self.rows is not None and self.scored_rows < self.rows
 
 
 @dataclass
@@ -54,8 +59,8 @@ class Row:
     @property
     def average_error(self) -> float | None:
         """Standard error of the average: the benchmarks are independent samples."""
-        errors = [self.scores[name].error for name in BENCHMARKS if name in self.scores]
-        if self.average is None or None in errors:
+        errors = [score.error for name in BENCHMARKS if (score := self.scores.get(name)) and score.error is not None]
+        if self.average is None or len(errors) < len(BENCHMARKS):
             return None
         return math.sqrt(sum(error**2 for error in errors)) / len(BENCHMARKS)
 
@@ -77,17 +82,19 @@ def read_row(folder: Path) -> Row:
     files = result_files(folder) if folder.is_dir() else []
     row = Row(folder.name)
     for path in files:
-        found = read_json(path)
-        counts = found.get("n-samples", {})
+        record = read_json(path)
+        counts = record.get("n-samples", {})
         for name in BENCHMARKS:
-            result = found.get("results", {}).get(f"revision_{name}", {})
+            result = record.get("results", {}).get(f"revision_{name}", {})
             if METRIC not in result:
                 continue
             count, error = counts.get(f"revision_{name}", {}), result.get("acc_stderr,none")
             row.scores[name] = Score(
-                100 * result[METRIC], 100 * error if isinstance(error, (int, float)) else None,
-                count.get("effective"), count.get("original"),
-            )  # fmt: skip
+                100 * result[METRIC],
+                100 * error if isinstance(error, (int, float)) else None,
+                count.get("effective"),
+                count.get("original"),
+            )
     if not row.scores:
         raise RevisionError(f"{folder}: no lmms-eval results of the eleven benchmarks (*_results.json) in it")
     return row
@@ -174,6 +181,6 @@ def as_csv(rows: list[Row]) -> str:
 def write_table(rows: list[Row], out: Path) -> None:
     """Write `out`.md, `out`.csv and `out`.json."""
     out.parent.mkdir(parents=True, exist_ok=True)
-    out.with_suffix(".md").write_text(markdown(rows), encoding="utf-8")
-    out.with_suffix(".csv").write_text(as_csv(rows), encoding="utf-8")
-    out.with_suffix(".json").write_text(json.dumps(as_json(rows), indent=1) + "\n", encoding="utf-8")
+    forms = {"md": markdown(rows), "csv": as_csv(rows), "json": json.dumps(as_json(rows), indent=1) + "\n"}
+    for ending, text in forms.items():
+        out.with_name(f"{out.name}.{ending}").write_text(text, encoding="utf-8")  # a name may hold a dot

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy.stats import gaussian_kde
 
-from .errors import NotMeasurable
+from ..errors import NotMeasurable
 
 GRID = 512
 
@@ -30,14 +31,12 @@ def js_divergence(first: np.ndarray, second: np.ndarray) -> float:
     Gaussian kernels with Scott's bandwidth, on a grid that covers both samples and the kernels' tails. Raises
     NotMeasurable for a constant sample.
     """
-    from scipy.stats import gaussian_kde
-
     if min(np.ptp(first), np.ptp(second)) < 1e-12:
         raise NotMeasurable("all pairwise cosines are equal")
     kernels = [gaussian_kde(sample) for sample in (first, second)]
     margin = 4 * max(float(np.sqrt(kernel.covariance[0, 0])) for kernel in kernels)
-    both = np.concatenate([first, second])
-    grid = np.linspace(both.min() - margin, both.max() + margin, GRID)
+    pooled = np.concatenate([first, second])
+    grid = np.linspace(pooled.min() - margin, pooled.max() + margin, GRID)
     p, q = (density / density.sum() for density in (kernel(grid) for kernel in kernels))
     middle = (p + q) / 2
 

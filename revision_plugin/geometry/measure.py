@@ -8,14 +8,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
+import torch
 
 from ..embeddings.moments import Moments, stream_moments
 from ..embeddings.store import Store
-from ..errors import RevisionError
+from ..encoders import require_same
+from ..errors import NotMeasurable, RevisionError
 from . import neighbours, preservation, spectrum
+from .decomposition import ENERGY, Decomposition, Frame
 from .density import js_divergence, pairwise_cosines
-from .errors import NotMeasurable
-from .frame import ENERGY, Decomposition, Frame
 from .pairs import match_ids, stream_differences, unit_rows
 
 logger = logging.getLogger(__name__)
@@ -47,18 +48,26 @@ class Geometry:
 
     def note(self, cloud: str, names: str | tuple[str, ...], value: Callable) -> None:
         """Keep what `value()` gives under one name or several; where it is not measurable, keep why."""
-        several = names if isinstance(names, tuple) else (names,)
+        metric_names = names if isinstance(names, tuple) else (names,)
         try:
-            found = value()
+            result = value()
         except NotMeasurable as error:
-            self.skip(cloud, several, str(error))
+            self.skip(cloud, metric_names, str(error))
             return
-        values = found if isinstance(names, tuple) else (found,)
-        self.metrics.setdefault(cloud, {}).update(zip(several, map(float, values), strict=True))
+        values = result if isinstance(names, tuple) else (result,)
+        self.metrics.setdefault(cloud, {}).update(zip(metric_names, map(float, values), strict=True))
 
 
-def measure(source: Store, target: Store, aligners: dict, *, pairs: bool = False, rows: int = SAMPLE_ROWS,
-            energy: float = ENERGY, seed: int = 0) -> Geometry:  # fmt: skip
+def measure(
+    source: Store,
+    target: Store,
+    aligners: dict,
+    *,
+    pairs: bool = False,
+    rows: int = SAMPLE_ROWS,
+    energy: float = ENERGY,
+    seed: int = 0,
+) -> Geometry:
     """All metrics of the raw source and of the source under each of `aligners` (name -> Aligner), against the target.
 
     Covariances stream over all rows; neighbours, densities and Tyler's estimator take a seeded sample of at most `rows`
@@ -68,44 +77,55 @@ def measure(source: Store, target: Store, aligners: dict, *, pairs: bool = False
     """
     _check(source, target, aligners, rows, energy)
     partners = match_ids(source, target) if pairs else None
-    found = Geometry({
-        "source": str(source.path), "target": str(target.path), "source_rows": len(source), "target_rows": len(target),
-        "dim": source.dim, "encoder": source.encoder["spec"], "pairs": pairs, "sample_rows": rows, "energy": energy, "seed": seed,
-    })  # fmt: skip
+    geometry = Geometry(
+        {
+            "source": str(source.path),
+            "target": str(target.path),
+            "source_rows": len(source),
+            "target_rows": len(target),
+            "dim": source.dim,
+            "encoder": source.encoder.spec,
+            "pairs": pairs,
+            "sample_rows": rows,
+            "energy": energy,
+            "seed": seed,
+        }
+    )
     rng = np.random.default_rng(seed)
     chosen = np.sort(rng.choice(len(source), min(rows, len(source)), replace=False))
-    theirs = partners[chosen] if pairs else np.sort(rng.choice(len(target), min(rows, len(target)), replace=False))
-    texts, images = unit_rows(source.take(chosen)), unit_rows(target.take(theirs)).numpy()
+    target_rows = (
+        partners[chosen]
+        if partners is not None
+        else np.sort(rng.choice(len(target), min(rows, len(target)), replace=False))
+    )
+    texts, images = unit_rows(source.take(chosen)), unit_rows(target.take(target_rows)).numpy()
     moments = {TARGET: stream_moments(target, covariance=True), SOURCE: stream_moments(source, covariance=True)}
-    _measure_cloud(found, TARGET, images, moments[TARGET], seed)
-    kept = _neighbourhoods(texts.numpy())
+    _measure_cloud(geometry, TARGET, images, moments[TARGET], seed)
+    source_neighbours = _neighbourhoods(texts.numpy())
     frame = None
     with contextlib.suppress(NotMeasurable):
         frame = Frame.of(moments[TARGET].covariance, moments[SOURCE].covariance, energy=energy)
-        found.settings["frame_rank"] = frame.rank
+        geometry.settings["frame_rank"] = frame.rank
     for name, aligner in {SOURCE: None, **aligners}.items():
         logger.info("measuring %s", name)
-        found.methods[name] = aligner.method if aligner else "none"
+        geometry.methods[name] = aligner.method if aligner else "none"
         with _as_in_training(aligner, seed) as transform:
             if aligner:
                 moments[name] = stream_moments(source, covariance=True, transform=transform)
             rows_now = (transform(texts) if transform else texts).numpy()
-            differences = stream_differences(source, target, partners, transform) if pairs else None
-        _measure_cloud(found, name, rows_now, moments[name], seed)
-        _measure_gap(found, name, moments[name], moments[TARGET])
+            differences = None if partners is None else stream_differences(source, target, partners, transform)
+        _measure_cloud(geometry, name, rows_now, moments[name], seed)
+        _measure_gap(geometry, name, moments[name], moments[TARGET])
         if aligner:
-            _measure_preservation(found, name, texts.numpy(), rows_now, kept, seed)
+            _measure_preservation(geometry, name, texts.numpy(), rows_now, source_neighbours, seed)
         if pairs and frame:
-            _measure_pairs(found, name, frame, rows_now, images, differences)
-    return found
+            _measure_pairs(geometry, name, frame, rows_now, images, differences)
+    return geometry
 
 
 def _check(source: Store, target: Store, aligners: dict, rows: int, energy: float) -> None:
-    if source.encoder["fingerprint"] != target.encoder["fingerprint"] or source.dim != target.dim:
-        raise RevisionError(
-            f"{source.path} and {target.path} come from different encoders ('{source.encoder['spec']}' and "
-            f"'{target.encoder['spec']}'); encode both with one"
-        )
+    problem = f"{source.path} and {target.path} come from different encoders"
+    require_same(source.encoder, target.encoder, problem, "encode both with one")
     for name, aligner in aligners.items():
         aligner.check_encoder(source.encoder, str(source.path))
         if name in (SOURCE, TARGET):
@@ -119,8 +139,6 @@ def _check(source: Store, target: Store, aligners: dict, rows: int, energy: floa
 @contextlib.contextmanager
 def _as_in_training(aligner, seed: int) -> Iterator[Callable | None]:
     """The aligner's map of float64 rows as training applies it: with its noise, which is the same for one seed."""
-    import torch
-
     if aligner is None or not aligner.noise_in_training:
         yield aligner
         return
@@ -134,74 +152,82 @@ def _as_in_training(aligner, seed: int) -> Iterator[Callable | None]:
             torch.set_num_threads(threads)
 
 
-def _measure_cloud(found: Geometry, cloud: str, rows: np.ndarray, moments: Moments, seed: int) -> None:
+def _measure_cloud(geometry: Geometry, cloud: str, rows: np.ndarray, moments: Moments, seed: int) -> None:
     """What one cloud of embeddings is by itself."""
-    found.samples[cloud] = rows
-    found.note(cloud, "centroid_norm", lambda: np.linalg.norm(moments.mean))
-    found.note(cloud, "trace", lambda: moments.trace)
+    geometry.samples[cloud] = rows
+    geometry.note(cloud, "centroid_norm", lambda: np.linalg.norm(moments.mean))
+    geometry.note(cloud, "trace", lambda: moments.trace)
     names = ("effective_rank", "effective_dimension", "anisotropy", "condition_number", "power_law_exponent")
     try:
-        values, found.eigenvectors[cloud] = spectrum.eigenpairs(moments.covariance)
-        found.spectra[cloud] = values
-        found.cosines[cloud] = pairwise_cosines(rows, seed=seed)
+        values, geometry.eigenvectors[cloud] = spectrum.eigenpairs(moments.covariance)
+        geometry.spectra[cloud] = values
+        geometry.cosines[cloud] = pairwise_cosines(rows, seed=seed)
     except NotMeasurable as error:
-        found.skip(cloud, names, str(error))
+        geometry.skip(cloud, names, str(error))
         return
     for name in names:
-        found.note(cloud, name, lambda name=name: getattr(spectrum, name)(values))
+        geometry.note(cloud, name, lambda name=name: getattr(spectrum, name)(values))
 
 
-def _measure_gap(found: Geometry, cloud: str, own: Moments, target: Moments) -> None:
+def _measure_gap(geometry: Geometry, cloud: str, source_moments: Moments, target: Moments) -> None:
     """How far a source cloud is from the target, without pairs."""
-    found.note(cloud, "centroid_gap", lambda: np.linalg.norm(own.mean - target.mean))
-    rows, images = found.samples[cloud], found.samples[TARGET]
-    if cloud in found.spectra and TARGET in found.spectra:
-        ours, theirs = own.covariance, target.covariance
-        found.note(cloud, "covariance_gap", lambda: np.linalg.norm(theirs - ours) / np.linalg.norm(theirs))
-        spectra = found.spectra[cloud], found.spectra[TARGET]
-        found.note(cloud, "log_spectrum_correlation", lambda: spectrum.log_spectrum_correlation(*spectra))
-        counts = [q for q in OVERLAP_DIMENSIONS if q <= len(ours) // 2] or [1]
-        found.overlaps[cloud] = spectrum.subspace_overlap(found.eigenvectors[cloud], found.eigenvectors[TARGET], counts)
-        found.note(cloud, "js_divergence", lambda: js_divergence(found.cosines[cloud], found.cosines[TARGET]))
+    geometry.note(cloud, "centroid_gap", lambda: np.linalg.norm(source_moments.mean - target.mean))
+    rows, images = geometry.samples[cloud], geometry.samples[TARGET]
+    if cloud in geometry.spectra and TARGET in geometry.spectra:
+        source_covariance, target_covariance = source_moments.covariance, target.covariance
+        geometry.note(
+            cloud,
+            "covariance_gap",
+            lambda: np.linalg.norm(target_covariance - source_covariance) / np.linalg.norm(target_covariance),
+        )
+        spectra = geometry.spectra[cloud], geometry.spectra[TARGET]
+        geometry.note(cloud, "log_spectrum_correlation", lambda: spectrum.log_spectrum_correlation(*spectra))
+        counts = [q for q in OVERLAP_DIMENSIONS if q <= len(source_covariance) // 2] or [1]
+        geometry.overlaps[cloud] = spectrum.subspace_overlap(
+            geometry.eigenvectors[cloud], geometry.eigenvectors[TARGET], counts
+        )
+        geometry.note(cloud, "js_divergence", lambda: js_divergence(geometry.cosines[cloud], geometry.cosines[TARGET]))
     else:
         names = ("covariance_gap", "log_spectrum_correlation", "js_divergence")
-        found.skip(cloud, names, "the embeddings are constant")
+        geometry.skip(cloud, names, "the embeddings are constant")
     names = ("mixing_rate", "mixing_entropy_source", "mixing_entropy_target")
-    found.note(cloud, names, lambda: neighbours.mixing(rows, images))
+    geometry.note(cloud, names, lambda: neighbours.mixing(rows, images))
 
 
-def _measure_preservation(found: Geometry, cloud: str, before, after, kept: np.ndarray, seed: int) -> None:
+def _measure_preservation(
+    geometry: Geometry, cloud: str, before, after, source_neighbours: np.ndarray, seed: int
+) -> None:
     """What an aligner keeps of the source."""
-    found.note(cloud, "source_cosine", lambda: preservation.mean_cosine(before, after))
+    geometry.note(cloud, "source_cosine", lambda: preservation.mean_cosine(before, after))
     correlation = lambda: preservation.similarity_correlation(before, after, seed=seed)  # noqa: E731
-    found.note(cloud, "similarity_correlation", correlation)
+    geometry.note(cloud, "similarity_correlation", correlation)
     now = _neighbourhoods(after)
     for k in NEIGHBOURS:
-        found.note(cloud, f"neighbourhood_overlap_{k}", lambda k=k: neighbours.overlap(kept, now, k))
+        geometry.note(cloud, f"neighbourhood_overlap_{k}", lambda k=k: neighbours.overlap(source_neighbours, now, k))
 
 
 def _neighbourhoods(rows: np.ndarray) -> np.ndarray:
     return neighbours.nearest(rows, min(max(NEIGHBOURS), len(rows) - 1))
 
 
-def _measure_pairs(found: Geometry, cloud: str, frame: Frame, rows, images, differences) -> None:
+def _measure_pairs(geometry: Geometry, cloud: str, frame: Frame, rows, images, differences) -> None:
     """What only pairs tell: the decomposition of their difference in the fixed frame, and the residual's shape."""
-    found.note(cloud, "paired_cosine", lambda: preservation.mean_cosine(rows, images))
+    geometry.note(cloud, "paired_cosine", lambda: preservation.mean_cosine(rows, images))
     split = Decomposition.of(frame, differences.mean, differences.covariance)
     for name, value in split.energies().items():
-        found.note(cloud, name, lambda value=value: value)
-    found.note(cloud, ("energy_ratio", "distance_ratio"), lambda: preservation.residual_ratios(rows, images))
-    found.note(cloud, "residual_coverage_U", split.coverage)
+        geometry.note(cloud, name, lambda value=value: value)
+    geometry.note(cloud, ("energy_ratio", "distance_ratio"), lambda: preservation.residual_ratios(rows, images))
+    geometry.note(cloud, "residual_coverage_U", split.coverage)
     names = ("residual_anisotropy", "residual_effective_dimension")
     try:
         values = spectrum.eigenvalues(split.covariance)
-        found.residual_energy[cloud] = spectrum.cumulative_energy(values)
-        found.note(cloud, names, lambda: (spectrum.anisotropy(values), spectrum.effective_dimension(values)))
+        geometry.residual_energy[cloud] = spectrum.cumulative_energy(values)
+        geometry.note(cloud, names, lambda: (spectrum.anisotropy(values), spectrum.effective_dimension(values)))
     except NotMeasurable:
         reason = "the paired differences do not vary"
-        found.skip(cloud, names, reason)
-    found.note(cloud, "condition_U", split.condition_u)
-    found.note(cloud, ("coupling_norm", "coupling_R2"), lambda: split.coupling(count=differences.count))
-    found.note(
+        geometry.skip(cloud, names, reason)
+    geometry.note(cloud, "condition_U", split.condition_u)
+    geometry.note(cloud, ("coupling_norm", "coupling_R2"), lambda: split.coupling(count=differences.count))
+    geometry.note(
         cloud, ("condition_V", "bias_angle"), lambda: split.noise_shape((images - rows)[: SHAPE_ROWS * rows.shape[1]])
     )

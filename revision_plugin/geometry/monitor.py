@@ -8,10 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from ..aligners.base import dominant_directions
-from .errors import NotMeasurable
-from .frame import ENERGY, Decomposition, Frame
+from ..errors import NotMeasurable, RevisionError
+from .decomposition import ENERGY, Decomposition, Frame
 from .spectrum import principal_angle_sine
 
 SHAPE_ROWS = 5  # times V's dimensions, for Tyler's estimator
@@ -29,26 +30,40 @@ class GapMonitor:
     batches before a measurement. Attach it in one process only; under DDP it sees that process' rows.
     """
 
-    def __init__(self, probe: Callable, log: Path, *, every: int = 20, freeze_step: int = 800, energy: float = ENERGY,
-                 gradient_batches: int = 16, eigenvalues: int = 128):  # fmt: skip
+    def __init__(
+        self,
+        probe: Callable,
+        log: Path,
+        *,
+        every: int = 20,
+        freeze_step: int = 800,
+        energy: float = ENERGY,
+        gradient_batches: int = 16,
+        eigenvalues: int = 128,
+    ):
         self.probe, self.log = probe, Path(log)
         self.every, self.freeze_step, self.energy, self.eigenvalues = every, freeze_step, energy, eigenvalues
         self.step = 0
         self._outers: deque = deque(maxlen=2 * gradient_batches)  # [D, D] of each modality and batch
         self._gradient_batches = gradient_batches
         self._basis: np.ndarray | None = None  # U once frozen
-        self._first = self._last = None  # gamma at the freeze, and at the measurement before
+        self._first: np.ndarray | None = None  # gamma at the freeze
+        self._last: np.ndarray | None = None  # and at the measurement before
         self._handles: list = []
 
     def attach(self, model, optimizer) -> GapMonitor:
-        """Hook `model` (a DDP wrapper is looked through) and `optimizer`; measures once at the current step."""
+        """Hook `model` (a DDP wrapper is looked through) and `optimizer`; measures once at the current step.
+
+        Raises RevisionError where a new run's log is there already; `load_state_dict` continues one.
+        """
         self._model = getattr(model, "module", model)
         self._handles = [
             self._model.register_forward_hook(self._watch_features),
             optimizer.register_step_post_hook(self._after_step),
         ]
         if self.step == 0:
-            self.log.unlink(missing_ok=True)
+            if self.log.exists() and self.log.stat().st_size:
+                raise RevisionError(f"{self.log}: holds the log of another run; move it, or give another file")
             self._record()
         return self
 
@@ -60,8 +75,6 @@ class GapMonitor:
 
     def state_dict(self) -> dict:
         """What a resumed training needs, as tensors and numbers."""
-        import torch
-
         arrays = {"basis": self._basis, "first": self._first, "last": self._last}
         state = {k: None if v is None else torch.from_numpy(v.copy()) for k, v in arrays.items()}
         return {"step": self.step, "gradients": list(self._outers), **state}
@@ -97,8 +110,6 @@ class GapMonitor:
             self._record()
 
     def _record(self) -> None:
-        import torch
-
         training = self._model.training
         self._model.eval()
         try:
@@ -112,38 +123,42 @@ class GapMonitor:
             file.write(json.dumps(line) + "\n")
 
     def _measure(self, images: np.ndarray, texts: np.ndarray) -> dict[str, float | None]:
-        whole = np.cov(images.T, bias=True) + np.cov(texts.T, bias=True)
-        vectors, rank = dominant_directions(whole, self.energy)
+        total_covariance = np.cov(images.T, bias=True) + np.cov(texts.T, bias=True)
+        vectors, rank = dominant_directions(total_covariance, self.energy)
         if self._basis is not None:
             rank = self._basis.shape[1]
         current = vectors[:, :rank]
         frozen = self._basis is not None
         if not frozen and self.step >= self.freeze_step:
             self._basis = current.copy()
-        frame = _frame(self._basis) if frozen else Frame(current, vectors[:, rank:])
+        frame = _frame(self._basis) if frozen and self._basis is not None else Frame(current, vectors[:, rank:])
         difference = images - texts
         split = Decomposition.of(frame, difference.mean(0), np.cov(difference.T, bias=True))
         gamma = split.gamma
         if self._basis is not None and self._first is None:
             self._first = gamma.copy()
-        found: dict[str, float | None] = {
-            "rank": rank, "gap": float(np.linalg.norm(difference.mean(0))), **split.energies(),
+        record: dict[str, float | None] = {
+            "rank": rank,
+            "gap": float(np.linalg.norm(difference.mean(0))),
+            **split.energies(),
             "sine": principal_angle_sine(frame.u, current),
-            "drift": None if self._first is None else float(np.linalg.norm(gamma - self._first) / max(np.linalg.norm(self._first), EPSILON)),
+            "drift": None
+            if self._first is None
+            else float(np.linalg.norm(gamma - self._first)) / max(float(np.linalg.norm(self._first)), EPSILON),
             "step_cosine": None if self._last is None else _cosine(gamma, self._last),
-        }  # fmt: skip
+        }
         self._last = gamma.copy()
-        found.update(self._gradients(split))
+        record.update(self._gradients(split))
         for names, value in (
             (("condition_U",), lambda: (split.condition_u(),)),
             (("condition_V", "bias_angle"), lambda: split.noise_shape(difference[: SHAPE_ROWS * frame.v.shape[1]])),
             (("coupling_norm", "coupling_R2"), lambda: split.coupling(count=len(difference))),
         ):
             try:
-                found.update(zip(names, value()))
+                record.update(zip(names, value()))
             except NotMeasurable:
-                found.update(dict.fromkeys(names))
-        return found
+                record.update(dict.fromkeys(names))
+        return record
 
     def _gradients(self, split: Decomposition) -> dict[str, float | None]:
         """leak = ||P_V g|| / ||g|| over all rows of the kept batches, and rho_align."""
@@ -156,7 +171,7 @@ class GapMonitor:
         top = min(self.eigenvalues, u.shape[1])
         spectra = [np.linalg.eigvalsh(matrix)[::-1][:top] for matrix in (u.T @ split.covariance @ u, inside)]
         varies = top > 2 and all(np.ptp(values) > 0 for values in spectra)
-        return {"leak": leak, "rho_align": float(np.corrcoef(*spectra)[0, 1]) if varies else None}
+        return {"leak": leak, "rho_align": float(np.corrcoef(spectra[0], spectra[1])[0, 1]) if varies else None}
 
 
 def read_log(path: Path) -> list[dict]:
@@ -167,8 +182,8 @@ def read_log(path: Path) -> list[dict]:
 def cut_log(path: Path, step: int) -> None:
     """Drop from a JSONL log what a killed run wrote after `step`, and a half-written last line."""
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
-    kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
-    path.write_text("".join(kept), encoding="utf-8")
+    remaining_lines = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
+    path.write_text("".join(remaining_lines), encoding="utf-8")
 
 
 def _frame(basis: np.ndarray) -> Frame:

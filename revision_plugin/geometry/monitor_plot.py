@@ -28,14 +28,14 @@ def plot_monitor(records: list[dict], folder: Path, *, freeze_step: int, title: 
         axes.set_title(name, fontsize=10)
         axes.set_xlabel("step")
         axes.axvline(freeze_step, color="#999999", linestyle=":", linewidth=1)
-        for own, color, (metric, label, log) in zip((axes, axes.twinx()), (LEFT, RIGHT), sides):
+        for side_axes, color, (metric, label, log) in zip((axes, axes.twinx()), (LEFT, RIGHT), sides):
             points = [(row["step"], row[metric]) for row in records if row.get(metric) is not None]
             if points:
-                own.plot(*zip(*points), color=color, linewidth=1.4)
+                side_axes.plot(*zip(*points), color=color, linewidth=1.4)
             if log and points:
-                own.set_yscale("log")
-            own.set_ylabel(label, color=color)
-            own.tick_params(axis="y", colors=color)
+                side_axes.set_yscale("log")
+            side_axes.set_ylabel(label, color=color)
+            side_axes.tick_params(axis="y", colors=color)
     figure.text(
         0.5, -0.02, "dotted: the step from which the basis U is fixed", ha="center", fontsize=9, color="#555555"
     )

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import faiss
 import numpy as np
+from scipy.special import entr
+from scipy.stats import hypergeom
 
-from .errors import NotMeasurable
+from ..errors import NotMeasurable
 
 EXACT_ROWS = 50000  # beyond, an inverted-file index: exact search costs the square of the rows
 CELLS_SEARCHED = 32
@@ -16,8 +19,6 @@ def nearest(rows: np.ndarray, k: int, *, approximate: bool | None = None) -> np.
     Exact (faiss, inner product of unit rows) up to EXACT_ROWS rows, by an inverted-file index of about 4 sqrt(N) cells
     beyond; `approximate` chooses itself. Raises NotMeasurable for k rows or fewer.
     """
-    import faiss
-
     count = len(rows)
     if count <= k:
         raise NotMeasurable(f"{k} neighbours need at least {k + 1} rows, there are {count}")
@@ -26,18 +27,18 @@ def nearest(rows: np.ndarray, k: int, *, approximate: bool | None = None) -> np.
     if count > EXACT_ROWS if approximate is None else approximate:
         cells = max(1, int(4 * count**0.5))
         index = faiss.index_factory(dim, f"IVF{cells},Flat", faiss.METRIC_INNER_PRODUCT)
-        index.nprobe = min(cells, CELLS_SEARCHED)
+        index.nprobe = min(cells, CELLS_SEARCHED)  # type: ignore[attr-defined]
         index.train(unit[:: max(1, count // (40 * cells))])
     else:
         index = faiss.IndexFlatIP(dim)
     index.add(unit)
-    found = index.search(unit, k + 1)[1]
-    others = found != np.arange(count)[:, None]
-    others[others.all(1), -1] = False  # a duplicate took the row's own place
-    kept = found[others].reshape(count, k)
-    if (kept < 0).any():
+    candidates = index.search(unit, k + 1)[1]
+    other_mask = candidates != np.arange(count)[:, None]
+    other_mask[other_mask.all(1), -1] = False  # a duplicate took the row's own place
+    neighbours = candidates[other_mask].reshape(count, k)
+    if (neighbours < 0).any():
         raise NotMeasurable(f"the cells searched hold fewer than {k} rows; measure on fewer rows, exactly")
-    return kept
+    return neighbours
 
 
 def overlap(before: np.ndarray, after: np.ndarray, k: int) -> float:
@@ -66,8 +67,6 @@ def mixing(texts: np.ndarray, images: np.ndarray, *, k: int = 20) -> tuple[float
     binary entropy of the local share of images, averaged over the texts (Z) and over the images (X), each divided by
     what shuffled labels give, so 1 is mixed as by chance (AnisoAlign, appendix B).
     """
-    from scipy.stats import hypergeom
-
     other = _share_of_other(texts, images, k)
     shares = np.arange(k + 1) / k
     averages = []
@@ -80,11 +79,9 @@ def mixing(texts: np.ndarray, images: np.ndarray, *, k: int = 20) -> tuple[float
 def _share_of_other(texts: np.ndarray, images: np.ndarray, k: int) -> np.ndarray:
     """Share [N + M] of the other modality among each row's neighbours in the union."""
     is_image = np.repeat([False, True], [len(texts), len(images)])
-    found = nearest(np.concatenate([texts, images]), k)
-    return (is_image[found] != is_image[:, None]).mean(1)
+    neighbours = nearest(np.concatenate([texts, images]), k)
+    return (is_image[neighbours] != is_image[:, None]).mean(1)
 
 
 def _binary_entropy(share: np.ndarray) -> np.ndarray:
-    from scipy.special import entr
-
     return entr(share) + entr(1 - share)

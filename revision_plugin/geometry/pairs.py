@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
 from .._common.progress import track
 from ..embeddings.moments import to_float64
@@ -20,20 +21,20 @@ def match_ids(source, target) -> np.ndarray:
 
     Raises RevisionError where an id has no partner or the target has it twice.
     """
-    theirs = target.ids()
-    where = {identity: row for row, identity in enumerate(theirs)}
-    if len(where) != len(theirs):
+    target_ids = target.ids()
+    where = {identity: row for row, identity in enumerate(target_ids)}
+    if len(where) != len(target_ids):
         raise RevisionError(
             f"{target.path}: ids are not unique, so rows cannot be paired; encode it again from unique ids"
         )
-    ours = source.ids()
-    missing = [identity for identity in ours if identity not in where]
+    source_ids = source.ids()
+    missing = [identity for identity in source_ids if identity not in where]
     if missing:
         raise RevisionError(
-            f"{source.path}: {len(missing)} of {len(ours)} ids are not in {target.path}, first '{missing[0]}'; "
+            f"{source.path}: {len(missing)} of {len(source_ids)} ids are not in {target.path}, first '{missing[0]}'; "
             "leave out --pairs, or encode both stores from one list of pairs"
         )
-    return np.array([where[identity] for identity in ours])
+    return np.array([where[identity] for identity in source_ids])
 
 
 @dataclass(frozen=True)
@@ -48,10 +49,9 @@ class Differences:
 def stream_differences(source, target, partners: np.ndarray, transform: Callable | None = None) -> Differences:
     """Moments of the differences between each unit-norm target row and its source row, in one pass.
 
-    `partners` [N] are the target's rows as `match_ids` gives them; `transform` maps float64 source tensors [n, d] first.
+    `partners` [N] are the target's rows as `match_ids` gives them; `transform` maps float64 source tensors [n, d]
+    first.
     """
-    import torch
-
     total = torch.zeros(source.dim, dtype=torch.float64)
     outer = torch.zeros(source.dim, source.dim, dtype=torch.float64)
     start = 0

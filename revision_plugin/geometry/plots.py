@@ -4,19 +4,36 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import matplotlib
 import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter, ScalarFormatter
+from scipy.stats import gaussian_kde
 
 from .measure import SOURCE, TARGET, Geometry
 
 # Okabe and Ito's palette, which colour-blind readers can tell apart
 COLORS = {
-    "target": "#000000", "none": "#D55E00", "mean_shift": "#E69F00", "c3": "#CC79A7", "realign": "#0072B2",
-    "bc": "#8C8C8C", "aniso": "#009E73", "paired": "#56B4E9",
-}  # fmt: skip
+    "target": "#000000",
+    "none": "#D55E00",
+    "mean_shift": "#E69F00",
+    "c3": "#CC79A7",
+    "realign": "#0072B2",
+    "bc": "#8C8C8C",
+    "aniso": "#009E73",
+    "paired": "#56B4E9",
+}
 DASHES = {
-    "target": "-", "none": "-", "realign": "-", "mean_shift": (0, (5, 2)), "c3": (0, (1, 1.5)), "bc": (0, (5, 1, 1, 1)),
-    "aniso": (0, (3, 1)), "paired": "-",
-}  # fmt: skip
+    "target": "-",
+    "none": "-",
+    "realign": "-",
+    "mean_shift": (0, (5, 2)),
+    "c3": (0, (1, 1.5)),
+    "bc": (0, (5, 1, 1, 1)),
+    "aniso": (0, (3, 1)),
+    "paired": "-",
+}
 DPI = 150
 ACROSS = "from the target's centroid to the raw source's"
 BESIDE = "first principal component of the rest"
@@ -25,9 +42,6 @@ PICTURED = 1500  # rows a cloud in the PCA view: more only paint it over
 
 def new_figure(width: float, height: float):
     """A figure [inches] of its own canvas: no global state of pyplot."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     figure = Figure(figsize=(width, height), layout="constrained", facecolor="white")
     FigureCanvasAgg(figure)
     return figure
@@ -35,8 +49,6 @@ def new_figure(width: float, height: float):
 
 def save(figure, folder: Path, name: str) -> str:
     """Write NAME.png and NAME.svg; returns the PNG's name."""
-    import matplotlib
-
     with matplotlib.rc_context({"svg.hashsalt": name}):
         figure.savefig(folder / f"{name}.svg", metadata={"Date": None})
     figure.savefig(folder / f"{name}.png", dpi=DPI)
@@ -81,8 +93,6 @@ def _lines(geometry: Geometry, folder: Path, name: str, curves: dict, *, referen
         axes.plot(*reference[:2], color="#555555", linewidth=0.9, linestyle=":", label=reference[2])
     axes.set(**labels)
     if labels.get("xscale") == "log":
-        from matplotlib.ticker import NullFormatter, ScalarFormatter
-
         axes.xaxis.set_major_formatter(ScalarFormatter())
         axes.xaxis.set_minor_formatter(NullFormatter())
     axes.grid(alpha=0.25)
@@ -129,16 +139,15 @@ def _spectra(geometry: Geometry, folder: Path) -> str:
     level = next(iter(geometry.spectra.values())).sum()  # the target's trace, as ReVision normalises them
     curves = {}
     for cloud, values in geometry.spectra.items():
-        kept = values[values > 1e-9 * values[0]]
-        curves[cloud] = np.arange(1, len(kept) + 1), kept * level / values.sum()
+        nonzero_values = values[values > 1e-9 * values[0]]
+        curves[cloud] = np.arange(1, len(nonzero_values) + 1), nonzero_values * level / values.sum()
     title = "Eigenspectra, scaled to one trace"
-    return _lines(geometry, folder, "spectra", curves, title=title, xlabel="rank", ylabel="eigenvalue", xscale="log",
-                  yscale="log")  # fmt: skip
+    return _lines(
+        geometry, folder, "spectra", curves, title=title, xlabel="rank", ylabel="eigenvalue", xscale="log", yscale="log"
+    )
 
 
 def _cosines(geometry: Geometry, folder: Path) -> str:
-    from scipy.stats import gaussian_kde
-
     samples = {cloud: sample for cloud, sample in geometry.cosines.items() if np.ptp(sample) > 1e-9}
     everything = np.concatenate(list(samples.values())) if samples else np.zeros(1)
     grid = np.linspace(everything.min(), everything.max(), 300)
@@ -148,27 +157,52 @@ def _cosines(geometry: Geometry, folder: Path) -> str:
 
 
 def _overlaps(geometry: Geometry, folder: Path) -> str:
-    curves = {cloud: (list(found), list(found.values())) for cloud, found in geometry.overlaps.items()}
+    curves = {
+        cloud: (list(overlap_by_rank), list(overlap_by_rank.values()))
+        for cloud, overlap_by_rank in geometry.overlaps.items()
+    }
     counts = max((x for x, _ in curves.values()), key=len)
     chance = [q / geometry.settings["dim"] for q in counts]
-    return _lines(geometry, folder, "subspace_overlap", curves, reference=(counts, chance, "independent: q / d"), xscale="log",
-                  title="Overlap of the top-q subspaces with the target's", xlabel="q", ylabel="overlap $O_q$", ylim=(0, 1.03))  # fmt: skip
+    return _lines(
+        geometry,
+        folder,
+        "subspace_overlap",
+        curves,
+        reference=(counts, chance, "independent: q / d"),
+        xscale="log",
+        title="Overlap of the top-q subspaces with the target's",
+        xlabel="q",
+        ylabel="overlap $O_q$",
+        ylim=(0, 1.03),
+    )
 
 
 def _residual_energy(geometry: Geometry, folder: Path) -> str:
     curves = {cloud: (np.arange(1, len(e) + 1), e) for cloud, e in geometry.residual_energy.items()}
     ranks = np.arange(1, geometry.settings["dim"] + 1)
     isotropic = (ranks, ranks / len(ranks), "isotropic: K / d")
-    return _lines(geometry, folder, "residual_energy", curves, reference=isotropic, xscale="log", ylim=(0, 1.03), xlabel="K",
-                  title="Variance of the paired residual in its top K directions", ylabel="share of variance E(K)")  # fmt: skip
+    return _lines(
+        geometry,
+        folder,
+        "residual_energy",
+        curves,
+        reference=isotropic,
+        xscale="log",
+        ylim=(0, 1.03),
+        xlabel="K",
+        title="Variance of the paired residual in its top K directions",
+        ylabel="share of variance E(K)",
+    )
 
 
 def _decomposition(geometry: Geometry, folder: Path) -> str:
     clouds = [cloud for cloud, metrics in geometry.metrics.items() if "PMB" in metrics]
     parts = {
-        "PMB": ("bias in U", "#0072B2"), "COB": ("bias in V", "#56B4E9"),
-        "residual_U": ("residual in U", "#E69F00"), "residual_V": ("residual in V", "#F0E442"),
-    }  # fmt: skip
+        "PMB": ("bias in U", "#0072B2"),
+        "COB": ("bias in V", "#56B4E9"),
+        "residual_U": ("residual in U", "#E69F00"),
+        "residual_V": ("residual in V", "#F0E442"),
+    }
     figure = new_figure(7.5, 0.45 * len(clouds) + 1.6)
     axes = figure.subplots()
     left = np.zeros(len(clouds))

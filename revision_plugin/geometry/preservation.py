@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..errors import NotMeasurable
 from .density import pairwise_cosines
-from .errors import NotMeasurable
 
 
 def mean_cosine(first: np.ndarray, second: np.ndarray) -> float:
@@ -30,12 +30,13 @@ def similarity_correlation(before: np.ndarray, after: np.ndarray, *, pairs: int 
 def residual_ratios(source: np.ndarray, target: np.ndarray) -> tuple[float, float]:
     """(energy, distance) left in pairs [N, D] after their centroids are matched: what a global shift cannot remove.
 
-    Energy is E||r||^2 / E||Delta||^2 and distance E||r|| / E||Delta||, with r = Delta - E[Delta] (AnisoAlign, section 3).
+    Energy is E||r||^2 / E||Delta||^2 and distance E||r|| / E||Delta||, with r = Delta - E[Delta] (AnisoAlign, section
+    3).
     """
     difference = np.asarray(target, np.float64) - source
     residual = difference - difference.mean(0)
-    whole = np.square(difference).sum(1)
-    if not whole.mean() > 0:
+    pair_energies = np.square(difference).sum(1)
+    if not pair_energies.mean() > 0:
         raise NotMeasurable("the pairs do not differ")
     rest = np.square(residual).sum(1)
-    return float(rest.mean() / whole.mean()), float(np.sqrt(rest).mean() / np.sqrt(whole).mean())
+    return float(rest.mean() / pair_energies.mean()), float(np.sqrt(rest).mean() / np.sqrt(pair_energies).mean())

@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
-from .._common.files import new_folder, write_json
+from .._common.files import write_json
+from .._common.folders import new_folder
 from .._common.markdown import table
 from .measure import SOURCE, TARGET, Geometry
 from .plots import plot_all
@@ -59,12 +60,18 @@ def write_report(geometry: Geometry, out: Path) -> Path:
     """Write the folder `out`, whole or not at all, and return the path of report.md."""
     with new_folder(out) as folder:
         pictures = plot_all(geometry, folder)
-        write_json(folder / "metrics.json", {
-            "settings": geometry.settings, "methods": geometry.methods, "metrics": geometry.metrics,
-            "skipped": geometry.skipped, "subspace_overlap": geometry.overlaps,
-            "spectra": {cloud: values.tolist() for cloud, values in geometry.spectra.items()},
-            "residual_energy": {cloud: values.tolist() for cloud, values in geometry.residual_energy.items()},
-        })  # fmt: skip
+        write_json(
+            folder / "metrics.json",
+            {
+                "settings": geometry.settings,
+                "methods": geometry.methods,
+                "metrics": geometry.metrics,
+                "skipped": geometry.skipped,
+                "subspace_overlap": geometry.overlaps,
+                "spectra": {cloud: values.tolist() for cloud, values in geometry.spectra.items()},
+                "residual_energy": {cloud: values.tolist() for cloud, values in geometry.residual_energy.items()},
+            },
+        )
         with open(folder / "metrics.csv", "w", newline="", encoding="utf-8") as file:
             rows = csv.writer(file)
             rows.writerow(["cloud", "method", "metric", "value", "skipped"])
@@ -96,7 +103,7 @@ def _markdown(geometry: Geometry, pictures: dict[str, str]) -> str:
         f"{s['dim']} dimensions, {pairing}, seed {s['seed']}. Means and covariances over all rows; neighbours, densities and Tyler's "
         f"estimator on {exact}. Frame U: {s.get('frame_rank', 'none')} dimensions with {s['energy']:.0%} of the variance of both. "
         "Aligners map as they do in training.",
-    ]  # fmt: skip
+    ]
     clouds = [TARGET, *geometry.methods]
     for title, labels in LABELS.items():
         shown = clouds if title == "Each cloud" else clouds[1:]
@@ -109,7 +116,7 @@ def _markdown(geometry: Geometry, pictures: dict[str, str]) -> str:
             head = ["", *(name if name != SOURCE else "source (raw)" for name in shown)]
             parts += [f"## {title}", table(head, rows)]
     if geometry.skipped:
-        reasons = {}
+        reasons: dict[str, list[str]] = {}
         for cloud, metrics in geometry.skipped.items():
             for metric, reason in metrics.items():
                 reasons.setdefault(reason, []).append(f"{cloud}: {metric}")

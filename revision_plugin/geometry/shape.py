@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
 
-from .errors import NotMeasurable
+from ..errors import NotMeasurable
 
 
 def tyler_shape(rows: np.ndarray, *, tolerance: float = 1e-4, iterations: int = 200) -> np.ndarray:
@@ -13,8 +14,6 @@ def tyler_shape(rows: np.ndarray, *, tolerance: float = 1e-4, iterations: int = 
     It depends on the rows' directions alone, so heavy tails do not move it. Rows at the centre have no direction and
     are left out. Raises NotMeasurable for n <= d, where the fixed point does not exist, and where it is not reached.
     """
-    import torch
-
     x = torch.from_numpy(np.asarray(rows, np.float64))
     norms = x.norm(dim=1)
     x = x[norms > 0] / norms[norms > 0, None]

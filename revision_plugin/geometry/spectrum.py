@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 
-from .errors import NotMeasurable
+from ..errors import NotMeasurable
 
 CONSTANT = 1e-14  # variance of unit-norm rows that is only rounding
 ZERO = 1e-12  # of the largest eigenvalue: below it float64 sums of squares hold no digit
 
 
 def eigenvalues(covariance: np.ndarray) -> np.ndarray:
-    """Eigenvalues [d] of a covariance of unit-norm rows, falling, none below 0. Raises NotMeasurable for constant rows."""
+    """Eigenvalues [d] of a covariance of unit-norm rows, falling, none below 0. Raises NotMeasurable for constant
+    rows.
+    """
     return _of_varying_rows(np.linalg.eigvalsh(covariance))
 
 
@@ -34,10 +36,10 @@ def power_law_exponent(values: np.ndarray, *, energy: float = 0.99) -> float:
     ReVision, appendix D, gives no range of ranks; a numerically empty tail would otherwise decide the fit. Raises
     NotMeasurable for fewer than 3 such ranks.
     """
-    kept = values[: int(np.searchsorted(cumulative_energy(values), energy)) + 1]
-    if len(kept) < 3:
-        raise NotMeasurable(f"a power law needs at least 3 eigenvalues, {len(kept)} hold the variance")
-    return float(-np.polyfit(np.log(np.arange(1, len(kept) + 1)), np.log(kept), 1)[0])
+    leading_values = values[: int(np.searchsorted(cumulative_energy(values), energy)) + 1]
+    if len(leading_values) < 3:
+        raise NotMeasurable(f"a power law needs at least 3 eigenvalues, {len(leading_values)} hold the variance")
+    return float(-np.polyfit(np.log(np.arange(1, len(leading_values) + 1)), np.log(leading_values), 1)[0])
 
 
 def effective_rank(values: np.ndarray) -> float:
@@ -76,8 +78,8 @@ def log_spectrum_correlation(first: np.ndarray, second: np.ndarray) -> float:
 
     Raises NotMeasurable for fewer than 3 such ranks or a flat spectrum.
     """
-    both = (first > ZERO * first[0]) & (second > ZERO * second[0])
-    a, b = np.log(first[both]), np.log(second[both])
+    nonzero = (first > ZERO * first[0]) & (second > ZERO * second[0])
+    a, b = np.log(first[nonzero]), np.log(second[nonzero])
     if len(a) < 3 or np.ptp(a) < 1e-9 or np.ptp(b) < 1e-9:
         raise NotMeasurable("a correlation of spectra needs at least 3 different non-zero eigenvalues in both")
     return float(np.corrcoef(a, b)[0, 1])

@@ -4,40 +4,58 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+import torch
+from PIL import Image
 
 from ..registry import Registry
+from .hooks import HookTable
 
 HOSTS: Registry[type[Host]] = Registry("host")
 
 
-@dataclass(frozen=True)
-class Binding:
-    """One upstream symbol the plugin rebinds, and why."""
+class Assistant(Protocol):
+    """A loaded checkpoint that answers questions about images."""
 
-    symbol: str
-    reason: str
+    model: Any  # a torch module with `device` and `dtype`
+    image_processor: Any
+    template_name: str
+
+    @property
+    def tower(self) -> Any:
+        """The vision tower."""
+
+    def ask(
+        self, images: Sequence[Image.Image] | None, questions: Sequence[str | None], *, max_new_tokens: int = 64
+    ) -> list[str]:
+        """Greedy answers to `questions`, one about each RGB image, or without images.
+
+        A pretrained-only checkpoint takes None for each question and answers with a caption.
+        """
+
+    def likelihood(self, inputs: torch.Tensor, texts: Sequence[str]) -> np.ndarray:
+        """Negative log-likelihood per token [N] of captions given pixels [N, 3, H, W] or text embeddings [N, D]."""
 
 
 class Host(ABC):
-    """A training framework. Nothing of it is imported before `install`."""
+    """A training framework. Nothing of it is imported before `install`.
+
+    A host registers with `HOSTS.register(NAME)`, or by an entry point of the group `revision_plugin.hosts`.
+    """
 
     name: ClassVar[str]
-    distribution: ClassVar[str]
+    hooks: ClassVar[HookTable]  # everything that `install` rebinds
 
     @abstractmethod
     def version(self) -> str | None:
-        """The installed version, or None where the host is not installed."""
+        """The installed version, or None where the host is not the one installed."""
 
     @abstractmethod
     def check(self) -> None:
         """Raise RevisionError unless the installed versions are ones this release supports."""
-
-    @abstractmethod
-    def bindings(self) -> list[Binding]:
-        """Everything `install` rebinds, shims included."""
 
     @abstractmethod
     def install(self) -> None:
@@ -48,8 +66,10 @@ class Host(ABC):
         """Hand `arguments` (the host's flags and the plugin's) to the host's own training function."""
 
     @abstractmethod
-    def load(self, model: str, *, base: str | None = None, device: str = "cpu", template: str | None = None):
-        """A trained checkpoint, ready to answer (see `hosts.llava.inference.Assistant`)."""
+    def load(
+        self, model: str, *, base: str | None = None, device: str = "cpu", template: str | None = None
+    ) -> Assistant:
+        """A trained checkpoint, ready to answer."""
 
     @abstractmethod
     def check_checkpoint(self, model: Path, base: str | None) -> None:

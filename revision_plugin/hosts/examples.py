@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
+import pyarrow.compute as pc
 
-from ..embeddings.store import MANIFEST, Store
+from ..embeddings.store import Store
 from ..errors import RevisionError
 
 IMAGE_MARK = "<image>"
@@ -49,8 +49,6 @@ class TextOnlyData:
     @property
     def lengths(self) -> list[int]:
         """Approximate words per example, for length-grouped sampling; one pass over the mapped text column."""
-        import pyarrow.compute as pc
-
         return [1 + spaces for spaces in pc.count_substring(self.store.column("text"), " ").to_pylist()]
 
 
@@ -60,8 +58,3 @@ def mark_image(turns: list[dict[str, str]]) -> list[dict[str, str]]:
     if not any(IMAGE_MARK in turn["value"] for turn in turns):
         turns[0]["value"] = f"{IMAGE_MARK}\n{turns[0]['value']}"
     return turns
-
-
-def is_store(path: str | Path) -> bool:
-    """Whether `path` is (or claims to be) an embedding store rather than a host's own data file."""
-    return Path(path).is_dir() and (Path(path) / MANIFEST).is_file()

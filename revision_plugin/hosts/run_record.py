@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 import platform
 import subprocess
 from collections.abc import Sequence
@@ -12,17 +10,26 @@ from pathlib import Path
 from .._common.distributed import launched_processes
 from .._common.files import hash_file, read_json, write_json
 from .._common.flags import parse_flags
+from .._common.folders import ClaimedFolder
+from .._common.versions import versions
 from ..embeddings.store import MANIFEST
-from ..embeddings.writer import versions
-from ..errors import RevisionError
 
-RECORD, LOCK = "run.json", ".lock"
-_locks: list = []
+RECORD = "run.json"
+CLAIMS: list[ClaimedFolder] = []  # held until the process ends: workers of a killed launcher live on
 # what changes neither the result nor the order of the data
 FREE_FLAGS = {
-    "--local_rank", "--logging_steps", "--save_steps", "--save_total_limit", "--save_strategy", "--report_to", "--run_name",
-    "--dataloader_num_workers", "--output_dir", "--lazy_preprocess", "--revision_trust_remote_code",
-}  # fmt: skip
+    "--local_rank",
+    "--logging_steps",
+    "--save_steps",
+    "--save_total_limit",
+    "--save_strategy",
+    "--report_to",
+    "--run_name",
+    "--dataloader_num_workers",
+    "--output_dir",
+    "--lazy_preprocess",
+    "--revision_trust_remote_code",
+}
 READ_FLAGS = ("--data_path", "--revision_store", "--revision_aligner", "--pretrain_mm_mlp_adapter", "--deepspeed")
 PACKAGES = ("llava-torch", "llava", "accelerate", "deepspeed", "peft", "bitsandbytes")
 
@@ -30,7 +37,8 @@ PACKAGES = ("llava-torch", "llava", "accelerate", "deepspeed", "peft", "bitsandb
 def begin(out: Path, arguments: Sequence[str]) -> None:
     """Write OUT/run.json. Hold OUT for this process.
 
-    Raises RevisionError where OUT holds checkpoints of a run with other flags or inputs, or another training writes there.
+    Raises RevisionError where OUT holds checkpoints of a run with other flags or inputs, or another training writes
+    there.
     """
     flags = parse_flags(arguments)
     record = {
@@ -40,52 +48,36 @@ def begin(out: Path, arguments: Sequence[str]) -> None:
         "versions": {**versions(PACKAGES), "python": platform.python_version()},
         "git": _git_state(),
     }
-    out.mkdir(parents=True, exist_ok=True)
-    _lock(out)
-    before = out / RECORD
-    if before.exists() and any(out.glob("checkpoint-*")):
-        _require_same(out, read_json(before), record)
-    write_json(before, record)
+
+    def differences(before: dict, now: dict) -> list[str]:
+        return _differences(before, now) if any(out.glob("checkpoint-*")) else []
+
+    CLAIMS.append(ClaimedFolder(out, RECORD, record, flag="--output_dir", shared=True, differences=differences))
 
 
-def _lock(out: Path) -> None:
-    """Keep other trainings out of `out` while this process lives.
+def _differences(before: dict, now: dict) -> list[str]:
+    """The flags that changed, with their values, and the inputs whose content did."""
+    flags = [record["command"] for record in (before, now)]
+    changed = []
+    for flag in sorted((flags[0].keys() | flags[1].keys()) - FREE_FLAGS):
+        old, new = (values.get(flag, "not given") for values in flags)
+        if old != new:
+            changed.append(f"{flag} ({old}, now {new})")
+    for flag in sorted(before["inputs"].keys() | now["inputs"].keys()):
+        if before["inputs"].get(flag) != now["inputs"].get(flag):
+            changed.append(f"content of its {flag}")
+    return changed
 
-    Workers of a killed launcher live on. A record lock, unlike flock, is not inherited by data loading processes.
-    """
-    handle = open(out / LOCK, "a+", encoding="utf-8")
-    try:
-        fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        handle.seek(0)
-        raise RevisionError(
-            f"{out}: another training (process {handle.read().strip()}) still writes here; end it or wait for it"
-        ) from None
-    handle.truncate(0)
-    handle.write(str(os.getpid()))
-    handle.flush()
-    _locks.append(handle)  # closed with the process
+
+def is_begun(out: Path) -> bool:
+    """Whether a training with the plugin's tower writes, or wrote, in `out`."""
+    return (out / RECORD).exists()
 
 
 def add(out: Path, name: str, value: dict) -> None:
     """Add a section to OUT/run.json."""
     path = out / RECORD
     write_json(path, {**read_json(path), name: value})
-
-
-def _require_same(out: Path, before: dict, now: dict) -> None:
-    flags = [record["command"] for record in (before, now)]
-    for flag in sorted((flags[0].keys() | flags[1].keys()) - FREE_FLAGS):
-        old, new = (values.get(flag, "not given") for values in flags)
-        if old != new:
-            raise RevisionError(
-                f"{out}: holds a stopped run with {flag} {old}, now {new}; repeat its flags to resume, or choose another --output_dir"
-            )
-    for flag in sorted(before["inputs"].keys() | now["inputs"].keys()):
-        if before["inputs"].get(flag) != now["inputs"].get(flag):
-            raise RevisionError(
-                f"{out}: holds a stopped run whose {flag} has changed since; put it back to resume, or choose another --output_dir"
-            )
 
 
 def _identity(path: Path) -> str | None:
@@ -108,4 +100,4 @@ def _git_state() -> dict | None:
         return done.stdout.strip() if done.returncode == 0 else None
 
     commit = git("rev-parse", "HEAD")
-    return commit and {"commit": commit, "uncommitted_changes": bool(git("status", "--porcelain"))}
+    return None if not commit else {"commit": commit, "uncommitted_changes": bool(git("status", "--porcelain"))}

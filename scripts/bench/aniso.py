@@ -6,7 +6,7 @@ import argparse
 
 import numpy as np
 
-from revision_plugin import fit
+from revision_plugin.aligners import ALIGNERS
 from scripts.bench.machine import describe_machine, measure
 
 
@@ -18,13 +18,14 @@ def main() -> None:
     a = parser.parse_args()
     spread = np.linspace(1.5, 0.2, a.dim)
     source, target = (
-        np.random.default_rng(seed).normal(size=(a.rows, a.dim)) * spread + np.random.default_rng(9 + seed).normal(size=a.dim)
+        np.random.default_rng(seed).normal(size=(a.rows, a.dim)) * spread
+        + np.random.default_rng(9 + seed).normal(size=a.dim)
         for seed in (0, 1)
-    )  # fmt: skip
+    )
     print(f"{a.rows} x {a.dim} rows of each modality, held-out share {a.held_out}; {describe_machine()}")
     for method in ("realign", "bc", "aniso"):
-        run = measure(lambda method=method: fit(method, source, target, held_out=a.held_out))
-        print(f"{method:10s} {run.seconds:8.2f} s, own memory +{run.own_megabytes:.0f} MB")
+        run = measure(lambda method=method: ALIGNERS.get(method)().fit(source, target, held_out=a.held_out))
+        print(f"{method:10s} {run.seconds:8.2f} s, own memory +{run.peak_megabytes:.0f} MB")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,6 @@
-"""`revision encode` against the bare forward pass of the same model, and against a loop that batches in the corpus' order."""
+"""`revision encode` against the bare forward pass of the same model, and against a loop that batches in the corpus'
+order.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,11 @@ import time
 from pathlib import Path
 
 import numpy as np
+import torch
+from PIL import Image
+from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel
 
+from revision_plugin.demo.tokenizer import build_encoder_tokenizer
 from revision_plugin.embeddings.encode import encode_images, encode_texts
 from revision_plugin.encoders import load_encoder
 from scripts.bench.machine import describe_machine
@@ -17,11 +23,6 @@ from scripts.bench.machine import describe_machine
 
 def make_encoder(folder: Path, layers: int, window: int) -> str:
     """A random CLIP of transformers: ViT at 224 pixels, and a text tower with a long window, as LLM2CLIP's has."""
-    import torch
-    from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel
-
-    from revision_plugin.demo.tokenizer import build_encoder_tokenizer
-
     tokenizer = build_encoder_tokenizer()
     tokenizer.save_pretrained(folder)
     torch.manual_seed(0)
@@ -35,9 +36,9 @@ def make_encoder(folder: Path, layers: int, window: int) -> str:
 
 
 def make_corpus(folder: Path, images: int, texts: int, window: int) -> None:
-    """JPEGs of 320 x 240 pixels, and texts whose lengths vary as captions' do: most short, some as long as the window."""
-    from PIL import Image
-
+    """JPEGs of 320 x 240 pixels, and texts whose lengths vary as captions' do: most short, some as long as the
+    window.
+    """
     rng = np.random.default_rng(0)
     (folder / "images").mkdir()
     for index in range(images):
@@ -62,8 +63,6 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--rounds", type=int, default=3)
     a = parser.parse_args()
-    import torch
-
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
         make_corpus(root, a.images, a.texts, a.window)
@@ -103,14 +102,16 @@ def main() -> None:
         best = {name: min(times[name] for times in rounds) for name in works}
     print(describe_machine())
     print(
-        f"{a.images} images, {a.texts} texts, {a.layers} layers of width 512, batches of {a.batch_size}, best of {a.rounds}"
+        f"{a.images} images, {a.texts} texts, {a.layers} layers of width 512, batches of {a.batch_size}, best of "
+        f"{a.rounds}"
     )
     for name, seconds in best.items():
         count = a.images if name.startswith("images") else a.texts
         print(f"{name:38s}{seconds:8.2f} s {count / seconds:9.1f} /s")
     for kind in ("images", "texts"):
         print(
-            f"{kind}: {best[f'{kind}, bare forward'] / best[f'{kind}, revision encode']:.1%} of the bare forward's throughput"
+            f"{kind}: {best[f'{kind}, bare forward'] / best[f'{kind}, revision encode']:.1%} of the bare "
+            "forward's throughput"
         )
     ratio = best["texts, batches in the corpus' order"] / best["texts, revision encode"]
     print(f"texts: {ratio:.2f} x as fast as batches in the corpus' order")

@@ -1,4 +1,6 @@
-"""What a data loader costs before its first batch: a text store, against pickled records in a dictionary, as the authors load them."""
+"""What a data loader costs before its first batch: a text store, against pickled records in a dictionary, as the
+authors load them.
+"""
 
 from __future__ import annotations
 
@@ -69,15 +71,17 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=a.folder) as name:
         root = Path(name)
         write_both(root, a.rows, a.dim)
-        ours, theirs = measure(lambda: from_store(root)), measure(lambda: from_pickles(root))
+        store_run, pickle_run = measure(lambda: from_store(root)), measure(lambda: from_pickles(root))
     print(describe_machine())
     print(f"{a.rows} rows of {a.dim} dimensions")
-    for name, run in (("text store, mapped", ours), ("pickles in a dictionary", theirs)):
+    for name, run in (("text store, mapped", store_run), ("pickles in a dictionary", pickle_run)):
         print(
-            f"{name:26s} ready {run.result[0]:8.3f} s, first batch of {BATCH} {run.result[1]:.4f} s, {run.own_megabytes:8.0f} MB a process"
+            f"{name:26s} ready {run.result[0]:8.3f} s, first batch of {BATCH} {run.result[1]:.4f} s, "
+            f"{run.peak_megabytes:8.0f} MB a process"
         )
     print(
-        f"ready {theirs.result[0] / ours.result[0]:.0f} x sooner, {theirs.own_megabytes / max(ours.own_megabytes, 1):.0f} x less memory in every process"
+        f"ready {pickle_run.result[0] / store_run.result[0]:.0f} x sooner, "
+        f"{pickle_run.peak_megabytes / max(store_run.peak_megabytes, 1):.0f} x less memory in every process"
     )
 
 

@@ -7,12 +7,12 @@ import platform
 from collections.abc import Callable
 from pathlib import Path
 
+import torch
+
 from scripts.bench.timing import Measured, measure
 
 
 def describe_machine() -> str:
-    import torch
-
     model = next(
         (line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line),
         platform.processor(),
@@ -22,5 +22,5 @@ def describe_machine() -> str:
 
 def best_of(rounds: int, *works: Callable[[], object]) -> list[Measured]:
     """The fastest of `rounds` runs of each, taken in turns so that a busy moment of the machine hits all alike."""
-    taken = [[measure(work) for work in works] for _ in range(rounds)]
-    return [min(runs, key=lambda run: run.seconds) for runs in zip(*taken)]
+    measurements = [[measure(work) for work in works] for _ in range(rounds)]
+    return [min(runs, key=lambda run: run.seconds) for runs in zip(*measurements)]

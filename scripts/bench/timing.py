@@ -12,22 +12,22 @@ from pathlib import Path
 @dataclass
 class Measured:
     seconds: float
-    own_megabytes: float  # growth of the process' own (anonymous) memory at its highest; mapped files not counted
+    peak_megabytes: float  # growth of the process' own (anonymous) memory at its highest; mapped files not counted
     result: object = None
 
 
-def _own_kilobytes() -> int:
+def _anonymous_kilobytes() -> int:
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("RssAnon"))
 
 
 def measure(work: Callable[[], object]) -> Measured:
     """Run `work` once; its memory is sampled every 10 ms."""
-    before, highest, done = _own_kilobytes(), [0], threading.Event()
+    before, highest, done = _anonymous_kilobytes(), [0], threading.Event()
 
     def watch() -> None:
         while not done.wait(0.01):
-            highest[0] = max(highest[0], _own_kilobytes())
+            highest[0] = max(highest[0], _anonymous_kilobytes())
 
     watcher = threading.Thread(target=watch)
     watcher.start()

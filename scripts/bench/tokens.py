@@ -13,9 +13,14 @@ import sys
 import tempfile
 from pathlib import Path
 
+import torch
+from PIL import Image
+
 from revision_plugin.demo import corpus, world
 from revision_plugin.demo.jobs import COMMON_FLAGS
 from revision_plugin.demo.smollm2 import export_smollm2
+from revision_plugin.encoders import load_encoder
+from revision_plugin.hosts import find_host
 from scripts.bench.machine import describe_machine
 
 HELD_OUT = 100
@@ -38,10 +43,32 @@ def train(root: Path, model: Path, tokens: int, steps: int, batch: int, rate: fl
     """(output, seconds a step, peak megabytes) of one Stage 1."""
     out = root / f"{model.name}-{tokens}"
     flags = [
-        *COMMON_FLAGS, "--version", "plain", "--tune_mm_mlp_adapter", "True", "--model_name_or_path", model, "--revision_encoder", "demo",
-        "--revision_tokens", tokens, "--data_path", root / "texts", "--revision_aligner", root / "aligner", "--max_steps", steps,
-        "--per_device_train_batch_size", batch, "--learning_rate", rate, "--output_dir", out, "--seed", 1,
-    ]  # fmt: skip
+        *COMMON_FLAGS,
+        "--version",
+        "plain",
+        "--tune_mm_mlp_adapter",
+        "True",
+        "--model_name_or_path",
+        model,
+        "--revision_encoder",
+        "demo",
+        "--revision_tokens",
+        tokens,
+        "--data_path",
+        root / "texts",
+        "--revision_aligner",
+        root / "aligner",
+        "--max_steps",
+        steps,
+        "--per_device_train_batch_size",
+        batch,
+        "--learning_rate",
+        rate,
+        "--output_dir",
+        out,
+        "--seed",
+        1,
+    ]
     with open(f"{out}.log", "wb") as log:
         command = [sys.executable, "-m", "revision_plugin.hosts.launch", *map(str, flags)]
         process = subprocess.Popen(command, stdout=log, stderr=log)
@@ -55,12 +82,6 @@ def train(root: Path, model: Path, tokens: int, steps: int, batch: int, rate: fl
 
 def held_out_loss(out: Path, model: Path) -> float:
     """Mean negative log-likelihood, nats a token, of held-out captions given their real images."""
-    import torch
-    from PIL import Image
-
-    from revision_plugin.encoders import load_encoder
-    from revision_plugin.hosts import find_host
-
     scenes = world.sample_scenes(HELD_OUT, seed=900, held_out=True, distinct=True)
     pictures = [Image.fromarray(picture) for picture in world.render_all(scenes, seed=900)]
     assistant, encoder = find_host().load(str(out), base=str(model)), load_encoder("demo")
@@ -110,7 +131,8 @@ def main() -> None:
             for tokens in a.loss_tokens:
                 out, seconds, _ = train(root / "losses", model, tokens, a.loss_steps, a.batch, 1.5e-2)
                 print(
-                    f"  {tokens:4d} tokens {held_out_loss(out, model):.3f} nats a token, {seconds * a.loss_steps:.0f} s",
+                    f"  {tokens:4d} tokens {held_out_loss(out, model):.3f} nats a token, "
+                    f"{seconds * a.loss_steps:.0f} s",
                     flush=True,
                 )
 

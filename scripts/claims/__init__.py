@@ -1,1 +1,3 @@
-"""The papers' claims put to the test on the embedded world: many short trainings under one recipe, compared over seeds."""
+"""The papers' claims put to the test on the embedded world: many short trainings under one recipe, compared over
+seeds.
+"""

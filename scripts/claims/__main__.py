@@ -1,6 +1,7 @@
 """The papers' claims put to the test on the embedded world; writes claims.md and its pictures into --report.
 
-Many short trainings through LLaVA's own train(), several at a time, compared over seeds. Repeat a stopped command to go on.
+Many short trainings through LLaVA's own train(), several at a time, compared over seeds. Repeat a stopped command to
+go on.
 """
 
 from __future__ import annotations
@@ -34,15 +35,19 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=int, help="instead of the default")
     a = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    given = {name: getattr(a, name) for name in ("seeds", "steps", "texts") if getattr(a, name) is not None}
+    overrides = {name: getattr(a, name) for name in ("seeds", "steps", "texts") if getattr(a, name) is not None}
     with one_line(interrupted="repeat the command to go on"):
-        settings = replace(QUICK if a.quick else DEFAULT, **given)
+        settings = replace(QUICK if a.quick else DEFAULT, **overrides)
         records = run_claims(a.out, settings, chosen_variants(quick=a.quick, only=a.only), workers=a.workers)
         seconds = read_json(a.out / WALL)
         page = write_report(
-            records, settings, a.report or a.out / "report", wall=seconds["wall"], command=f"python scripts/bench/claims.py{' --quick' if a.quick else ''}",
+            records,
+            settings,
+            a.report or a.out / "report",
+            wall=seconds["wall"],
+            command=f"python -m scripts.claims{' --quick' if a.quick else ''}",
             machine=f"{describe_machine()}, {seconds['workers']} trainings at a time",
-        )  # fmt: skip
+        )
     print(f"report: {page}")
 
 

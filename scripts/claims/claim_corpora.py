@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from revision_plugin._common.files import write_json
 from revision_plugin.demo import corpus, world
@@ -45,7 +46,8 @@ def held_out_scenes(settings: Settings) -> list[world.Scene]:
 
 
 def caption(scene: world.Scene, index: int, style: str) -> str:
-    """A scene's `full` caption, which is concise; the `short` one names its objects alone, the `long` one says all twice.
+    """A scene's `full` caption, which is concise; the `short` one names its objects alone, the `long` one says all
+    twice.
 
     The long one is longer than the encoder's window, as long captions are of CLIP's.
     """
@@ -70,10 +72,12 @@ def preparations(out: Path, settings: Settings, variants: list[Variant]) -> list
     """(function, arguments) of all that is not there yet; they can run at the same time."""
     work = []
     for encoder in sorted({v.encoder for v in variants}):
-        own = [v for v in variants if v.encoder == encoder]
-        kinds = {"texts", "images"} | {"pairs" for v in own if v.rows != "texts"}
-        kinds |= {v.captions for v in own if v.captions != "full"}
-        kinds |= {"other-images" for v in own if v.world != "own"} | {"other-texts" for v in own if v.world == "other"}
+        encoder_variants = [v for v in variants if v.encoder == encoder]
+        kinds = {"texts", "images"} | {"pairs" for v in encoder_variants if v.rows != "texts"}
+        kinds |= {v.captions for v in encoder_variants if v.captions != "full"}
+        kinds |= {"other-images" for v in encoder_variants if v.world != "own"} | {
+            "other-texts" for v in encoder_variants if v.world == "other"
+        }
         work += [
             (embed, (out, settings, encoder, kind))
             for kind in sorted(kinds)
@@ -91,8 +95,14 @@ def embed(out: Path, settings: Settings, encoder_name: str, kind: str) -> None:
     modality = "image" if kind in ("images", "pairs", "other-images") else "text"
     path = store_path(out, encoder_name, kind)
     path.parent.mkdir(parents=True, exist_ok=True)
-    writer = StoreWriter(path, modality=modality, encoder=encoder.identity, dim=encoder.dim, dtype="float32",
-                         request={"settings": settings.to_json(), "kind": kind})  # fmt: skip
+    writer = StoreWriter(
+        path,
+        modality=modality,
+        encoder=encoder.identity,
+        dim=encoder.dim,
+        dtype="float32",
+        request={"settings": settings.to_json(), "kind": kind},
+    )
     chunks = [items[start : start + CHUNK] for start in range(0, len(items), CHUNK)]
     for number, chunk in enumerate(chunks):
         if writer.has_chunk(number):
@@ -129,7 +139,9 @@ def _text(scene: world.Scene, index: int, kind: str) -> str:
 
 
 def pictures(scenes: list[world.Scene], indices: list[int], stream: int) -> np.ndarray:
-    """Pictures uint8 [n, H, W, 3] of the scenes at `indices`; each depends on its scene, its index and `stream` alone."""
+    """Pictures uint8 [n, H, W, 3] of the scenes at `indices`; each depends on its scene, its index and `stream`
+    alone.
+    """
     return np.stack([world.render(scenes[i], np.random.default_rng([stream, i])) for i in indices])
 
 
@@ -142,8 +154,6 @@ def _encode_pictures(encoder: Encoder, scenes, indices: list[int], kind: str) ->
 
 
 def _encoded(encoder: Encoder, drawn: np.ndarray, batch: int = 256) -> Iterator:
-    from PIL import Image
-
     for start in range(0, len(drawn), batch):
         images = [Image.fromarray(picture) for picture in drawn[start : start + batch]]
         yield encoder.encode_pixels(encoder.image_processor.preprocess(images)["pixel_values"])

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from revision_plugin.geometry.plots import COLORS, DPI, new_figure
 from scripts.claims.comparison import Results, bootstrap
@@ -47,8 +48,6 @@ def _figure_of_nll(r: Results, names: Sequence[str], title: str):
 
 
 def _order(r: Results):
-    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
-
     names, tuned = _present(r, (*ALIGNED, "paired", "shuffled")), r.tuning_images("shuffled")
     figure = new_figure(11, 4.2)
     left, right = figure.subplots(1, 2, width_ratios=[1.2, 1])
@@ -73,7 +72,7 @@ def _order(r: Results):
     right.grid(alpha=0.25)
     if right.lines:
         figure.legend(loc="outside lower center", ncols=6, frameon=False)
-    return figure  # fmt: skip
+    return figure
 
 
 def _curve(r: Results, names: Sequence[str], places: Sequence[float], label: str, title: str, *, pairs: bool):
@@ -95,12 +94,18 @@ def _curve(r: Results, names: Sequence[str], places: Sequence[float], label: str
     axes.set_xticks(where, [f"{place:g}" for place in where])
     axes.grid(alpha=0.25)
     figure.legend(loc="outside lower center", ncols=2, frameon=False)
-    return figure  # fmt: skip
+    return figure
 
 
 def _scaling(r: Results):
-    return _curve(r, ("realign", "2x text", "4x text"), (1, 2, 4), "texts, in multiples of the pairs' number",
-                  "More text at equal steps", pairs=True)  # fmt: skip
+    return _curve(
+        r,
+        ("realign", "2x text", "4x text"),
+        (1, 2, 4),
+        "texts, in multiples of the pairs' number",
+        "More text at equal steps",
+        pairs=True,
+    )
 
 
 def _noise(r: Results):
@@ -155,8 +160,11 @@ def _gaps(r: Results):
         error = [[gain.mean - gain.low], [gain.high - gain.mean]]
         axes.errorbar([gap], [gain.mean], error, marker="o", color=COLORS["realign"], capsize=3)
         axes.annotate(f" {encoder}", (gap, gain.mean), va="bottom")
-    axes.set(title="What alignment wins, by encoder", xlabel="raw centroid gap on held-out pairs",
-             ylabel="NLL of none minus ReAlign\n(nats per token)")  # fmt: skip
+    axes.set(
+        title="What alignment wins, by encoder",
+        xlabel="raw centroid gap on held-out pairs",
+        ylabel="NLL of none minus ReAlign\n(nats per token)",
+    )
     axes.axhline(0, color="#555555", linewidth=0.8)
     axes.margins(x=0.25)
     axes.grid(alpha=0.25)

@@ -26,8 +26,8 @@ def _named(r: Results, name: str) -> str:
 
 
 def _right(r: Results, name: str, images: list[int]) -> str:
-    found = [r.accuracy(name, number) for number in images]
-    return " / ".join("-" if right is None else f"{right.mean():.0%}" for right in found)
+    accuracies = [r.accuracy(name, number) for number in images]
+    return " / ".join("-" if right is None else f"{right.mean():.0%}" for right in accuracies)
 
 
 def comparison_table(r: Results) -> str:
@@ -41,8 +41,16 @@ def comparison_table(r: Results) -> str:
         label = {"paired": "paired images (bound)", "shuffled": "shuffled images (floor)"}.get(name, f"`{name}`")
         rows.append([label, *geometry, _likelihood(r, name), _named(r, name), _right(r, name, tuned)])
     images = r.geometry("shuffled", "image_trace")
-    head = ["Stage 1 on", "centroid gap", f"trace (images {images:.3f})", "paired cosine", "NLL given its text", "NLL given the image",
-            "objects / in place / background named", f"right after {' / '.join(map(str, tuned))} images"]  # fmt: skip
+    head = [
+        "Stage 1 on",
+        "centroid gap",
+        f"trace (images {images:.3f})",
+        "paired cosine",
+        "NLL given its text",
+        "NLL given the image",
+        "objects / in place / background named",
+        f"right after {' / '.join(map(str, tuned))} images",
+    ]
     return table(head, rows)
 
 
@@ -50,15 +58,37 @@ def _others(r: Results) -> str:
     rows = []
     for name in r.names:
         if name not in (*ALIGNED, "paired", "shuffled"):
-            rows.append([name, f"{r.geometry(name, 'gap_before'):.3f}", f"{r.geometry(name, 'gap'):.3f}", f"{r.nll(name, 'own').mean():.3f}",
-                         _likelihood(r, name), _named(r, name), _right(r, name, [TUNED_ON]), f"{r.seconds(name, 'stage 1'):.0f}"])  # fmt: skip
-    head = ["variant", "raw gap", "gap left", "NLL given its own input", "NLL given the image", "objects / in place / background named",
-            f"right after {TUNED_ON} images", "Stage 1 (s)"]  # fmt: skip
+            rows.append(
+                [
+                    name,
+                    f"{r.geometry(name, 'gap_before'):.3f}",
+                    f"{r.geometry(name, 'gap'):.3f}",
+                    f"{r.nll(name, 'own').mean():.3f}",
+                    _likelihood(r, name),
+                    _named(r, name),
+                    _right(r, name, [TUNED_ON]),
+                    f"{r.seconds(name, 'stage 1'):.0f}",
+                ]
+            )
+    head = [
+        "variant",
+        "raw gap",
+        "gap left",
+        "NLL given its own input",
+        "NLL given the image",
+        "objects / in place / background named",
+        f"right after {TUNED_ON} images",
+        "Stage 1 (s)",
+    ]
     return table(head, rows) if rows else "Not run."
 
 
 def _times(r: Results) -> str:
-    rows = [[f"`{name}`", f"{r.seconds(name, 'fit'):.2f}", f"{r.seconds(name, 'stage 1'):.0f}"] for name in ALIGNED if name in r]  # fmt: skip
+    rows = [
+        [f"`{name}`", f"{r.seconds(name, 'fit'):.2f}", f"{r.seconds(name, 'stage 1'):.0f}"]
+        for name in ALIGNED
+        if name in r
+    ]
     return table(["aligner", "fit (s)", "Stage 1 (s)"], rows)
 
 
@@ -99,8 +129,11 @@ def _page(r: Results, settings: Settings, sections, answers, machine, wall, comm
     reduced = settings != DEFAULT or set(r.names) != set(BY_NAME)
     note = "\n**A reduced run: its verdicts are weaker than those of the full one.**\n" if reduced else ""
     verdicts = table(["question", "claim", "verdict"], [[a.question, a.claim or "-", a.verdict] for a in answers])
-    gaps = ", ".join(f"{e} {r.geometry(n, 'gap_before'):.2f}" for e in ENCODERS
-                     if (n := "none" + ("" if e == SHIPPED else f", {e}")) in r)  # fmt: skip
+    gaps = ", ".join(
+        f"{e} {r.geometry(n, 'gap_before'):.2f}"
+        for e in ENCODERS
+        if (n := "none" + ("" if e == SHIPPED else f", {e}")) in r
+    )
     return f"""# The papers' claims on the embedded world
 
 Written by `{command}` in {wall / 60:.0f} minutes on {machine}, Python {platform.python_version()}; not edited.
@@ -130,7 +163,7 @@ ReAlign where nothing else is said; a dash where Stage 2 was not run. What is wr
 are embedded without places and backgrounds, `long captions` say all twice and are longer than the encoder's window. `other world`:
 statistics of pictures with exchanged colours and of lists of facts; `other images`: those pictures, and this world's texts. Rows are
 those a modality that the statistics are taken from; tokens are copies of one embedding. The encoders of scale 8 and 40 are shipped;
-`python scripts/train_demo_encoder.py --logit-scale 40 --highest-logit-scale 40 --out FOLDER` rebuilds one in about a quarter of an hour
+`python -m scripts.demo_artefacts.train_demo_encoder --logit-scale 40 --highest-logit-scale 40 --out FOLDER` rebuilds one in about a quarter of an hour
 on one core. They differ in more than their gap: in how well they place objects, too (`PROVENANCE.json` beside each).
 
 {_others(r)}

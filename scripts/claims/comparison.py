@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.stats import norm, t
 
 from scripts.claims.plan import BY_NAME
 
@@ -35,8 +36,6 @@ def bootstrap(differences: np.ndarray, *, rounds: int = ROUNDS, seed: int = 0) -
     The percentiles of few seeds are too narrow, so the seeds' deviations are first stretched to what Student's t needs
     (Hesterberg, arXiv 1411.5279, expanded percentile interval). Raises ValueError for fewer than two seeds.
     """
-    from scipy.stats import norm, t
-
     seeds, scenes = differences.shape
     if seeds < 2:
         raise ValueError("an interval over seeds needs at least two")
@@ -96,11 +95,14 @@ class Results:
         """The variant's records, by seed."""
         return self._by_name[name]
 
-    def nll(self, name: str, given: str = "image") -> np.ndarray:
-        """Negative log-likelihood, nats a token [seeds, scenes]; a variant without text of its own reconstructs from images."""
+    def nll(self, name: str, condition: str = "image") -> np.ndarray:
+        """Negative log-likelihood, nats a token [seeds, scenes]; a variant without text of its own reconstructs from
+        images.
+        """
         instead = {"own": "image", "another's own": "another"}
         return np.array(
-            [r["nll"][given if given in r["nll"] else instead[given]] for r in self._by_name[name]], np.float64
+            [r["nll"][condition if condition in r["nll"] else instead[condition]] for r in self._by_name[name]],
+            np.float64,
         )
 
     def recall(self, name: str, fact: str) -> np.ndarray:
@@ -131,8 +133,8 @@ class Results:
         """
         if BY_NAME[name].rows == "shuffled":
             return 0  # the floor
-        own, another = self.nll(name, "own").mean(1), self.nll(name, "another's own").mean(1)
-        return int((own > TRAINED * another).sum())
+        matched_nll, another = self.nll(name, "own").mean(1), self.nll(name, "another's own").mean(1)
+        return int((matched_nll > TRAINED * another).sum())
 
     def gain(self, name: str, over: str) -> Interval:
         """By how much captions are likelier given real images after `name` than after `over`, nats a token."""

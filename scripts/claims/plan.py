@@ -45,7 +45,8 @@ class Variant:
     `rows` are what Stage 1 writes the full captions from: the embeddings of `texts` (of the style `captions`), of the
     scenes' own images (`pairs`) or of other scenes' (`shuffled`).
     `statistics` are the rows a modality that the aligner is fitted on, from this world or from another; `other images`
-    has this world's texts and the other's images. `tuned` says whether Stage 2 follows, with all numbers of images or one.
+    has this world's texts and the other's images. `tuned` says whether Stage 2 follows, with all numbers of images or
+    one.
     """
 
     name: str
@@ -100,7 +101,7 @@ VARIANTS = [
         if encoder != SHIPPED
         for method in ("none", "realign")
     ),
-]  # fmt: skip
+]
 BY_NAME = {variant.name: variant for variant in VARIANTS}
 
 

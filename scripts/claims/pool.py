@@ -13,7 +13,8 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
-from revision_plugin._common.files import claim_folder, read_json, write_json
+from revision_plugin._common.files import read_json, write_json
+from revision_plugin._common.folders import ClaimedFolder
 from revision_plugin._common.progress import track
 from revision_plugin.errors import RevisionError
 from scripts.claims.claim_corpora import preparations
@@ -32,9 +33,11 @@ def run_claims(out: Path, settings: Settings, variants: list[Variant], *, worker
     if settings.seeds < 2:
         raise RevisionError("seeds are the unit of comparison; give at least 2")
     names = [variant.name for variant in variants]
-    claim_folder(out, MARK, {"settings": settings.to_json(), "variants": names},
-                 "a run with other settings or variants; repeat those or choose another --out")  # fmt: skip
-    workers = workers or os.cpu_count() or 1
+    with ClaimedFolder(out, MARK, {"settings": settings.to_json(), "variants": names}):
+        return _run_missing(out, settings, variants, workers or os.cpu_count() or 1)
+
+
+def _run_missing(out: Path, settings: Settings, variants: list[Variant], workers: int) -> list[dict]:
     work = [
         (run_training, (out, settings, variant.name, seed))
         for seed in range(settings.seeds)
@@ -84,7 +87,7 @@ def _pool(workers: int, log: Path) -> Iterator[ProcessPoolExecutor]:
     """Processes that share the processor's cores and write what the libraries print into `log`."""
     threads = max(1, (os.cpu_count() or 1) // workers)
     quiet = {"OMP_NUM_THREADS": str(threads), "TOKENIZERS_PARALLELISM": "false", "TORCH_WARM_POOL": "0"}
-    kept = {name: os.environ.get(name) for name in quiet}
+    saved_environment = {name: os.environ.get(name) for name in quiet}
     os.environ.update(quiet)
     pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_start, initargs=(log,))
     try:
@@ -96,7 +99,7 @@ def _pool(workers: int, log: Path) -> Iterator[ProcessPoolExecutor]:
         pool.shutdown(cancel_futures=True)
         raise
     finally:
-        for name, value in kept.items():
+        for name, value in saved_environment.items():
             os.environ.pop(name) if value is None else os.environ.__setitem__(name, value)
 
 

@@ -10,9 +10,10 @@ import time
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from revision_plugin._common.files import read_json, write_json
-from revision_plugin.aligners import ALIGNERS, Aligner, load_aligner
+from revision_plugin.aligners import ALIGNERS, Aligner, create, load_aligner
 from revision_plugin.demo import measures as evaluate
 from revision_plugin.demo import world
 from revision_plugin.demo.jobs import COMMON_FLAGS
@@ -100,9 +101,8 @@ def fit_aligner(out: Path, settings: Settings, variant: Variant, seed: int) -> A
         store = Store.open(store_path(out, variant.encoder, kind))
         count = min(variant.statistics, len(store))
         rows.append(store.take(np.sort(rng.choice(len(store), count, replace=False))))
-    aligner = ALIGNERS.get(variant.method).fit(*rows, seed=seed, held_out=0, **variant.options)
-    aligner.record["encoder"] = load_encoder(encoder_spec(variant.encoder)).identity
-    return aligner
+    aligner = create(ALIGNERS.get(variant.method), variant.options)
+    return aligner.fit(*rows, encoder=encoder_spec(variant.encoder), seed=seed, held_out=0)
 
 
 def write_rows(out: Path, settings: Settings, variant: Variant, seed: int, path: Path) -> None:
@@ -126,10 +126,20 @@ def write_rows(out: Path, settings: Settings, variant: Variant, seed: int, path:
 
 def _flags(settings: Settings, variant: Variant, seed: int) -> list[str]:
     return [
-        *COMMON_FLAGS, "--disable_tqdm", "True", "--model_name_or_path", str(LANGUAGE_MODEL),
-        "--revision_encoder", encoder_spec(variant.encoder), "--revision_tokens", str(variant.tokens), "--seed", str(seed + 1),
-        "--gradient_accumulation_steps", "1",
-    ]  # fmt: skip
+        *COMMON_FLAGS,
+        "--disable_tqdm",
+        "True",
+        "--model_name_or_path",
+        str(LANGUAGE_MODEL),
+        "--revision_encoder",
+        encoder_spec(variant.encoder),
+        "--revision_tokens",
+        str(variant.tokens),
+        "--seed",
+        str(seed + 1),
+        "--gradient_accumulation_steps",
+        "1",
+    ]
 
 
 def schedule(steps: int) -> list[str]:
@@ -139,30 +149,67 @@ def schedule(steps: int) -> list[str]:
     hides differences of the size of those between the aligners.
     """
     return [
-        "--adam_beta2", "0.95", "--warmup_ratio", "0.1", "--lr_scheduler_type", "warmup_stable_decay",
-        "--lr_scheduler_kwargs", json.dumps({"num_decay_steps": max(1, steps // 3)}),
-    ]  # fmt: skip
+        "--adam_beta2",
+        "0.95",
+        "--warmup_ratio",
+        "0.1",
+        "--lr_scheduler_type",
+        "warmup_stable_decay",
+        "--lr_scheduler_kwargs",
+        json.dumps({"num_decay_steps": max(1, steps // 3)}),
+    ]
 
 
 def train_stage1(settings: Settings, variant: Variant, seed: int, folder: Path) -> None:
     """Only the projector, on `settings.steps` batches of the rows in `folder`; the order is the seed's alone."""
     find_host().train(
-        [*_flags(settings, variant, seed), "--version", "plain", "--tune_mm_mlp_adapter", "True", "--data_path", str(folder / "rows"),
-         "--revision_aligner", str(folder / "aligner"), "--max_steps", str(settings.steps),
-         "--per_device_train_batch_size", str(settings.batch), "--learning_rate", str(settings.rate), *schedule(settings.steps),
-         "--output_dir", str(folder / "stage1")]
-    )  # fmt: skip
+        [
+            *_flags(settings, variant, seed),
+            "--version",
+            "plain",
+            "--tune_mm_mlp_adapter",
+            "True",
+            "--data_path",
+            str(folder / "rows"),
+            "--revision_aligner",
+            str(folder / "aligner"),
+            "--max_steps",
+            str(settings.steps),
+            "--per_device_train_batch_size",
+            str(settings.batch),
+            "--learning_rate",
+            str(settings.rate),
+            *schedule(settings.steps),
+            "--output_dir",
+            str(folder / "stage1"),
+        ]
+    )
 
 
 def train_stage2(out: Path, settings: Settings, variant: Variant, seed: int, folder: Path, images: int) -> None:
     """All of the model, once over questions about so many real images."""
     data = out / "data" / "tuning"
     find_host().train(
-        [*_flags(settings, variant, seed), "--version", "v1", "--data_path", str(data / f"questions-{images}.json"),
-         "--image_folder", str(data / "images"), "--pretrain_mm_mlp_adapter", str(folder / "stage1" / "mm_projector.bin"),
-         "--max_steps", str(-(-images // settings.tuning_batch)), "--per_device_train_batch_size", str(settings.tuning_batch),
-         "--learning_rate", str(settings.tuning_rate), "--output_dir", str(folder / "stage2")]
-    )  # fmt: skip
+        [
+            *_flags(settings, variant, seed),
+            "--version",
+            "v1",
+            "--data_path",
+            str(data / f"questions-{images}.json"),
+            "--image_folder",
+            str(data / "images"),
+            "--pretrain_mm_mlp_adapter",
+            str(folder / "stage1" / "mm_projector.bin"),
+            "--max_steps",
+            str(-(-images // settings.tuning_batch)),
+            "--per_device_train_batch_size",
+            str(settings.tuning_batch),
+            "--learning_rate",
+            str(settings.tuning_rate),
+            "--output_dir",
+            str(folder / "stage2"),
+        ]
+    )
 
 
 @functools.cache
@@ -185,30 +232,28 @@ def measure_captions(settings: Settings, variant: Variant, folder: Path) -> dict
         "image": evaluate.caption_likelihood(assistant, pixels, captions),
         "another": evaluate.caption_likelihood(assistant, pixels, evaluate.rotate(captions)),
     }
-    written = evaluate.caption_images(assistant, drawn[: settings.captioned])
-    named = [evaluate.recall([text], [scene]) for text, scene in zip(written, scenes)]
+    generated_captions = evaluate.caption_images(assistant, drawn[: settings.captioned])
+    recalls = [evaluate.recall([text], [scene]) for text, scene in zip(generated_captions, scenes)]
     if variant.rows == "texts":
-        told = [caption(scene, index, variant.captions) for index, scene in enumerate(scenes)]
+        variant_captions = [caption(scene, index, variant.captions) for index, scene in enumerate(scenes)]
         assistant.tower.use_aligner(load_aligner(folder / "aligner"))
-        embeddings = load_encoder(encoder_spec(variant.encoder)).encode_texts(told)
+        embeddings = load_encoder(encoder_spec(variant.encoder)).encode_texts(variant_captions)
         nll["own"] = evaluate.caption_likelihood(assistant, embeddings.clone(), captions)
         nll["another's own"] = evaluate.caption_likelihood(assistant, embeddings.clone(), evaluate.rotate(captions))
     return {
         "nll": {name: [round(float(v), 5) for v in values] for name, values in nll.items()},
-        "recall": {fact: [round(row[fact], 5) for row in named] for fact in named[0]},
+        "recall": {fact: [round(row[fact], 5) for row in recalls] for fact in recalls[0]},
     }
 
 
 def measure_answers(settings: Settings, checkpoint: Path, base: str | None = None) -> list[int]:
     """1 or 0 for each question about the held-out scenes, whether the greedy answer is right."""
-    from PIL import Image
-
     scenes, drawn = _held_out(settings)
-    asked = questions(scenes[: settings.asked], seed=HELD_OUT_SEED)
+    scene_questions = questions(scenes[: settings.asked], seed=HELD_OUT_SEED)
     assistant = find_host().load(str(checkpoint), base=base, template="v1")
     right = []
-    for start in range(0, len(asked), evaluate.BATCH):
-        part = asked[start : start + evaluate.BATCH]
+    for start in range(0, len(scene_questions), evaluate.BATCH):
+        part = scene_questions[start : start + evaluate.BATCH]
         images = [Image.fromarray(drawn[index]) for index, _ in part]
         replies = assistant.ask(images, [question.text for _, question in part], max_new_tokens=6)
         right += [int(short_answer(reply, question.answer)) for reply, (_, question) in zip(replies, part)]
@@ -220,16 +265,14 @@ def geometry(settings: Settings, variant: Variant, aligner: Aligner) -> dict[str
     scenes, drawn = _held_out(settings)
     encoder = load_encoder(encoder_spec(variant.encoder))
     texts = encoder.encode_texts([caption(s, i, variant.captions) for i, s in enumerate(scenes)]).double()
-    from PIL import Image
-
     pixels = encoder.image_processor.preprocess([Image.fromarray(picture) for picture in drawn])["pixel_values"]
     images = encoder.encode_pixels(pixels).double()
-    aligned = aligner(texts)
-    raw, moved, wanted = (stream_moments(as_rows(rows)) for rows in (texts, aligned, images))
+    aligned = aligner.transform(texts)
+    raw, moved, image_moments = (stream_moments(as_rows(rows)) for rows in (texts, aligned, images))
     return {
-        "gap_before": float(np.linalg.norm(raw.mean - wanted.mean)),
-        "gap": float(np.linalg.norm(moved.mean - wanted.mean)),
+        "gap_before": float(np.linalg.norm(raw.mean - image_moments.mean)),
+        "gap": float(np.linalg.norm(moved.mean - image_moments.mean)),
         "trace": moved.trace,
-        "image_trace": wanted.trace,
+        "image_trace": image_moments.trace,
         "paired_cosine": float((aligned * images).sum(1).mean()),
     }

@@ -49,7 +49,12 @@ def answer_all(results: Results) -> list[Answer]:
 def _order(r: Results):
     links, said = [], []
     margin = r.margin()
-    for worse, name, strict in (("none", "mean_shift", True), ("mean_shift", "c3", False), ("c3", "realign", True), ("realign", "aniso", True)):  # fmt: skip
+    for worse, name, strict in (
+        ("none", "mean_shift", True),
+        ("mean_shift", "c3", False),
+        ("c3", "realign", True),
+        ("realign", "aniso", True),
+    ):
         gain = r.gain(name, over=worse)
         links.append(better(gain) if strict else no_worse(gain, margin))
         said.append(f"{name} over {worse} {gain} ({links[-1]})")
@@ -73,11 +78,11 @@ def _scaling(r: Results):
 def _noise(r: Results):
     present = [name for name in ("mean_shift", "c3", "c3 0.05", "c3 0.1") if name in r]
     gains = [r.gain(name, over=before) for before, name in zip(present, present[1:])]
-    whole = r.gain(present[-1], over=present[0])
+    total_gain = r.gain(present[-1], over=present[0])
     verdict = OPEN
     if any(gain.low > 0 for gain in gains):
         verdict = FAILS  # more noise helped somewhere
-    elif better(whole) == FAILS:
+    elif better(total_gain) == FAILS:
         verdict = HOLDS
     steps = "; ".join(f"{name} over {before} {gain}" for before, name, gain in zip(present, present[1:], gains))
     return "C3 gets worse as its noise grows", verdict, f"Nats a token won: {steps}."
@@ -92,7 +97,8 @@ def _captions(r: Results):
             f" Share of questions right after Stage 2 on {TUNED_ON} images: {bootstrap(full - long)} over long ones."
         )
     said += (
-        f" Raw gap: short {r.geometry('short captions', 'gap_before'):.3f}, concise {r.geometry('realign', 'gap_before'):.3f}, "
+        f" Raw gap: short {r.geometry('short captions', 'gap_before'):.3f}, concise "
+        f"{r.geometry('realign', 'gap_before'):.3f}, "
         f"long {r.geometry('long captions', 'gap_before'):.3f}."
     )
     return "concise captions pretrain better than long ones that say no more", better(gain), said
@@ -136,13 +142,13 @@ def _statistics(r: Results):
 
 def benefits(r: Results) -> list[tuple[str, float, object]]:
     """(encoder, its raw centroid gap, what ReAlign wins over no alignment), by rising gap."""
-    found = []
+    rows = []
     for encoder in ENCODERS:
         suffix = "" if encoder == SHIPPED else f", {encoder}"
         if f"none{suffix}" in r and f"realign{suffix}" in r:
             gain = r.gain(f"realign{suffix}", over=f"none{suffix}")
-            found.append((encoder, r.geometry(f"none{suffix}", "gap_before"), gain))
-    return sorted(found, key=lambda row: row[1])
+            rows.append((encoder, r.geometry(f"none{suffix}", "gap_before"), gain))
+    return sorted(rows, key=lambda row: row[1])
 
 
 def _gaps(r: Results):
@@ -167,5 +173,9 @@ QUESTIONS = [
     Question("Statistics of another domain?", ("none", "realign", "other world"), _domain),
     Question("How many visual tokens?", ("realign", "16 tokens"), _tokens),
     Question("More rounds, more rows?", ("none", "realign", "paired", "5 rounds", "100 rows"), _statistics),
-    Question("How large must the gap be?", tuple(f"{n}, {e}" for e in ENCODERS if e != SHIPPED for n in ("none", "realign")), _gaps),
-]  # fmt: skip
+    Question(
+        "How large must the gap be?",
+        tuple(f"{n}, {e}" for e in ENCODERS if e != SHIPPED for n in ("none", "realign")),
+        _gaps,
+    ),
+]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import torch
+
 from revision_plugin.demo import world
 
 
@@ -21,25 +23,23 @@ def guidance(tokenizer, ids: list[int], scene: world.Scene) -> list[tuple[int, i
         if thing in inside and place in inside:
             looks.append((0, 0, inside[place], inside[thing]))
             places[thing] = places[place] = inside[place]
-    named: list[int] = []
+    mentions: list[int] = []
     for at in range(first_turn, len(ids)):
         if ids[at] in nameable:
-            named.append(at)
+            mentions.append(at)
         elif ids[at] == marker:
-            for head, key in zip((1, 2), reversed(named)):
+            for head, key in zip((1, 2), reversed(mentions)):
                 looks.append((0, head, at, key))
                 if ids[key] in places:
                     looks.append((1, head - 1, at, places[ids[key]]))
-            named = []
+            mentions = []
         elif ids[at] == tokenizer.eos_token_id:
-            named = []
+            mentions = []
     return looks
 
 
 def guidance_loss(attentions, looks: list[tuple[int, int, int, int, int]]):
     """Mean of -log attention at the (layer, row, head, query, key) in `looks`."""
-    import torch
-
     losses = []
     for layer in (0, 1):
         rows = torch.tensor([look[1:] for look in looks if look[0] == layer]).T

@@ -13,6 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import open_clip
+import torch
+import torch.nn.functional as F
+from open_clip.loss import ClipLoss
+from safetensors.torch import save_file
+from sklearn.linear_model import Ridge
 
 from revision_plugin.demo import world
 from revision_plugin.demo.tokenizer import build_encoder_tokenizer, vocabulary
@@ -74,8 +80,6 @@ def model_config() -> dict:
 
 def pixels_to_tensor(images: np.ndarray):
     """uint8 [N, H, W, 3] -> normalised float32 [N, 3, H, W], channels last in memory."""
-    import torch
-
     tensor = torch.from_numpy(images).permute(0, 3, 1, 2).float().div_(255).sub_(PIXEL_MEAN).div_(PIXEL_STD)
     return tensor.contiguous(memory_format=torch.channels_last)
 
@@ -87,9 +91,9 @@ def _tokenize(tokenizer, captions: list[str]):
 
 
 def _embed_scenes(model, tokenizer, scenes: list[world.Scene], *, seed: int):
-    """Unit-norm embeddings [N, D] of the scenes' pictures and of their full captions; leaves the model in training mode."""
-    import torch
-
+    """Unit-norm embeddings [N, D] of the scenes' pictures and of their full captions; leaves the model in training
+    mode.
+    """
     model.eval()
     with torch.no_grad():
         image = model.encode_image(pixels_to_tensor(world.render_all(scenes, seed=seed)), normalize=True)
@@ -124,8 +128,6 @@ def place_probe(model, tokenizer, *, seed: int = 2) -> dict[str, float]:
 
     Fitted on four fifths of PROBE_SCENES scenes, measured on the rest, for each modality by itself.
     """
-    from sklearn.linear_model import Ridge
-
     scenes = world.sample_scenes(PROBE_SCENES, seed=seed, held_out=False, distinct=True)
     image, text = _embed_scenes(model, tokenizer, scenes, seed=seed)
     where = np.zeros((len(scenes), len(world.object_names()), len(world.QUADRANTS)))
@@ -136,20 +138,14 @@ def place_probe(model, tokenizer, *, seed: int = 2) -> dict[str, float]:
     for name, rows in (("image_place_probe", image), ("text_place_probe", text)):
         rows = rows.double().numpy()
         probe = Ridge(alpha=0.05).fit(rows[:fitted], where[:fitted].reshape(fitted, -1))
-        found = probe.predict(rows[fitted:]).reshape(-1, *where.shape[1:]).argmax(-1)
-        asked = [(r, o, q) for r, scene in enumerate(scenes[fitted:]) for o, q in scene.objects]
-        right[name] = round(float(np.mean([found[r, o] == q for r, o, q in asked])), 4)
+        predictions = probe.predict(rows[fitted:]).reshape(-1, *where.shape[1:]).argmax(-1)
+        placements = [(r, o, q) for r, scene in enumerate(scenes[fitted:]) for o, q in scene.objects]
+        right[name] = round(float(np.mean([predictions[r, o] == q for r, o, q in placements])), 4)
     return right
 
 
 def train_encoder(out: Path, recipe: EncoderRecipe, *, log=print) -> dict:
     """Train from nothing, write the folder `out` and return its provenance record."""
-    import open_clip
-    import torch
-    import torch.nn.functional as F
-    from open_clip.loss import ClipLoss
-    from safetensors.torch import save_file
-
     torch.manual_seed(recipe.seed)
     rng = np.random.default_rng(recipe.seed)
     config, tokenizer = model_config(), build_encoder_tokenizer()
@@ -159,9 +155,9 @@ def train_encoder(out: Path, recipe: EncoderRecipe, *, log=print) -> dict:
     model = model.to(memory_format=torch.channels_last).train()
     loss_function = ClipLoss()
     matrices = [p for p in model.parameters() if p.ndim >= 2]
-    others = [p for p in model.parameters() if p.ndim < 2]
+    undecayed = [p for p in model.parameters() if p.ndim < 2]
     optimizer = torch.optim.AdamW(
-        [{"params": matrices, "weight_decay": recipe.weight_decay}, {"params": others, "weight_decay": 0.0}],
+        [{"params": matrices, "weight_decay": recipe.weight_decay}, {"params": undecayed, "weight_decay": 0.0}],
         lr=recipe.learning_rate,
         betas=(0.9, 0.98),
     )

@@ -16,6 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
+import torch.nn.functional as F
+import transformers
+from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
 
 from revision_plugin.demo import questions, world
 from revision_plugin.demo.tokenizer import SYSTEM_PROMPT, build_tokenizer
@@ -70,8 +74,8 @@ def sample_text(scene: world.Scene, rng: np.random.Generator, *, chats: float, p
         context = "" if rng.random() < 0.1 else context
         return [(context, False), (f"{world.caption(scene)}\n", True)]
     kinds = rng.choice(questions.KINDS, size=QUESTIONS_PER_CHAT, p=KIND_WEIGHTS)
-    asked = [questions.ask(scene, kind, rng) for kind in kinds]
-    turns = [(q.text, q.answer) for q in asked if q is not None]
+    chat_questions = [questions.ask(scene, kind, rng) for kind in kinds]
+    turns = [(q.text, q.answer) for q in chat_questions if q is not None]
     if rng.random() < 0.15:
         turns.insert(0, (questions.DESCRIBE, world.caption(scene)))
     return chat(context, turns)
@@ -81,8 +85,6 @@ class FactTable:
     """Learned vectors of all facts (an object at a quadrant, a background) for packed contexts."""
 
     def __init__(self, hidden_size: int):
-        import torch
-
         self.quadrants = len(world.QUADRANTS)
         self.placed = len(world.object_names()) * self.quadrants
         self.embedding = torch.nn.Embedding(self.placed + len(world.COLORS), hidden_size)
@@ -90,8 +92,6 @@ class FactTable:
 
     def pack(self, scene: world.Scene, rng: np.random.Generator):
         """One vector [hidden_size]: the facts' sum, each weighted at random so that reading tolerates error."""
-        import torch
-
         facts = [o * self.quadrants + q for o, q in scene.objects] + [self.placed + scene.background]
         weights = torch.from_numpy(rng.uniform(0.6, 1.4, len(facts)).astype(np.float32))
         return (weights[:, None] * self.embedding(torch.tensor(facts))).sum(0)
@@ -112,8 +112,6 @@ def encode_pieces(tokenizer, pieces: list[tuple[str, bool]]) -> tuple[list[int],
 
 
 def _batch(encoded, pad: int):
-    import torch
-
     width = max(len(ids) for ids, _ in encoded)
     ids = torch.full((len(encoded), width), pad)
     labels = torch.full((len(encoded), width), -100)
@@ -125,8 +123,6 @@ def _batch(encoded, pad: int):
 
 def _loss(logits, ids, labels, pad: int, *, others_weight: float):
     """Mean loss of the learned tokens plus a share of that of the others, whose patterns help the circuits form."""
-    import torch.nn.functional as F
-
     targets = ids[:, 1:].clamp_min(0)
     losses = F.cross_entropy(logits[:, :-1].float().transpose(1, 2), targets, reduction="none")
     learned = labels[:, 1:] != -100
@@ -139,8 +135,6 @@ def _initialise(model) -> None:
 
     Heads that match a word of the question with the same word of the context then form in far fewer steps.
     """
-    import torch
-
     torch.nn.init.normal_(model.get_input_embeddings().weight, std=0.1)
     for layer in model.model.layers:
         for writer in (layer.self_attn.o_proj, layer.mlp.down_proj):
@@ -149,8 +143,6 @@ def _initialise(model) -> None:
 
 def _embed(model, ids, table: FactTable, scenes: list[world.Scene], rng: np.random.Generator):
     """Input embeddings [B, L, hidden] of ids, with packed vectors where the id is -1."""
-    import torch
-
     embeds = model.get_input_embeddings()(ids.clamp_min(0))
     rows = (ids == -1).any(1).nonzero().flatten().tolist()
     if rows:
@@ -161,9 +153,6 @@ def _embed(model, ids, table: FactTable, scenes: list[world.Scene], rng: np.rand
 
 def held_out_quality(model, tokenizer, table: FactTable, *, scenes: int = 200) -> dict:
     """On held-out scenes: caption loss by context, and accuracy of answers read from a full caption."""
-    import torch
-    import torch.nn.functional as F
-
     model.eval()
     held = world.sample_scenes(scenes, seed=77, held_out=True, distinct=True)
     rng = np.random.default_rng(77)
@@ -190,13 +179,13 @@ def held_out_quality(model, tokenizer, table: FactTable, *, scenes: int = 200) -
         name: run([[(context(s), False), (f"{world.caption(s)}\n", True)] for s in held], held)[0]
         for name, context in contexts.items()
     }
-    asked = questions.questions(held, seed=77)
-    subjects = [held[i] for i, _ in asked]
-    _, packed = run([chat(PACKED, [(q.text, q.answer)]) for _, q in asked], subjects)
+    scene_questions = questions.questions(held, seed=77)
+    subjects = [held[i] for i, _ in scene_questions]
+    _, packed = run([chat(PACKED, [(q.text, q.answer)]) for _, q in scene_questions], subjects)
     quality["accuracy_from_packed_facts"] = float(np.mean(packed))
-    _, right = run([chat(world.caption(held[i]), [(q.text, q.answer)]) for i, q in asked], subjects)
+    _, right = run([chat(world.caption(held[i]), [(q.text, q.answer)]) for i, q in scene_questions], subjects)
     for kind in questions.KINDS:
-        quality[f"accuracy_{kind}"] = float(np.mean([r for r, (_, q) in zip(right, asked) if q.kind == kind]))
+        quality[f"accuracy_{kind}"] = float(np.mean([r for r, (_, q) in zip(right, scene_questions) if q.kind == kind]))
     quality["accuracy"] = float(np.mean(right))
     model.train()
     return {key: round(value, 4) for key, value in quality.items()}
@@ -207,10 +196,6 @@ def train_language_model(out: Path, recipe: LanguageModelRecipe, *, log=print) -
 
     The state is saved beside `out` every 100 steps: the same call after a stop goes on with the same result.
     """
-    import torch
-    import transformers
-    from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
-
     torch.manual_seed(recipe.seed)
     tokenizer = build_tokenizer()
     config = LlamaConfig(
@@ -266,7 +251,7 @@ def train_language_model(out: Path, recipe: LanguageModelRecipe, *, log=print) -
                 if len(texts[row]) > 2
             ]
             loss = loss + GUIDANCE_WEIGHT * guidance_loss(
-                output.attentions, [(layer, row, *look) for row, found in rows for layer, *look in found]
+                output.attentions, [(layer, row, *look) for row, looks in rows for layer, *look in looks]
             )
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)

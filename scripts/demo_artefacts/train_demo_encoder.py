@@ -14,6 +14,6 @@ if __name__ == "__main__":
     arguments = vars(parser.parse_args())
     out = arguments.pop("out")
     record = train_encoder(out, EncoderRecipe(**arguments), log=lambda line: print(line, flush=True))
-    record["script"] = "scripts/train_demo_encoder.py"
+    record["script"] = "scripts/demo_artefacts/train_demo_encoder.py"
     (out / "PROVENANCE.json").write_text(json.dumps(record, indent=1) + "\n")
     print(json.dumps(record["held_out"]))

@@ -1,7 +1,7 @@
 """Contrastive pretraining through open_clip, watched by the gap monitor; under torchrun in several processes.
 
-Writes an open_clip folder for `revision encode --encoder open_clip:OUT/encoder`, the monitor's log and ReVision's figure 2.
-A stopped run is resumed by the same command.
+Writes an open_clip folder for `revision encode --encoder open_clip:OUT/encoder`, the monitor's log and ReVision's
+figure 2. A stopped run is resumed by the same command.
 """
 
 from __future__ import annotations
@@ -23,8 +23,16 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="LLaVA JSON or JSONL of images and captions")
     parser.add_argument("--image-folder", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
-    for name, kind in (("steps", int), ("batch", int), ("learning_rate", float), ("probe", int), ("every", int),
-                       ("freeze_step", int), ("logit_scale", float), ("highest_logit_scale", float)):  # fmt: skip
+    for name, kind in (
+        ("steps", int),
+        ("batch", int),
+        ("learning_rate", float),
+        ("probe", int),
+        ("every", int),
+        ("freeze_step", int),
+        ("logit_scale", float),
+        ("highest_logit_scale", float),
+    ):
         parser.add_argument(f"--{name.replace('_', '-')}", type=kind, help="instead of the config's")
     parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32")
     parser.add_argument("--workers", type=int, default=2, help="processes that decode images")
@@ -33,11 +41,20 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     a = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    given = {name: getattr(a, name) for name in Config.__dataclass_fields__ if getattr(a, name, None) is not None}
+    overrides = {name: getattr(a, name) for name in Config.__dataclass_fields__ if getattr(a, name, None) is not None}
     with one_line(interrupted="repeat the command to resume from its last checkpoint"):
-        config = replace(CONFIGS.get(a.config)(), **given)
-        train_dual_encoder(config, a.data, a.image_folder, a.out, seed=a.seed, workers=a.workers, precision=a.precision,
-                           save_every=a.save_every, device=a.device)  # fmt: skip
+        config = replace(CONFIGS.get(a.config)(), **overrides)
+        train_dual_encoder(
+            config,
+            a.data,
+            a.image_folder,
+            a.out,
+            seed=a.seed,
+            workers=a.workers,
+            precision=a.precision,
+            save_every=a.save_every,
+            device=a.device,
+        )
     print(f"encoder: {a.out / 'encoder'}")
 
 

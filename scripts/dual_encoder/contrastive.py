@@ -10,9 +10,20 @@ import os
 from dataclasses import asdict
 from pathlib import Path
 
+import open_clip
+import torch
+from open_clip.loss import ClipLoss
+from open_clip.tokenizer import SimpleTokenizer
+from open_clip.transform import PreprocessCfg, image_transform_v2
+from safetensors.torch import save_file
+from torch.utils.data import DataLoader
+
+from revision_plugin._common.devices import choose_device
 from revision_plugin._common.distributed import launched_processes, launched_rank
-from revision_plugin._common.files import claim_folder, hash_file, write_json
+from revision_plugin._common.files import hash_file, write_json
+from revision_plugin._common.folders import ClaimedFolder, new_folder
 from revision_plugin._common.progress import track
+from revision_plugin.demo.tokenizer import build_encoder_tokenizer
 from revision_plugin.errors import RevisionError
 from revision_plugin.geometry.monitor import GapMonitor, cut_log, read_log
 from revision_plugin.geometry.monitor_plot import plot_monitor
@@ -24,48 +35,65 @@ CHECKPOINT, LOG, LOSSES = "checkpoint.pt", "monitor.jsonl", "losses.jsonl"
 PROBE_BATCH = 256
 
 
-def train_dual_encoder(config: Config, corpus: Path, image_folder: Path, out: Path, *, seed: int = 0, workers: int = 2,
-                       precision: str = "fp32", save_every: int = 100, device: str | None = None) -> Path:  # fmt: skip
+def train_dual_encoder(
+    config: Config,
+    corpus: Path,
+    image_folder: Path,
+    out: Path,
+    *,
+    seed: int = 0,
+    workers: int = 2,
+    precision: str = "fp32",
+    save_every: int = 100,
+    device: str | None = None,
+) -> Path:
     """Train on the pairs of `corpus` into the folder `out`; a stopped run is resumed by the same call.
 
     The last `config.probe` pairs are held out for the monitor (never more than a fifth). `out` ends with `encoder/`
     (an open_clip folder, for `--encoder open_clip:OUT/encoder`), monitor.jsonl, losses.jsonl and figure2.png.
     Under torchrun the processes share each batch. Raises RevisionError for unusable data or a folder of another run.
     """
-    import torch
-
     rank, processes = launched_rank(), launched_processes()
     pairs = read_pairs(corpus, image_folder)
     held_out = min(config.probe, len(pairs) // 5)
     if held_out < 2:
         raise RevisionError(f"{corpus}: {len(pairs)} pairs are too few; give at least 10")
     settings = {"config": asdict(config), "corpus_hash": hash_file(corpus), "seed": seed, "precision": precision}
-    settings = json.loads(json.dumps(settings))
+    claim = None
     if rank == 0:
         if (out / "encoder").exists():
             raise RevisionError(f"{out}: already holds a finished encoder; choose another --out")
-        claim_folder(out, "run.json", settings, "a training of other settings; repeat those or choose another --out")
-    device = _device(device)
+        claim = ClaimedFolder(out, "run.json", settings)
+    place = choose_device(device)
     if processes > 1:
-        torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        torch.distributed.init_process_group("nccl" if place.type == "cuda" else "gloo")
     try:
-        run = _Run(config, pairs[:-held_out], pairs[-held_out:], out, seed, workers, precision, device, rank, processes)
+        run = _Run(config, pairs[:-held_out], pairs[-held_out:], out, seed, workers, precision, place, rank, processes)
         run.train(save_every)
         if rank == 0:
             run.finish()
     finally:
         if processes > 1:
             torch.distributed.destroy_process_group()
+        if claim:
+            claim.close()
     return out
 
 
 class _Run:
-    def __init__(self, config: Config, pairs: list[Pair], probe: list[Pair], out, seed, workers, precision, device, rank,
-                 processes):  # fmt: skip
-        import open_clip
-        import torch
-        from open_clip.transform import PreprocessCfg, image_transform_v2
-
+    def __init__(
+        self,
+        config: Config,
+        pairs: list[Pair],
+        probe: list[Pair],
+        out,
+        seed,
+        workers,
+        precision,
+        device,
+        rank,
+        processes,
+    ):
         self.config, self.pairs, self.probe, self.out, self.seed = config, pairs, probe, out, seed
         self.workers, self.precision, self.device, self.rank, self.processes = (
             workers,
@@ -78,31 +106,42 @@ class _Run:
         torch.manual_seed(seed)
         text = {k: v for k, v in config.model["text_cfg"].items() if k != "hf_tokenizer_name"}
         self.model = open_clip.CLIP(
-            config.model["embed_dim"], config.model["vision_cfg"], text, init_logit_scale=math.log(config.logit_scale), output_dict=True
-        ).to(device)  # fmt: skip
+            config.model["embed_dim"],
+            config.model["vision_cfg"],
+            text,
+            init_logit_scale=math.log(config.logit_scale),
+            output_dict=True,
+        ).to(device)
         preprocess = PreprocessCfg(**{"size": config.model["vision_cfg"]["image_size"], **config.preprocess})
         self.transform, self.probe_transform = (
             image_transform_v2(preprocess, is_train=train) for train in (True, False)
         )
         decayed = [p for p in self.model.parameters() if p.ndim >= 2]
-        others = [p for p in self.model.parameters() if p.ndim < 2]
+        undecayed = [p for p in self.model.parameters() if p.ndim < 2]
         self.optimizer = torch.optim.AdamW(
-            [{"params": decayed, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}],
-            lr=config.learning_rate, betas=(0.9, 0.98), eps=1e-6,
-        )  # fmt: skip
+            [{"params": decayed, "weight_decay": config.weight_decay}, {"params": undecayed, "weight_decay": 0.0}],
+            lr=config.learning_rate,
+            betas=(0.9, 0.98),
+            eps=1e-6,
+        )
         self.monitor = GapMonitor(
-            self._embed_probe, out / LOG, every=config.every, freeze_step=config.freeze_step, gradient_batches=config.gradient_batches
-        )  # fmt: skip
+            self._embed_probe,
+            out / LOG,
+            every=config.every,
+            freeze_step=config.freeze_step,
+            gradient_batches=config.gradient_batches,
+        )
         self.step = 0
         self._resume()
         if rank == 0:
             self.monitor.attach(self.model, self.optimizer)
 
     def _resume(self) -> None:
-        import torch
-
         path = self.out / CHECKPOINT
         if not path.exists():
+            if self.rank == 0:  # what a run killed before its first checkpoint logged
+                cut_log(self.out / LOG, -1)
+                cut_log(self.out / LOSSES, -1)
             return
         state = torch.load(path, map_location=self.device, weights_only=True)
         self.model.load_state_dict(state["model"])
@@ -114,26 +153,31 @@ class _Run:
             logger.info("resumed at step %d", self.step)
 
     def _save(self) -> None:
-        import torch
-
-        state = {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(), "step": self.step,
-                 "monitor": self.monitor.state_dict()}  # fmt: skip
+        state = {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "step": self.step,
+            "monitor": self.monitor.state_dict(),
+        }
         temporary = self.out / f".{CHECKPOINT}.tmp"
         torch.save(state, temporary)
         os.replace(temporary, self.out / CHECKPOINT)
 
     def train(self, save_every: int) -> None:
-        import torch
-        from open_clip.loss import ClipLoss
-        from torch.utils.data import DataLoader
-
         model = self.model
         if self.processes > 1:
             model = torch.nn.parallel.DistributedDataParallel(model)
-        several = {"local_loss": True, "gather_with_grad": True} if self.processes > 1 else {}
-        loss_function = ClipLoss(rank=self.rank, world_size=self.processes, **several)
-        keys = Batches(len(self.pairs), self.config.batch, seed=self.seed, start=self.step, steps=self.config.steps,
-                       rank=self.rank, processes=self.processes)  # fmt: skip
+        distributed_options = {"local_loss": True, "gather_with_grad": True} if self.processes > 1 else {}
+        loss_function = ClipLoss(rank=self.rank, world_size=self.processes, **distributed_options)
+        keys = Batches(
+            len(self.pairs),
+            self.config.batch,
+            seed=self.seed,
+            start=self.step,
+            steps=self.config.steps,
+            rank=self.rank,
+            processes=self.processes,
+        )
         images = PairImages(self.pairs, self.transform, self.seed)
         loader = DataLoader(images, batch_sampler=keys, num_workers=self.workers, collate_fn=self._collate)
         model.train()
@@ -172,14 +216,10 @@ class _Run:
         )
 
     def _collate(self, items):
-        import torch
-
         return torch.stack([pixels for pixels, _ in items]), self.tokenizer([caption for _, caption in items])
 
     @functools.cached_property  # decoded once: it is measured every few steps
     def _probe_batches(self) -> list:
-        from torch.utils.data import DataLoader
-
         images = PairImages(self.probe, self.probe_transform, self.seed)
         batches = [
             [(i, i) for i in range(a, min(a + PROBE_BATCH, len(images)))] for a in range(0, len(images), PROBE_BATCH)
@@ -188,22 +228,22 @@ class _Run:
 
     def _embed_probe(self, model):
         """Unit-norm image and text embeddings [P, D] of the held-out pairs."""
-        import torch
-
-        found = [
-            (model.encode_image(pixels.to(self.device), normalize=True), model.encode_text(tokens.to(self.device), normalize=True))
+        features = [
+            (
+                model.encode_image(pixels.to(self.device), normalize=True),
+                model.encode_text(tokens.to(self.device), normalize=True),
+            )
             for pixels, tokens in self._probe_batches
-        ]  # fmt: skip
-        return tuple(torch.cat(part) for part in zip(*found))
+        ]
+        return tuple(torch.cat(part) for part in zip(*features))
 
     def finish(self) -> None:
         """Write the open_clip folder and figure 2."""
-        from safetensors.torch import save_file
-
-        from revision_plugin._common.files import new_folder
-
         self.monitor.detach()
-        title = f"{sum(p.numel() for p in self.model.parameters()) / 1e6:.1f}M parameters, {len(self.pairs)} pairs, {self.config.steps} steps of {self.config.batch}"
+        title = (
+            f"{sum(p.numel() for p in self.model.parameters()) / 1e6:.1f}M parameters, {len(self.pairs)} "
+            f"pairs, {self.config.steps} steps of {self.config.batch}"
+        )
         plot_monitor(read_log(self.out / LOG), self.out, freeze_step=self.config.freeze_step, title=title)
         with new_folder(self.out / "encoder") as folder:
             write_json(
@@ -214,32 +254,20 @@ class _Run:
                 {k: v.cpu().contiguous() for k, v in self.model.state_dict().items()},
                 folder / "open_clip_model.safetensors",
             )
-            if self.config.own_tokenizer:
-                _own_tokenizer().save_pretrained(folder)
+            if self.config.word_tokenizer:
+                _word_tokenizer().save_pretrained(folder)
 
 
-def _own_tokenizer():
-    from revision_plugin.demo.tokenizer import build_encoder_tokenizer
-
+def _word_tokenizer():
     return build_encoder_tokenizer()
 
 
 def _tokenizer(config: Config):
     """A function of captions that gives token ids [n, context]."""
     length = config.model["text_cfg"]["context_length"]
-    if not config.own_tokenizer:
-        from open_clip.tokenizer import SimpleTokenizer
-
+    if not config.word_tokenizer:
         return SimpleTokenizer(context_length=length)
-    own = _own_tokenizer()
+    tokenizer = _word_tokenizer()
     return lambda texts: (
-        own(texts, return_tensors="pt", padding="max_length", truncation=True, max_length=length).input_ids
+        tokenizer(texts, return_tensors="pt", padding="max_length", truncation=True, max_length=length).input_ids
     )
-
-
-def _device(name: str | None):
-    import torch
-
-    if name:
-        return torch.device(name)
-    return torch.device(f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if torch.cuda.is_available() else "cpu")

@@ -5,17 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from revision_plugin.registry import Registry
+from scripts.demo_artefacts.demo_encoder import model_config, preprocess_config
 
 CONFIGS: Registry = Registry("dual-encoder config")
 
 
 @dataclass(frozen=True)
 class Config:
-    """An open_clip model and how it is trained. Rates and sizes are global: all processes together see `batch` pairs a step."""
+    """An open_clip model and how it is trained. Rates and sizes are global: all processes together see `batch` pairs
+    a step.
+    """
 
     model: dict
     preprocess: dict = field(default_factory=dict)  # of open_clip's image transform; empty: its defaults
-    own_tokenizer: bool = False  # the embedded world's word tokenizer instead of open_clip's
+    word_tokenizer: bool = False  # the embedded world's word tokenizer instead of open_clip's
     steps: int = 0
     batch: int = 4096
     learning_rate: float = 1e-4
@@ -46,7 +49,15 @@ def tinyclip() -> Config:
 @CONFIGS.register("world")
 def world() -> Config:
     """The embedded world's small encoder, for a CPU: figures of minutes, not of the paper's days."""
-    from scripts.demo_artefacts.demo_encoder import model_config, preprocess_config
-
-    return Config(model=model_config(), preprocess=preprocess_config(), own_tokenizer=True, steps=600, batch=256, learning_rate=1.5e-3,
-                  weight_decay=0.05, probe=1500, every=10, freeze_step=400)  # fmt: skip
+    return Config(
+        model=model_config(),
+        preprocess=preprocess_config(),
+        word_tokenizer=True,
+        steps=600,
+        batch=256,
+        learning_rate=1.5e-3,
+        weight_decay=0.05,
+        probe=1500,
+        every=10,
+        freeze_step=400,
+    )

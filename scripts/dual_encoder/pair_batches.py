@@ -7,7 +7,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from revision_plugin.corpora.texts import open_image, read_images, read_texts
+import torch
+
+from revision_plugin.corpora.images import open_image, read_images
+from revision_plugin.corpora.texts import read_texts
 from revision_plugin.errors import RevisionError
 
 
@@ -32,7 +35,9 @@ def read_pairs(corpus: Path, image_folder: Path) -> list[Pair]:
 
 
 class PairImages:
-    """A map-style dataset over `pairs`: (pixels [3, H, W], caption); random augmentation depends on seed and position."""
+    """A map-style dataset over `pairs`: (pixels [3, H, W], caption); random augmentation depends on seed and
+    position.
+    """
 
     def __init__(self, pairs: list[Pair], transform: Callable, seed: int):
         self.pairs, self.transform, self.seed = pairs, transform, seed
@@ -41,8 +46,6 @@ class PairImages:
         return len(self.pairs)
 
     def __getitem__(self, key: tuple[int, int]):
-        import torch
-
         draw, index = key
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(hash((self.seed, draw)))
@@ -67,10 +70,10 @@ class Batches:
         return self.steps - self.start
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        own = self.batch // self.processes
+        local_batch = self.batch // self.processes
         for step in range(self.start, self.steps):
-            first = step * self.batch + self.rank * own
-            yield [(draw, self._pair(draw)) for draw in range(first, first + own)]
+            first = step * self.batch + self.rank * local_batch
+            yield [(draw, self._pair(draw)) for draw in range(first, first + local_batch)]
 
     def _pair(self, draw: int) -> int:
         passed, place = divmod(draw, self.count)
@@ -80,6 +83,4 @@ class Batches:
 @functools.lru_cache(maxsize=1)
 def _order(count: int, seed: int, passed: int):
     """The pairs' order [count] in one pass over them."""
-    import torch
-
     return torch.randperm(count, generator=torch.Generator().manual_seed(hash((seed, passed))))

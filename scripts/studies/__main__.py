@@ -6,8 +6,10 @@ import argparse
 import json
 from pathlib import Path
 
-from revision_plugin._common.files import require_free, write_json
+from revision_plugin._common.files import write_json
+from revision_plugin._common.folders import require_free
 from revision_plugin.embeddings.store import Store
+from revision_plugin.encoders import require_same
 from revision_plugin.errors import RevisionError, one_line
 from scripts.studies import curves as studies_plots
 from scripts.studies import measurements as studies
@@ -42,8 +44,9 @@ def run(a) -> dict:
     """The study's record, which is also written."""
     require_free(a.out)
     texts, images = ({path.name: Store.open(path) for path in paths} for paths in (a.source, a.target))
-    if len({store.encoder["fingerprint"] for store in [*texts.values(), *images.values()]}) != 1:
-        raise RevisionError("the stores come from different encoders; encode all with one")
+    first, *others = [*texts.values(), *images.values()]
+    for store in others:
+        require_same(first.encoder, store.encoder, "the stores come from different encoders", "encode all with one")
     name = a.study.replace("-", "_")
     study = getattr(studies, name)
     if a.study == "domain-transfer":

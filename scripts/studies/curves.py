@@ -61,8 +61,14 @@ def domain_transfer(record: dict, folder: Path) -> str:
     names = list(record["gap"])
     lines = [("no alignment", [record["gap_before"][name] for name in names])]
     lines += [(f"statistics of {fitted}", [record["gap"][fitted][name] for name in names]) for fitted in names]
-    return _bars(lines, [f"{name} texts" for name in names], "Statistics of one domain on the texts of another",
-                 "held-out centroid gap", folder, "domain_transfer")  # fmt: skip
+    return _bars(
+        lines,
+        [f"{name} texts" for name in names],
+        "Statistics of one domain on the texts of another",
+        "held-out centroid gap",
+        folder,
+        "domain_transfer",
+    )
 
 
 def caption_lengths(record: dict, folder: Path) -> str:

@@ -1,6 +1,7 @@
-"""The papers' studies of alignment on a user's own stores: how many samples, which precision, which domain, how long texts.
+"""The papers' studies of alignment on a user's own stores: how many samples, which precision, which domain, how long
+texts.
 
-Each returns a JSON-able record; `studies_plots` draws it. Scripts: `scripts/studies.py`.
+Each returns a JSON-able record; `curves` draws it. Run by `python -m scripts.studies`.
 """
 
 from __future__ import annotations
@@ -31,8 +32,8 @@ def sample_sizes(source: Store, target: Store, *, method: str = "realign", trial
     """
     unseen = [stream_moments(EveryNth(store, HELD_OUT_PERIOD, chosen=True)) for store in (source, target)]
     floor = float(np.sqrt(sum(m.trace / m.count for m in unseen)))
-    seen = [np.flatnonzero(np.arange(1, len(store) + 1) % HELD_OUT_PERIOD) for store in (source, target)]
-    most, counts = min(map(len, seen)), []
+    fitting_rows = [np.flatnonzero(np.arange(1, len(store) + 1) % HELD_OUT_PERIOD) for store in (source, target)]
+    most, counts = min(map(len, fitting_rows)), []
     for power in range(2, 12):
         counts += [n for n in (10**power, 3 * 10**power) if n < most]
     if most < 100:
@@ -45,9 +46,10 @@ def sample_sizes(source: Store, target: Store, *, method: str = "realign", trial
             gaps = []
             for trial in range(trials):
                 rows = [
-                    store.take(np.sort(rng.choice(i, count, replace=False))) for store, i in zip((source, target), seen)
+                    store.take(np.sort(rng.choice(i, count, replace=False)))
+                    for store, i in zip((source, target), fitting_rows)
                 ]
-                aligner = ALIGNERS.get(method).fit(*rows, seed=trial, held_out=0)
+                aligner = ALIGNERS.get(method)().fit(*rows, seed=trial, held_out=0)
                 moved = stream_moments(EveryNth(source, HELD_OUT_PERIOD, chosen=True), transform=aligner.mapping)
                 gaps.append(float(np.linalg.norm(moved.mean - unseen[1].mean)))
                 advance(1)
@@ -60,27 +62,34 @@ def sample_sizes(source: Store, target: Store, *, method: str = "realign", trial
 def precision(source: Store, target: Store, *, rounds: int = 20) -> dict:
     """The fitted centroid gap that float32 and float64 accumulators leave, by centroid round (ReVision, appendix E.2).
 
-    The float32 side sums rows one after another in float32, as a running total does; the gap itself is measured in float64.
+    The float32 side sums rows one after another in float32, as a running total does; the gap itself is measured in
+    float64.
     """
     record = {}
     target_mean = stream_moments(target).mean
     for name, dtype in (("float32", np.float32), ("float64", np.float64)):
         statistics = [_running_mean(_unit_blocks(store, dtype), dtype) for store in (source, target)]
-        (own, _), (wanted, _) = statistics
+        (source_centroid, _), (target_centroid, _) = statistics
         trace = [1 - float(mean @ mean) for mean, _ in statistics]
         scale, shifts, gaps = np.sqrt(trace[1] / trace[0]), [], []
         for _ in range(rounds):
             drifted = _running_mean(
-                (_apply(x, own, wanted, scale, shifts, dtype) for x in _unit_blocks(source, dtype)), dtype
+                (
+                    _apply(x, source_centroid, target_centroid, scale, shifts, dtype)
+                    for x in _unit_blocks(source, dtype)
+                ),
+                dtype,
             )[0]
-            shifts.append(wanted - drifted)
+            shifts.append(target_centroid - drifted)
             exact = [np.array(s, np.float64) for s in shifts]
             moved, count = np.zeros(source.dim), 0
             for x in _unit_blocks(source, np.float64):
-                y = _apply(x, own.astype(np.float64), wanted.astype(np.float64), scale, exact, np.float64)
+                y = _apply(
+                    x, source_centroid.astype(np.float64), target_centroid.astype(np.float64), scale, exact, np.float64
+                )
                 moved, count = moved + y.sum(0), count + len(y)
             gaps.append(float(np.linalg.norm(moved / count - target_mean)))
-        record[name] = {"gap_by_round": gaps, "mean_error": float(np.linalg.norm(wanted - target_mean))}
+        record[name] = {"gap_by_round": gaps, "mean_error": float(np.linalg.norm(target_centroid - target_mean))}
     return {"rows": len(source), **record}
 
 
@@ -99,8 +108,8 @@ def _running_mean(blocks, dtype) -> tuple[np.ndarray, int]:
     return total / dtype(count), count
 
 
-def _apply(x, own, wanted, scale, shifts, dtype):
-    y = (x - own) * dtype(scale) + wanted
+def _apply(x, source_centroid, target_centroid, scale, shifts, dtype):
+    y = (x - source_centroid) * dtype(scale) + target_centroid
     y = y / np.linalg.norm(y, axis=1, keepdims=True)
     for shift in shifts:
         y = y + shift
@@ -119,41 +128,52 @@ def fit_times(source: Store, target: Store, *, methods: Sequence[str] = ("mean_s
     for count in counts:
         rows = [store.take(np.arange(count)) for store in (source, target)]
         for method in methods:
-            run = measure(lambda method=method, rows=rows: ALIGNERS.get(method).fit(*rows, held_out=0))
+            run = measure(lambda method=method, rows=rows: ALIGNERS.get(method)().fit(*rows, held_out=0))
             seconds[method].append(run.seconds)
-            megabytes[method].append(run.own_megabytes)
+            megabytes[method].append(run.peak_megabytes)
     return {"rows": counts, "seconds": seconds, "megabytes": megabytes}
 
 
 def domain_transfer(domains: dict[str, tuple[Store, Store]], *, method: str = "realign") -> dict:
-    """Held-out centroid gap of each domain under each domain's statistics (ReVision, appendix E.3): fitted -> applied -> gap."""
-    parts = {name: [(EveryNth(s, HELD_OUT_PERIOD, chosen=False), EveryNth(s, HELD_OUT_PERIOD, chosen=True)) for s in stores]
-             for name, stores in domains.items()}  # fmt: skip
+    """Held-out centroid gap of each domain under each domain's statistics (ReVision, appendix E.3): fitted ->
+    applied -> gap.
+    """
+    parts = {
+        name: [(EveryNth(s, HELD_OUT_PERIOD, chosen=False), EveryNth(s, HELD_OUT_PERIOD, chosen=True)) for s in stores]
+        for name, stores in domains.items()
+    }
     gaps, before = {}, {}
     for fitted, ((texts, _), (images, _)) in parts.items():
-        aligner = ALIGNERS.get(method).fit(texts, images, held_out=0)
+        aligner = ALIGNERS.get(method)().fit(texts, images, held_out=0)
         gaps[fitted] = {}
         for applied, ((_, texts_there), (_, images_there)) in parts.items():
-            wanted = stream_moments(images_there).mean
-            before[applied] = float(np.linalg.norm(stream_moments(texts_there).mean - wanted))
+            target_mean = stream_moments(images_there).mean
+            before[applied] = float(np.linalg.norm(stream_moments(texts_there).mean - target_mean))
             moved = stream_moments(texts_there, transform=aligner.mapping).mean
-            gaps[fitted][applied] = float(np.linalg.norm(moved - wanted))
+            gaps[fitted][applied] = float(np.linalg.norm(moved - target_mean))
     return {"method": method, "gap_before": before, "gap": gaps}
 
 
 def caption_lengths(texts: dict[str, Store], target: Store, *, method: str = "realign") -> dict:
-    """Raw gap, trace and effective rank of several text stores beside the target's, and the gap alignment leaves (appendix G)."""
-    wanted = stream_moments(target, covariance=True)
-    record = {"target": {"effective_rank": effective_rank(eigenvalues(wanted.covariance)), "trace": wanted.trace}}
+    """Raw gap, trace and effective rank of several text stores beside the target's, and the gap alignment leaves
+    (appendix G).
+    """
+    target_moments = stream_moments(target, covariance=True)
+    record = {
+        "target": {
+            "effective_rank": effective_rank(eigenvalues(target_moments.covariance)),
+            "trace": target_moments.trace,
+        }
+    }
     for name, store in texts.items():
-        own = stream_moments(store, covariance=True)
-        aligner = ALIGNERS.get(method).fit(store, target)
-        held = aligner.record["held_out"]
+        text_moments = stream_moments(store, covariance=True)
+        aligner = ALIGNERS.get(method)().fit(store, target)
+        held = aligner.report.held_out
         record[name] = {
-            "effective_rank": effective_rank(eigenvalues(own.covariance)),
-            "trace": own.trace,
-            "gap_before": float(np.linalg.norm(own.mean - wanted.mean)),
-            "gap_held_out": held["centroid_gap"] if held else aligner.record["centroid_gap"],
+            "effective_rank": effective_rank(eigenvalues(text_moments.covariance)),
+            "trace": text_moments.trace,
+            "gap_before": float(np.linalg.norm(text_moments.mean - target_moments.mean)),
+            "gap_held_out": (held or aligner.report).centroid_gap,
         }
     return record
 
@@ -168,17 +188,17 @@ def blockwise_failure(
     ]
     (fitted, unseen), (images, images_unseen) = parts
     rows = np.concatenate(list(unseen.blocks(4096)))[:OVERLAP_ROWS].astype(np.float64)
-    kept, wanted = nearest(rows, 10), stream_moments(images_unseen).mean
+    source_neighbours, target_mean = nearest(rows, 10), stream_moments(images_unseen).mean
 
     def measured(aligner) -> dict:
         moved = stream_moments(unseen, transform=aligner).mean
         return {
-            "gap_held_out": float(np.linalg.norm(moved - wanted)),
-            "neighbourhood_overlap_10": overlap(kept, nearest(aligner.align_array(rows), 10), 10),
+            "gap_held_out": float(np.linalg.norm(moved - target_mean)),
+            "neighbourhood_overlap_10": overlap(source_neighbours, nearest(aligner.transform(rows), 10), 10),
         }
 
-    found = {"realign": measured(ALIGNERS.get("realign").fit(fitted, images, held_out=0))}
+    record = {"realign": measured(ALIGNERS.get("realign")().fit(fitted, images, held_out=0))}
     for ridge in ridges:
-        aligner = ALIGNERS.get("bc").fit(fitted, images, held_out=0, ridge=ridge)
-        found[f"bc, ridge {ridge:g}"] = measured(aligner)
-    return found
+        aligner = ALIGNERS.get("bc")(ridge=ridge).fit(fitted, images, held_out=0)
+        record[f"bc, ridge {ridge:g}"] = measured(aligner)
+    return record

@@ -12,7 +12,10 @@ from conftest import ROOT, torchrun, unit_rows, write_store
 from revision_plugin.aligners import load_aligner
 from revision_plugin.cli import main
 
-SMALL_SPANS = "import revision_plugin.embeddings.moments as m; m.SPAN_BYTES = 8 * 24 * 70; from revision_plugin.cli import main; main()"
+SMALL_SPANS = (
+    "import revision_plugin.embeddings.moments as m; m.SPAN_BYTES = 8 * 24 * 70; from "
+    "revision_plugin.cli import main; main()"
+)
 
 
 @pytest.fixture
@@ -42,7 +45,7 @@ def test_two_processes_fit_the_same_aligner(stores, method, options, monkeypatch
     closed_form = [name for name in one.parameters if not name.startswith("g.") and name != "recentre"]
     for name in closed_form if method == "aniso" else one.parameters:
         np.testing.assert_allclose(two.parameters[name], one.parameters[name], atol=1e-12, err_msg=name)
-    assert two.record["held_out"]["centroid_gap"] == pytest.approx(one.record["held_out"]["centroid_gap"], abs=1e-6)
+    assert two.report.held_out.centroid_gap == pytest.approx(one.report.held_out.centroid_gap, abs=1e-6)
 
 
 @pytest.mark.slow
@@ -70,11 +73,16 @@ def test_two_processes_encode_the_same_store(world_files, tmp_path):
     script.write_text(SMALL_CHUNKS)
     texts = ["encode", "--encoder", "demo", "--texts", world_files / "texts.json", "--out"]
     images = ["encode", "--encoder", "demo", "--images", world_files / "images", "--out"]
-    alone = {**os.environ, "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
 
     def encode(command, out, launcher):
         done = subprocess.run(
-            list(map(str, [*launcher, *command, out])), capture_output=True, text=True, cwd=ROOT, env=alone, timeout=300
+            list(map(str, [*launcher, *command, out])),
+            capture_output=True,
+            text=True,
+            cwd=ROOT,
+            env=environment,
+            timeout=300,
         )
         assert done.returncode == 0, done.stderr
         assert done.stdout.count("embeddings of dimension 192") == 1

@@ -5,7 +5,7 @@ import pytest
 import torch
 from conftest import unit_rows, write_store
 
-from revision_plugin.aligners import ALIGNERS, load_aligner
+from revision_plugin.aligners import ALIGNERS, ReAlign, create, load_aligner
 from revision_plugin.errors import RevisionError
 
 
@@ -37,56 +37,56 @@ def clouds(rng):
 @pytest.mark.parametrize("rounds", [1, 3])
 def test_realign_matches_the_equations(clouds, rounds):
     source, target = clouds
-    aligner = ALIGNERS.get("realign").fit(source, target, centroid_rounds=rounds)
-    wanted = reference_realign(source, target, source[:200], rounds)
-    np.testing.assert_allclose(aligner(torch.from_numpy(source[:200])).numpy(), wanted, atol=1e-12)
-    np.testing.assert_allclose(aligner(torch.from_numpy(source[:200]).float()).numpy(), wanted, atol=1e-6)
+    aligner = ALIGNERS.get("realign")(centroid_rounds=rounds).fit(source, target)
+    expected = reference_realign(source, target, source[:200], rounds)
+    np.testing.assert_allclose(aligner(torch.from_numpy(source[:200])).numpy(), expected, atol=1e-12)
+    np.testing.assert_allclose(aligner(torch.from_numpy(source[:200]).float()).numpy(), expected, atol=1e-6)
 
 
 def test_realign_by_hand():
     """Two antipodal-ish points on the circle: mean_y = (0, .6), mean_x = (.8, 0); the map is computable by eye."""
     source = np.array([[0.8, 0.6], [-0.8, 0.6]])
     target = np.array([[0.8, 0.6], [0.8, -0.6]])
-    aligner = ALIGNERS.get("realign").fit(source, target)
+    aligner = ALIGNERS.get("realign")().fit(source, target)
     # s = sqrt(.36/.64) = .75: e~ = (.8 +- .6, 0) -> n = (1, 0) for both; mu' = (1, 0); e'' = (.8, 0) -> (1, 0)
     np.testing.assert_allclose(aligner(torch.from_numpy(source)).numpy(), [[1, 0], [1, 0]], atol=1e-12)
 
 
 def test_realign_of_a_corpus_onto_itself_is_the_identity(clouds):
     source, _ = clouds
-    aligner = ALIGNERS.get("realign").fit(source, source)
+    aligner = ALIGNERS.get("realign")().fit(source, source)
     np.testing.assert_allclose(aligner(torch.from_numpy(source)).numpy(), source, atol=1e-7)
-    assert aligner.record["centroid_gap"] < 1e-9
+    assert aligner.report.centroid_gap < 1e-9
 
 
 def test_realign_turns_with_the_space(clouds, rng):
     source, target = clouds
     turn = np.linalg.qr(rng.normal(size=(24, 24)))[0]
-    plain = ALIGNERS.get("realign").fit(source, target)(torch.from_numpy(source))
-    turned = ALIGNERS.get("realign").fit(source @ turn, target @ turn)(torch.from_numpy(source @ turn))
+    plain = ALIGNERS.get("realign")().fit(source, target)(torch.from_numpy(source))
+    turned = ALIGNERS.get("realign")().fit(source @ turn, target @ turn)(torch.from_numpy(source @ turn))
     np.testing.assert_allclose(turned.numpy(), plain.numpy() @ turn, atol=1e-10)
 
 
 def test_realign_closes_the_gap_and_more_rounds_reach_the_floor(clouds):
     source, target = clouds
-    gaps = [ALIGNERS.get("realign").fit(source, target, centroid_rounds=k).record["centroid_gap"] for k in (1, 2, 30)]
-    before = ALIGNERS.get("none").fit(source, target).record["centroid_gap"]
+    gaps = [ALIGNERS.get("realign")(centroid_rounds=k).fit(source, target).report.centroid_gap for k in (1, 2, 30)]
+    before = ALIGNERS.get("none")().fit(source, target).report.centroid_gap
     assert gaps[0] < before / 50 and gaps[1] < gaps[0] and gaps[2] < 1e-12
 
 
 @pytest.mark.parametrize("method", ALIGNERS.names())
 def test_contract(clouds, method):
     source, target = clouds
-    aligner = ALIGNERS.get(method).fit(source, target, seed=3, **OPTIONS.get(method, {}))
+    aligner = ALIGNERS.get(method)(**OPTIONS.get(method, {})).fit(source, target, seed=3)
     x = torch.from_numpy(source[:64])
     before = x.clone()
-    for dtype, wanted in [
+    for dtype, expected_dtype in [
         (torch.float16, torch.float32),
         (torch.float32, torch.float32),
         (torch.float64, torch.float64),
     ]:
         out = aligner(x.to(dtype))
-        assert out.dtype == wanted and out.shape == x.shape
+        assert out.dtype == expected_dtype and out.shape == x.shape
         assert (out.norm(dim=1) - 1).abs().max() < 1e-6
     assert torch.equal(x, before)
     np.testing.assert_allclose(aligner(x[[5]]).numpy(), aligner(x)[[5]].numpy(), atol=1e-12)
@@ -98,8 +98,8 @@ def test_contract(clouds, method):
 @pytest.mark.parametrize("method", CLOSED_FORM)
 def test_order_of_rows_does_not_matter(clouds, method, rng):
     source, target = clouds
-    one = ALIGNERS.get(method).fit(source, target)
-    other = ALIGNERS.get(method).fit(rng.permutation(source), rng.permutation(target))
+    one = ALIGNERS.get(method)().fit(source, target)
+    other = ALIGNERS.get(method)().fit(rng.permutation(source), rng.permutation(target))
     x = torch.from_numpy(source[:50])
     np.testing.assert_allclose(one(x).numpy(), other(x).numpy(), atol=1e-9)
 
@@ -107,7 +107,7 @@ def test_order_of_rows_does_not_matter(clouds, method, rng):
 @pytest.mark.parametrize("method", ALIGNERS.names())
 def test_save_and_load(clouds, tmp_path, method):
     source, target = clouds
-    aligner = ALIGNERS.get(method).fit(source, target, **OPTIONS.get(method, {}))
+    aligner = ALIGNERS.get(method)(**OPTIONS.get(method, {})).fit(source, target)
     aligner.save(tmp_path / "a")
     again = load_aligner(tmp_path / "a")
     x = torch.from_numpy(source[:10])
@@ -118,7 +118,7 @@ def test_save_and_load(clouds, tmp_path, method):
 
 
 def test_damaged_aligner_is_refused(clouds, tmp_path):
-    ALIGNERS.get("realign").fit(*clouds).save(tmp_path / "a")
+    ALIGNERS.get("realign")().fit(*clouds).save(tmp_path / "a")
     weights = tmp_path / "a" / "aligner.safetensors"
     data = bytearray(weights.read_bytes())
     data[-3] ^= 1
@@ -136,15 +136,15 @@ def test_damaged_aligner_is_refused(clouds, tmp_path):
 
 def test_bad_input_is_refused(clouds, tmp_path):
     source, target = clouds
-    fit = ALIGNERS.get("realign").fit
+    fit = ReAlign().fit
     with pytest.raises(RevisionError, match="1 row"):
         fit(source[:1], target)
     with pytest.raises(RevisionError, match="differ in dimension: 24 and 20"):
         fit(source, target[:, :20])
     with pytest.raises(RevisionError, match="no option 'rounds'; its options: centroid_rounds"):
-        fit(source, target, rounds=2)
+        create(ReAlign, {"rounds": 2})
     with pytest.raises(RevisionError, match="at least 1"):
-        fit(source, target, centroid_rounds=0)
+        ReAlign(centroid_rounds=0)
     with pytest.raises(RevisionError, match=r"maps \[N, 24\]"):
         fit(source, target)(torch.zeros(2, 20))
     texts = write_store(tmp_path / "t", source[:50])
@@ -159,26 +159,26 @@ def test_store_and_array_give_the_same_aligner(clouds, tmp_path):
     source, target = clouds
     texts = write_store(tmp_path / "t", source, chunk=700)
     images = write_store(tmp_path / "i", target, modality="image")
-    from_store = ALIGNERS.get("realign").fit(texts, images)
-    from_array = ALIGNERS.get("realign").fit(source.astype(np.float32), target.astype(np.float32))
+    from_store = ALIGNERS.get("realign")().fit(texts, images)
+    from_array = ALIGNERS.get("realign")().fit(source.astype(np.float32), target.astype(np.float32))
     for name, value in from_array.parameters.items():
         np.testing.assert_allclose(from_store.parameters[name], value, atol=1e-12)
-    assert from_store.record["source"]["content_hash"] == texts.manifest.content_hash
+    assert from_store.report.source.content_hash == texts.manifest.content_hash
 
 
 def test_held_out_report_is_a_fit_on_the_other_rows(clouds):
     """Every tenth row held out; the aligner itself is fitted on all rows."""
     source, target = clouds
-    aligner = ALIGNERS.get("realign").fit(source, target, held_out=0.1)
+    aligner = ALIGNERS.get("realign")().fit(source, target, held_out=0.1)
     held = [np.arange(len(rows)) % 10 == 9 for rows in clouds]
-    other = ALIGNERS.get("realign").fit(source[~held[0]], target[~held[1]], held_out=0)
+    other = ALIGNERS.get("realign")().fit(source[~held[0]], target[~held[1]], held_out=0)
     moved = other(torch.from_numpy(source[held[0]])).numpy()
-    report = aligner.record["held_out"]
-    assert (report["source_rows"], report["target_rows"]) == (300, 200)
-    assert report["centroid_gap"] == pytest.approx(np.linalg.norm(moved.mean(0) - target[held[1]].mean(0)), abs=1e-12)
-    assert report["trace"] == pytest.approx(np.square(moved - moved.mean(0)).sum(1).mean(), abs=1e-12)
-    assert aligner.record["centroid_gap"] < report["centroid_gap"]
-    whole = ALIGNERS.get("realign").fit(source, target, held_out=0)
-    assert whole.record["held_out"] is None
+    report = aligner.report.held_out
+    assert (report.source_rows, report.target_rows) == (300, 200)
+    assert report.centroid_gap == pytest.approx(np.linalg.norm(moved.mean(0) - target[held[1]].mean(0)), abs=1e-12)
+    assert report.trace == pytest.approx(np.square(moved - moved.mean(0)).sum(1).mean(), abs=1e-12)
+    assert aligner.report.centroid_gap < report.centroid_gap
+    whole = ALIGNERS.get("realign")().fit(source, target, held_out=0)
+    assert whole.report.held_out is None
     for name, value in whole.parameters.items():
         np.testing.assert_array_equal(aligner.parameters[name], value)

@@ -7,8 +7,11 @@ import pytest
 import torch
 from conftest import unit_rows
 
-from revision_plugin.aligners import ALIGNERS, aniso
-from revision_plugin.aligners.aniso import phase
+from revision_plugin.aligners import ALIGNERS
+from revision_plugin.aligners.aniso import AnisoAlign, phase
+from revision_plugin.aligners.aniso.network import new_network, zero_start
+from revision_plugin.aligners.aniso.refinement import correct
+from revision_plugin.aligners.aniso.score import score_loss, train_prior
 from revision_plugin.errors import RevisionError
 
 SMALL = dict(steps=30, batch=64, hidden=32)
@@ -28,20 +31,20 @@ def clouds():
 
 @pytest.fixture(scope="module")
 def fitted(clouds):
-    return ALIGNERS.get("aniso").fit(*clouds, seed=1, **SMALL)
+    return ALIGNERS.get("aniso")(**SMALL).fit(*clouds, seed=1)
 
 
 def test_mean_shift_and_c3_without_noise_are_the_formula(clouds):
     source, target = clouds
-    wanted = n(source - source.mean(0) + target.mean(0))
+    expected = n(source - source.mean(0) + target.mean(0))
     for method in ("mean_shift", "c3"):
-        out = ALIGNERS.get(method).fit(source, target)(torch.from_numpy(source))
-        np.testing.assert_allclose(out.numpy(), wanted, atol=1e-12)
+        out = ALIGNERS.get(method)().fit(source, target)(torch.from_numpy(source))
+        np.testing.assert_allclose(out.numpy(), expected, atol=1e-12)
 
 
 def test_c3_noise_is_fresh_seeded_and_only_in_training(clouds):
     source, target = clouds
-    aligner, x = ALIGNERS.get("c3").fit(source, target, sigma=0.05), torch.from_numpy(source)
+    aligner, x = ALIGNERS.get("c3")(sigma=0.05).fit(source, target), torch.from_numpy(source)
     torch.manual_seed(0)
     one, two = aligner(x, training=True), aligner(x, training=True)
     torch.manual_seed(0)
@@ -51,7 +54,7 @@ def test_c3_noise_is_fresh_seeded_and_only_in_training(clouds):
     noise = 0.05 * torch.randn_like(x).numpy()
     np.testing.assert_allclose(one.numpy(), n(source - source.mean(0) + target.mean(0) + noise), atol=1e-12)
     with pytest.raises(RevisionError, match="sigma must be"):
-        ALIGNERS.get("c3").fit(source, target, sigma=-1)
+        ALIGNERS.get("c3")(sigma=-1).fit(source, target)
 
 
 def test_tower_turns_the_noise_on_only_in_training(tiny_open_clip):
@@ -61,7 +64,7 @@ def test_tower_turns_the_noise_on_only_in_training(tiny_open_clip):
     rng = np.random.default_rng(0)
     rows = unit_rows(rng, 50, 20)
     tower = PseudoVisionTower(
-        load_encoder(f"open_clip:{tiny_open_clip}"), aligner=ALIGNERS.get("c3").fit(rows, rows, sigma=0.1)
+        load_encoder(f"open_clip:{tiny_open_clip}"), aligner=ALIGNERS.get("c3")(sigma=0.1).fit(rows, rows)
     )
     x = torch.from_numpy(rows).float()
     assert not torch.equal(tower.train()(x), tower(x))
@@ -73,7 +76,7 @@ def test_bc_matches_the_equations(clouds):
     from scipy.linalg import fractional_matrix_power, sqrtm
 
     source, target = clouds
-    aligner = ALIGNERS.get("bc").fit(source, target, energy=0.7)
+    aligner = ALIGNERS.get("bc")(energy=0.7).fit(source, target)
     anchored = n(source - source.mean(0) + target.mean(0))
     cov = lambda z: np.cov(z.T, bias=True)  # noqa: E731
     values, vectors = np.linalg.eigh(cov(source) + cov(target))
@@ -85,8 +88,8 @@ def test_bc_matches_the_equations(clouds):
         t = np.real(sqrtm(q.T @ cov(target) @ q)) @ np.real(fractional_matrix_power(q.T @ cov(anchored) @ q, -0.5))
         mapped = mapped + anchored @ q @ t.T @ q.T
     projected = n(mapped)
-    wanted = n(projected - projected.mean(0) + target.mean(0))
-    np.testing.assert_allclose(aligner(torch.from_numpy(source)).numpy(), wanted, atol=1e-9)
+    expected = n(projected - projected.mean(0) + target.mean(0))
+    np.testing.assert_allclose(aligner(torch.from_numpy(source)).numpy(), expected, atol=1e-9)
 
 
 def test_bc_collapses_neighbourhoods_without_ridge_and_ridge_mends_it():
@@ -99,7 +102,7 @@ def test_bc_collapses_neighbourhoods_without_ridge_and_ridge_mends_it():
     target = n(rng.normal(size=(1500, 40)) - 0.3)
 
     def overlap(method, **options):
-        out = ALIGNERS.get(method).fit(source, target, **options)(torch.from_numpy(source)).numpy()
+        out = ALIGNERS.get(method)(**options).fit(source, target)(torch.from_numpy(source)).numpy()
         before, after = (
             NearestNeighbors(n_neighbors=10).fit(z).kneighbors(return_distance=False) for z in (source, out)
         )
@@ -111,8 +114,8 @@ def test_bc_collapses_neighbourhoods_without_ridge_and_ridge_mends_it():
 
 def test_bc_options(clouds):
     with pytest.raises(RevisionError, match="energy must be"):
-        ALIGNERS.get("bc").fit(*clouds, energy=2)
-    out = ALIGNERS.get("bc").fit(*clouds, shrinkage=0.5)(torch.from_numpy(clouds[0]))
+        ALIGNERS.get("bc")(energy=2).fit(*clouds)
+    out = ALIGNERS.get("bc")(shrinkage=0.5).fit(*clouds)(torch.from_numpy(clouds[0]))
     assert torch.isfinite(out).all()
 
 
@@ -130,28 +133,28 @@ def test_phase_statistics_of_coupled_phases():
     third = (torch.rand(20000, 1, generator=generator, dtype=torch.float64) * 2 - 1) * math.pi
     angle = torch.cat([first, phase.wrap(first + 0.7), third], 1)
     radius = torch.tensor([[1.0, 2.0, 1.0]], dtype=torch.float64).expand(20000, 3)
-    found = phase.phase_statistics(radius, angle, partners=1)
-    edge = found["edges"].tolist().index([0, 1])
-    assert found["strength"][edge].item() == pytest.approx(1.0, abs=1e-9)
-    assert found["offset"][edge].item() == pytest.approx(-0.7, abs=1e-9)
-    torch.testing.assert_close(found["alpha"], torch.tensor([1, 4, 1], dtype=torch.float64) / 6, atol=1e-6, rtol=0)
+    statistics = phase.phase_statistics(radius, angle, partners=1)
+    edge = statistics["edges"].tolist().index([0, 1])
+    assert statistics["strength"][edge].item() == pytest.approx(1.0, abs=1e-9)
+    assert statistics["offset"][edge].item() == pytest.approx(-0.7, abs=1e-9)
+    torch.testing.assert_close(statistics["alpha"], torch.tensor([1, 4, 1], dtype=torch.float64) / 6, atol=1e-6, rtol=0)
 
 
 def test_gradient_is_the_gradient_of_a_potential():
     """Against autograd on Psi = -sum alpha cos(phi - psi) - sum A cos(phi_k - phi_l - eta)."""
     generator = torch.Generator().manual_seed(1)
     angle = (torch.rand(200, 6, generator=generator, dtype=torch.float64) * 2 - 1) * math.pi
-    found = phase.phase_statistics(
+    statistics = phase.phase_statistics(
         torch.rand(200, 6, generator=generator, dtype=torch.float64) + 0.5, angle, partners=2
     )
     x = angle[:7].clone().requires_grad_(True)
-    first, second = found["edges"].T
+    first, second = statistics["edges"].T
     potential = (
-        -(found["alpha"] * torch.cos(x - found["psi"])).sum()
-        - (found["strength"] * torch.cos(x[:, first] - x[:, second] - found["offset"])).sum()
+        -(statistics["alpha"] * torch.cos(x - statistics["psi"])).sum()
+        - (statistics["strength"] * torch.cos(x[:, first] - x[:, second] - statistics["offset"])).sum()
     )
     potential.backward()
-    torch.testing.assert_close(phase.potential_gradient(angle[:7], found), x.grad)
+    torch.testing.assert_close(phase.potential_gradient(angle[:7], statistics), x.grad)
 
 
 def test_wrapped_score_is_the_derivative_of_the_wrapped_density():
@@ -163,24 +166,24 @@ def test_wrapped_score_is_the_derivative_of_the_wrapped_density():
 
 
 def test_aniso_frame_is_orthonormal_and_mixing_keeps_the_span(clouds):
-    mixed = ALIGNERS.get("aniso").fit(*clouds, refinement=False).parameters
-    plain = ALIGNERS.get("aniso").fit(*clouds, refinement=False, mixing=False).parameters
-    whole = np.hstack([mixed["frame"], mixed["complement"]])
-    np.testing.assert_allclose(whole.T @ whole, np.eye(24), atol=1e-10)
+    mixed = ALIGNERS.get("aniso")(refinement=False).fit(*clouds).parameters
+    plain = ALIGNERS.get("aniso")(refinement=False, mixing=False).fit(*clouds).parameters
+    basis = np.hstack([mixed["frame"], mixed["complement"]])
+    np.testing.assert_allclose(basis.T @ basis, np.eye(24), atol=1e-10)
     np.testing.assert_allclose(mixed["frame"] @ mixed["frame"].T, plain["frame"] @ plain["frame"].T, atol=1e-10)
     assert mixed["frame"].shape[1] % 2 == 0 and not np.allclose(mixed["frame"], plain["frame"])
 
 
 def test_aniso_matches_radii_spread_and_centroid(clouds):
     source, target = clouds
-    aligner = ALIGNERS.get("aniso").fit(source, target, refinement=False, recentring=False)
+    aligner = ALIGNERS.get("aniso")(refinement=False, recentring=False).fit(source, target)
     p = {k: torch.from_numpy(v) for k, v in aligner.parameters.items()}
     _, radius, v = aligner.initial(torch.from_numpy(source), p)
-    wanted = phase.to_polar(torch.from_numpy(target) @ p["frame"])[0]
+    target_radius = phase.to_polar(torch.from_numpy(target) @ p["frame"])[0]
     for q in (0.1, 0.5, 0.9):
-        torch.testing.assert_close(radius.quantile(q, dim=0), wanted.quantile(q, dim=0), atol=0.01, rtol=0.02)
+        torch.testing.assert_close(radius.quantile(q, dim=0), target_radius.quantile(q, dim=0), atol=0.01, rtol=0.02)
     torch.testing.assert_close(v.std(0), (torch.from_numpy(target) @ p["complement"]).std(0), atol=1e-3, rtol=1e-2)
-    assert ALIGNERS.get("aniso").fit(source, target, refinement=False).record["centroid_gap"] < 0.02
+    assert ALIGNERS.get("aniso")(refinement=False).fit(source, target).report.centroid_gap < 0.02
 
 
 def test_aniso_bounds_hold_for_every_output(clouds, fitted):
@@ -190,7 +193,7 @@ def test_aniso_bounds_hold_for_every_output(clouds, fitted):
     # a refinement network driven far beyond what training makes of it: the bound must hold all the same
     for scale in (1.0, 1e3):
         wild = {k: v * scale if k.startswith("g.") else v for k, v in p.items()}
-        moved = fitted.refine(theta, radius, v, wild)
+        moved = correct(theta, radius, v, wild, fitted)
         start, end = phase.to_cartesian(radius, theta), phase.to_cartesian(moved[1], moved[0])
         assert ((end - start).norm(dim=1) <= fitted.bounds["kappa"] * start.norm(dim=1) + 1e-12).all()
         assert ((moved[2] - v).norm(dim=1) <= fitted.bounds["beta"] + 1e-12).all()
@@ -205,35 +208,38 @@ def test_aniso_bounds_hold_for_every_output(clouds, fitted):
 def test_aniso_is_reproducible_and_leaves_the_global_generator_alone(clouds, fitted):
     torch.manual_seed(7)
     before = torch.random.get_rng_state()
-    again = ALIGNERS.get("aniso").fit(*clouds, seed=1, **SMALL)
+    again = ALIGNERS.get("aniso")(**SMALL).fit(*clouds, seed=1)
     assert torch.equal(torch.random.get_rng_state(), before)
     for name, value in fitted.parameters.items():
         np.testing.assert_array_equal(again.parameters[name], value)
-    other = ALIGNERS.get("aniso").fit(*clouds, seed=2, **SMALL)
+    other = ALIGNERS.get("aniso")(**SMALL).fit(*clouds, seed=2)
     assert not np.array_equal(other.parameters["g.0.weight"], fitted.parameters["g.0.weight"])
 
 
-@pytest.mark.parametrize("switch", aniso.SWITCHES)
+SWITCHES = [name for name, value in AnisoAlign().get_params().items() if isinstance(value, bool)]
+
+
+@pytest.mark.parametrize("switch", SWITCHES)
 def test_aniso_components_switch_off(clouds, fitted, switch):
-    off = ALIGNERS.get("aniso").fit(*clouds, seed=1, **SMALL, **{switch: False})
+    off = ALIGNERS.get("aniso")(**SMALL, **{switch: False}).fit(*clouds, seed=1)
     x = torch.from_numpy(clouds[0][:100])
     assert torch.isfinite(off(x)).all() and not torch.equal(off(x), fitted(x))
     with pytest.raises(RevisionError, match=f"{switch} must be true or false"):
-        ALIGNERS.get("aniso").fit(*clouds, **{switch: "no"})
+        ALIGNERS.get("aniso")(**{switch: "no"}).fit(*clouds)
 
 
 def test_stage_one_learns_the_targets_score():
     """On phases that crowd around known means the trained prior scores far better than an untrained one."""
-    o = {**aniso.AnisoAlign.default_options(), "steps": 200, "hidden": 64, "batch": 256, "tau": 0.0}
+    o = AnisoAlign(steps=200, hidden=64, batch=256, tau=0.0)
     generator = torch.Generator().manual_seed(3)
     angle = phase.wrap(torch.tensor([0.5, -1.0, 2.0, 3.0]) + 0.2 * torch.randn(2000, 4, generator=generator))
     radius = torch.ones(2000, 4)
-    found = phase.phase_statistics(radius, angle, 2)
+    statistics = phase.phase_statistics(radius, angle, 2)
     torch.manual_seed(0)
-    net = aniso._train_prior(angle, radius.log(), found, o)
-    blank = aniso._new_mlp([13, 64, 4], zero_last=True)
+    net = train_prior(angle, radius.log(), statistics, o)
+    blank = zero_start(new_network([13, 64, 4]))
     losses = []
     for candidate in (net, blank):
         torch.manual_seed(1)
-        losses.append(aniso._score_loss(candidate, angle, radius.log(), found, o).item())
+        losses.append(score_loss(candidate, angle, radius.log(), statistics, o).item())
     assert losses[0] < 0.7 * losses[1]

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from revision_plugin.corpora.texts import open_image, read_images, read_texts
+from revision_plugin.corpora.images import open_image, read_images
+from revision_plugin.corpora.texts import read_texts
 from revision_plugin.errors import RevisionError
 from revision_plugin.evaluation import documents
 

@@ -28,15 +28,15 @@ def test_captions_and_questions_by_hand():
     scene = world.Scene(((names.index("apple"), 0), (names.index("dog"), 3)), world.COLORS.index("blue"))
     assert world.caption(scene) == "an apple top-left and a dog bottom-right on a blue background"
     rng = np.random.default_rng(0)
-    asked = {
+    answers = {
         (q.kind, q.text): q.answer for _ in range(60) for k in questions.KINDS if (q := questions.ask(scene, k, rng))
     }
-    assert asked["count", "how many objects are there?"] == "two"
-    assert asked["color", "what color is the background?"] == "blue"
-    assert asked["position", "where is the dog?"] == "bottom-right"
-    assert asked["content", "which object is at the top-left?"] == "apple"
-    assert asked["existence", "is there a dog?"] == "yes"
-    assert {a for (k, t), a in asked.items() if k == "existence" and "dog" not in t and "apple" not in t} == {"no"}
+    assert answers["count", "how many objects are there?"] == "two"
+    assert answers["color", "what color is the background?"] == "blue"
+    assert answers["position", "where is the dog?"] == "bottom-right"
+    assert answers["content", "which object is at the top-left?"] == "apple"
+    assert answers["existence", "is there a dog?"] == "yes"
+    assert {a for (k, t), a in answers.items() if k == "existence" and "dog" not in t and "apple" not in t} == {"no"}
     truth = {
         "apple above dog": "yes",
         "apple below dog": "no",
@@ -47,7 +47,7 @@ def test_captions_and_questions_by_hand():
     for phrase, answer in truth.items():
         first, rest = phrase.split(" ", 1)
         relation, second = rest.rsplit(" ", 1)
-        assert asked["relation", f"is the {first} {relation} the {second}?"] == answer
+        assert answers["relation", f"is the {first} {relation} the {second}?"] == answer
 
 
 def test_a_single_object_admits_no_relation():
@@ -55,9 +55,9 @@ def test_a_single_object_admits_no_relation():
 
 
 def test_answers_are_balanced():
-    asked = questions.questions(world.sample_scenes(600, seed=1, held_out=False), seed=2)
+    scene_questions = questions.questions(world.sample_scenes(600, seed=1, held_out=False), seed=2)
     for kind in ("existence", "relation"):
-        yes = np.mean([q.answer == "yes" for _, q in asked if q.kind == kind])
+        yes = np.mean([q.answer == "yes" for _, q in scene_questions if q.kind == kind])
         assert 0.42 < yes < 0.58
 
 
@@ -88,8 +88,8 @@ def test_pictures_show_their_background_and_vary():
     for index in range(len(world.COLORS)):
         empty = world.Scene((), index)
         means.append(world.render(empty, np.random.default_rng(1)).mean((0, 1)))
-    wanted = np.array([world.BACKGROUNDS[c] for c in world.COLORS])
-    nearest = np.linalg.norm(np.array(means)[:, None] - wanted[None], axis=2).argmin(1)
+    expected_colors = np.array([world.BACKGROUNDS[c] for c in world.COLORS])
+    nearest = np.linalg.norm(np.array(means)[:, None] - expected_colors[None], axis=2).argmin(1)
     assert nearest.tolist() == list(range(len(world.COLORS)))
 
 
@@ -124,11 +124,11 @@ def test_corpus_records():
     scenes = world.sample_scenes(3, seed=1, held_out=False)
     captions = corpus.caption_records(scenes, ["a.png", "b.png", "c.png"])
     assert captions[1]["image"] == "b.png" and captions[1]["conversations"][1]["value"] == world.caption(scenes[1])
-    asked = corpus.question_records(scenes, None, seed=1)
-    assert asked[0]["caption"] == world.caption(scenes[0]) and asked[0]["conversations"][0]["value"].startswith(
+    records = corpus.question_records(scenes, None, seed=1)
+    assert records[0]["caption"] == world.caption(scenes[0]) and records[0]["conversations"][0]["value"].startswith(
         "<image>\n"
     )
-    assert sum("<image>" in turn["value"] for turn in asked[0]["conversations"]) == 1
+    assert sum("<image>" in turn["value"] for turn in records[0]["conversations"]) == 1
 
 
 @pytest.mark.parametrize("part", sorted(p.name for p in ASSETS.iterdir()))
@@ -148,11 +148,11 @@ def test_the_language_model_knows_the_world():
     model = AutoModelForCausalLM.from_pretrained(ASSETS / "llm", dtype=torch.float32).eval()
     tokenizer = AutoTokenizer.from_pretrained(ASSETS / "llm")
     scenes = world.sample_scenes(60, seed=321, held_out=True, distinct=True)
-    asked, right = questions.questions(scenes, seed=321), 0
-    for index, question in asked:
+    scene_questions, right = questions.questions(scenes, seed=321), 0
+    for index, question in scene_questions:
         prompt = "".join(text for text, _ in chat(world.caption(scenes[index]), [(question.text, "")])[:2])
         ids = tokenizer(prompt, return_tensors="pt").input_ids
         with torch.no_grad():
             out = model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=3, do_sample=False)
         right += tokenizer.decode(out[0, ids.shape[1] :], skip_special_tokens=True).strip() == question.answer
-    assert right / len(asked) >= 0.95
+    assert right / len(scene_questions) >= 0.95

@@ -37,10 +37,10 @@ def test_the_authors_pickles_in_parts(rng, tmp_path, protocol, dtype):
         dump(tmp_path / "parts" / f"text_{part}.pkl", records(rows[rank], rank.start), protocol)
     store = convert(tmp_path / "parts", tmp_path / "out", modality="text", encoder=EXTERNAL, dtype="float32")
     assert store.ids() == [f"i{k}" for k in range(12)], "parts are read by number"
-    wanted = rows.astype(np.float64)
-    wanted /= np.linalg.norm(wanted, axis=1, keepdims=True)
-    np.testing.assert_allclose(np.concatenate(list(store.blocks())), wanted, atol=1e-7)
-    assert store.row(11)["text"] == "text 11" and store.encoder["spec"] == EXTERNAL
+    expected = rows.astype(np.float64)
+    expected /= np.linalg.norm(expected, axis=1, keepdims=True)
+    np.testing.assert_allclose(np.concatenate(list(store.blocks())), expected, atol=1e-7)
+    assert store.row(11)["text"] == "text 11" and store.encoder.spec == EXTERNAL
 
 
 def test_clip_retrieval_npy_and_parquet(rng, tmp_path):
@@ -72,7 +72,7 @@ def test_clip_retrieval_npy_and_parquet(rng, tmp_path):
 def test_the_command(rng, tmp_path, capsys):
     np.save(tmp_path / "x.npy", unit_rows(rng, 4, 192))
     main(["convert", str(tmp_path / "x.npy"), "--modality", "image", "--encoder", "demo", "--out", str(tmp_path / "o")])
-    assert Store.open(tmp_path / "o").encoder["spec"] == "demo" and "4 image embeddings" in capsys.readouterr().out
+    assert Store.open(tmp_path / "o").encoder.spec == "demo" and "4 image embeddings" in capsys.readouterr().out
 
 
 class Hostile:
@@ -122,9 +122,9 @@ def test_plain_values_survive(tmp_path):
     value = {"a": [1, 2.5, "x", None, True, (3,)], "b": np.float32(2), "c": np.arange(6).reshape(2, 3), "d": b"raw"}
     for protocol in range(6):
         dump(tmp_path / "ok.pkl", value, protocol)
-        found = load_plain_pickle(tmp_path / "ok.pkl")
-        assert found["a"] == value["a"] and found["b"] == 2 and found["d"] == b"raw"
-        np.testing.assert_array_equal(found["c"], value["c"])
+        loaded = load_plain_pickle(tmp_path / "ok.pkl")
+        assert loaded["a"] == value["a"] and loaded["b"] == 2 and loaded["d"] == b"raw"
+        np.testing.assert_array_equal(loaded["c"], value["c"])
 
 
 def test_damaged_and_unfit_files(rng, tmp_path):
@@ -140,10 +140,14 @@ def test_damaged_and_unfit_files(rng, tmp_path):
     np.save(tmp_path / "object.npy", np.array([{}], dtype=object), allow_pickle=True)
     (tmp_path / "x.csv").write_text("")
     for name, message in (
-        ("cut.pkl", "not a whole pickle|refused"), ("ragged.pkl", "of one length"), ("list.pkl", "'id' and 'embed'"),
-        ("image.pkl", "no 'caption'"), ("object.npy", "not a plain .npy"), ("x.csv", "give a .pkl, .npy or .parquet"),
+        ("cut.pkl", "not a whole pickle|refused"),
+        ("ragged.pkl", "of one length"),
+        ("list.pkl", "'id' and 'embed'"),
+        ("image.pkl", "no 'caption'"),
+        ("object.npy", "not a plain .npy"),
+        ("x.csv", "give a .pkl, .npy or .parquet"),
         ("none.npy", "no such file"),
-    ):  # fmt: skip
+    ):
         with pytest.raises(RevisionError, match=message):
             convert(tmp_path / name, tmp_path / "out", modality="text", encoder=EXTERNAL)
     assert not (tmp_path / "out").exists()

@@ -91,11 +91,11 @@ def test_every_nth_row_and_the_others(count, period):
     whole = as_rows(np.arange(count, dtype=float)[:, None])
     chosen, others = (EveryNth(whole, period, chosen=c) for c in (True, False))
     for part in (chosen, others):
-        wanted = [i for i in range(count) if ((i + 1) % period == 0) == (part is chosen)]
-        assert len(part) == len(wanted)
+        expected = [i for i in range(count) if ((i + 1) % period == 0) == (part is chosen)]
+        assert len(part) == len(expected)
         for start, stop in ((0, None), (1, 4), (3, 1000), (2, 2)):
             blocks = list(part.blocks(4, start, stop))
-            assert np.concatenate([*blocks, np.zeros((0, 1))])[:, 0].tolist() == wanted[start:stop]
+            assert np.concatenate([*blocks, np.zeros((0, 1))])[:, 0].tolist() == expected[start:stop]
 
 
 def test_large_half_precision_rows_do_not_overflow():

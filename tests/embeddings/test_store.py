@@ -6,7 +6,7 @@ import sys
 
 import numpy as np
 import pytest
-from conftest import unit_rows, write_store
+from conftest import held_folder, unit_rows, write_store
 
 from revision_plugin.embeddings.store import Store
 from revision_plugin.embeddings.writer import StoreWriter
@@ -25,10 +25,10 @@ def test_round_trip(rng, tmp_path, dtype):
     rows = unit_rows(rng, 25, 6)
     talk = [{"from": "human", "value": "hi"}, {"from": "gpt", "value": "<ünïcode>\n"}]
     store = write_store(tmp_path / "s", rows, dtype=dtype, chunk=10, conversations=[talk] + [None] * 24)
-    wanted = rows.astype(dtype)
-    np.testing.assert_array_equal(np.concatenate(list(store.blocks(4))), wanted)
+    expected = rows.astype(dtype)
+    np.testing.assert_array_equal(np.concatenate(list(store.blocks(4))), expected)
     assert [store.row(i)["id"] for i in (0, 9, 10, 24)] == ["row-0", "row-9", "row-10", "row-24"]
-    np.testing.assert_array_equal(store.row(24)["embedding"], wanted[24].astype(np.float32))
+    np.testing.assert_array_equal(store.row(24)["embedding"], expected[24].astype(np.float32))
     assert store.row(0)["conversations"] == talk and store.row(1)["conversations"] is None
     assert store.manifest.conversations == 1 and len(store) == 25
     store.verify()
@@ -70,14 +70,16 @@ def test_store_travels_to_worker_processes_by_path(rng, tmp_path):
 
 def test_killed_writer_resumes_with_the_same_content(rng, tmp_path):
     rows = unit_rows(rng, 20, 6)
-    whole = write_store(tmp_path / "whole", rows, chunk=5, dtype="float16").manifest.content_hash
+    expected_hash = write_store(tmp_path / "whole", rows, chunk=5, dtype="float16").manifest.content_hash
     script = (
         "import os, sys, numpy as np\n"
         "from revision_plugin.embeddings.writer import StoreWriter\n"
         f"rows = np.load({str(tmp_path / 'rows.npy')!r})\n"
-        f"w = StoreWriter({str(tmp_path / 's')!r}, modality='text', encoder={ENCODER!r}, dim=6, dtype='float16', request={{'corpus': 'a'}})\n"
+        f"w = StoreWriter({str(tmp_path / 's')!r}, modality='text', encoder={ENCODER!r}, dim=6, dtype='float16', "
+        f"request={{'corpus': 'a'}})\n"
         "for c in range(2):\n"
-        "    w.write_chunk(c, [f'row-{i}' for i in range(5*c, 5*c+5)], rows[5*c:5*c+5], texts=[f'text {i}' for i in range(5*c, 5*c+5)])\n"
+        "    w.write_chunk(c, [f'row-{i}' for i in range(5*c, 5*c+5)], rows[5*c:5*c+5], texts=[f'text {i}' for i "
+        "in range(5*c, 5*c+5)])\n"
         "os.kill(os.getpid(), 9)\n"
     )
     np.save(tmp_path / "rows.npy", rows)
@@ -92,20 +94,20 @@ def test_killed_writer_resumes_with_the_same_content(rng, tmp_path):
         resumed.write_chunk(
             c, [f"row-{i}" for i in range(20)][part], rows[part], texts=[f"text {i}" for i in range(20)][part]
         )
-    assert resumed.finish(4).manifest.content_hash == whole
+    assert resumed.finish(4).manifest.content_hash == expected_hash
 
 
 def test_another_request_does_not_resume(rng, tmp_path):
-    writer(tmp_path / "s")._lock.close()
-    with pytest.raises(RevisionError, match="unfinished run with another corpus"):
+    writer(tmp_path / "s").close()
+    with pytest.raises(RevisionError, match="stopped run with another corpus"):
         writer(tmp_path / "s", request={"corpus": "b"})
 
 
 def test_two_writers_on_one_store(tmp_path):
-    first = writer(tmp_path / "s")
-    with pytest.raises(RevisionError, match="another process is writing"):
-        writer(tmp_path / "s")
-    first._lock.close()
+    with held_folder(tmp_path / "s.partial") as holder:
+        with pytest.raises(RevisionError, match=rf"another process \({holder}\) still writes here"):
+            writer(tmp_path / "s")
+    writer(tmp_path / "s").close()
 
 
 def test_occupied_output_is_refused(rng, tmp_path):
@@ -172,7 +174,7 @@ def damage(path, kind):
         ("several problems", "modality 'sound'.*dtype 'int8'"),
     ],
 )
-def test_damage_is_found(rng, tmp_path, kind, message):
+def test_damage_is_detected(rng, tmp_path, kind, message):
     write_store(tmp_path / "s", unit_rows(rng, 20, 6), chunk=10)
     damage(tmp_path / "s", kind)
     with pytest.raises(RevisionError, match=message):

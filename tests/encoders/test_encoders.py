@@ -6,8 +6,9 @@ import torch
 from PIL import Image
 
 from revision_plugin.demo import world
-from revision_plugin.encoders import load_encoder
+from revision_plugin.encoders import ENCODERS, load_encoder
 from revision_plugin.errors import RevisionError
+from revision_plugin.testing import check_encoder
 
 TEXTS = ["a dog top-left on a red background", "a cat", "a fish and a whale bottom-right"]
 
@@ -18,15 +19,12 @@ def features(output):
 
 
 def check_contract(encoder, images, dim):
-    text = encoder.encode_texts(TEXTS)
-    pixels = encoder.image_processor.preprocess(images)["pixel_values"]
-    image = encoder.encode_pixels(pixels)
-    for rows in (text, image):
-        assert rows.shape == (3, dim) and rows.dtype == torch.float32
-        assert (rows.norm(dim=1) - 1).abs().max() < 1e-5
-    assert pixels.shape[2:] == (encoder.image_processor.crop_size["height"], encoder.image_processor.crop_size["width"])
-    assert torch.allclose(encoder.encode_texts(TEXTS[1:2]), text[1:2], atol=1e-5), "padding changes an embedding"
-    return text, image
+    """The contract, and the embeddings of TEXTS and `images`."""
+    check_encoder(encoder, images)
+    assert encoder.dim == dim
+    return encoder.encode_texts(TEXTS), encoder.encode_pixels(
+        encoder.image_processor.preprocess(images)["pixel_values"]
+    )
 
 
 def test_hf_clip_equals_transformers(tiny_clip, images):
@@ -39,9 +37,9 @@ def test_hf_clip_equals_transformers(tiny_clip, images):
     )
     pixels = AutoImageProcessor.from_pretrained(tiny_clip)(images, return_tensors="pt")
     with torch.no_grad():
-        own_text = torch.nn.functional.normalize(features(model.get_text_features(**tokens)), dim=-1)
-        own_image = torch.nn.functional.normalize(features(model.get_image_features(**pixels)), dim=-1)
-    assert torch.allclose(text, own_text, atol=1e-5) and torch.allclose(image, own_image, atol=1e-5)
+        reference_text = torch.nn.functional.normalize(features(model.get_text_features(**tokens)), dim=-1)
+        reference_image = torch.nn.functional.normalize(features(model.get_image_features(**pixels)), dim=-1)
+    assert torch.allclose(text, reference_text, atol=1e-5) and torch.allclose(image, reference_image, atol=1e-5)
 
 
 def test_hf_siglip_equals_transformers(tiny_siglip, images):
@@ -55,9 +53,11 @@ def test_hf_siglip_equals_transformers(tiny_siglip, images):
     )
     pixels = SiglipImageProcessor(size={"height": 32, "width": 32})(images, return_tensors="pt")
     with torch.no_grad():
-        own_text = torch.nn.functional.normalize(features(model.get_text_features(input_ids=tokens.input_ids)), dim=-1)
-        own_image = torch.nn.functional.normalize(features(model.get_image_features(**pixels)), dim=-1)
-    assert torch.allclose(text, own_text, atol=1e-5) and torch.allclose(image, own_image, atol=1e-5)
+        reference_text = torch.nn.functional.normalize(
+            features(model.get_text_features(input_ids=tokens.input_ids)), dim=-1
+        )
+        reference_image = torch.nn.functional.normalize(features(model.get_image_features(**pixels)), dim=-1)
+    assert torch.allclose(text, reference_text, atol=1e-5) and torch.allclose(image, reference_image, atol=1e-5)
 
 
 def test_naflex_is_refused(tiny_siglip, tmp_path):
@@ -77,9 +77,9 @@ def test_open_clip_equals_open_clip(tiny_open_clip, images):
     model, _, preprocess = open_clip.create_model_and_transforms(f"local-dir:{tiny_open_clip}")
     tokenizer = open_clip.get_tokenizer(f"local-dir:{tiny_open_clip}")
     with torch.no_grad():
-        own_text = model.eval().encode_text(tokenizer(TEXTS), normalize=True)
-        own_image = model.encode_image(torch.stack([preprocess(i) for i in images]), normalize=True)
-    assert torch.allclose(text, own_text, atol=1e-5) and torch.allclose(image, own_image, atol=1e-5)
+        reference_text = model.eval().encode_text(tokenizer(TEXTS), normalize=True)
+        reference_image = model.encode_image(torch.stack([preprocess(i) for i in images]), normalize=True)
+    assert torch.allclose(text, reference_text, atol=1e-5) and torch.allclose(image, reference_image, atol=1e-5)
 
 
 def test_open_clip_architecture_with_a_weight_file(tmp_path):
@@ -91,8 +91,8 @@ def test_open_clip_architecture_with_a_weight_file(tmp_path):
     encoder = load_encoder(f"open_clip:RN50/{tmp_path / 'rn50.pt'}")
     assert encoder.dim == 1024
     with torch.no_grad():
-        own = model.eval().encode_text(open_clip.get_tokenizer("RN50")(["a dog"]), normalize=True)
-    assert torch.allclose(encoder.encode_texts(["a dog"]), own, atol=1e-5)
+        reference = model.eval().encode_text(open_clip.get_tokenizer("RN50")(["a dog"]), normalize=True)
+    assert torch.allclose(encoder.encode_texts(["a dog"]), reference, atol=1e-5)
     assert encoder.image_processor.crop_size == {"height": 224, "width": 224}
 
 
@@ -126,8 +126,8 @@ def test_fingerprint_follows_the_content_not_the_place(tiny_open_clip, tmp_path)
 def test_long_text_is_cut_and_counted(tiny_clip, tiny_open_clip):
     for spec in (f"hf:{tiny_clip}", f"open_clip:{tiny_open_clip}"):
         encoder = load_encoder(spec)
-        encoder.encode_texts(["a dog", "a dog " * 50])
-        assert encoder.truncated == 1
+        for _ in range(2):  # a count of these texts, not of all that came before
+            assert encoder.tokenize(["a dog", "a dog " * 50]).truncated == 1
 
 
 @pytest.mark.parametrize(
@@ -135,6 +135,7 @@ def test_long_text_is_cut_and_counted(tiny_clip, tiny_open_clip):
     [
         ("open_clp:x/y", "did you mean 'open_clip'"),
         ("open_clip", "names no model"),
+        ("demo2", "unknown encoder 'demo2'"),
         ("open_clip:ViT-L-41/openai", "ViT-L-14"),
         ("open_clip:ViT-B-32", "names no weights.*openai"),
         ("open_clip:ViT-B-32/opnai", "neither a file nor a tag.*openai"),
@@ -181,7 +182,7 @@ def docs_blocks(kind):
     return re.findall(rf"```{kind}\n(.*?)```", (ROOT / "docs" / "encoders.md").read_text(), re.S)
 
 
-def test_the_docs_own_encoder(tmp_path, world_files, images, monkeypatch):
+def test_the_example_encoder_of_the_docs(tmp_path, world_files, images, monkeypatch):
     """The class of docs/encoders.md, through the commands there and by the contract."""
     from revision_plugin.aligners import load_aligner
     from revision_plugin.cli import main
@@ -207,6 +208,25 @@ def test_the_docs_own_encoder(tmp_path, world_files, images, monkeypatch):
         ("python:revision_plugin.encoders.base:Encoder", "of the encoder contract"),
     ],
 )
-def test_what_is_no_encoder_of_ones_own(spec, message):
+def test_an_invalid_custom_encoder(spec, message):
     with pytest.raises(RevisionError, match=message):
         load_encoder(spec)
+
+
+def test_an_encoder_of_another_package(tmp_path, monkeypatch):
+    """Registered by an entry point; a name that its scheme needs is asked for."""
+    (tmp_path / "other_encoder.py").write_text(
+        "from revision_plugin.encoders.open_clip import OpenClipEncoder\n"
+        "def other(spec, name): return OpenClipEncoder(spec, name)\n"
+    )
+    (tmp_path / "other_encoder-1.dist-info").mkdir()
+    (tmp_path / "other_encoder-1.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: other-encoder\n")
+    points = "[revision_plugin.encoders]\nother = other_encoder:other\nbroken = other_encoder:missing\n"
+    (tmp_path / "other_encoder-1.dist-info" / "entry_points.txt").write_text(points)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(ENCODERS, "_entries", dict(ENCODERS._entries))
+    assert load_encoder(f"other:{world.ASSETS / 'encoder'}").dim == load_encoder("demo").dim
+    with pytest.raises(RevisionError, match="encoder 'other' names no model; write 'other:NAME'"):
+        load_encoder("other")
+    with pytest.raises(RevisionError, match="encoder 'broken' of the installed package 'other_encoder' does not load"):
+        load_encoder("broken:x")

@@ -33,12 +33,13 @@ def test_pooling_equals_llm2vec(name, tmp_path):
     tokenizer = AutoTokenizer.from_pretrained(tmp_path)
     bidirectional.prepare_tokenizer(tokenizer)
     model = AutoModel.from_pretrained(tmp_path, dtype="float32").eval()
-    tokens, cut = bidirectional.tokenize(tokenizer, record_llm2vec.TEXTS)
+    batch = bidirectional.tokenize(tokenizer, record_llm2vec.TEXTS)
+    tokens = batch.tensors
     with torch.inference_mode():
         rows = bidirectional.pooled_states(model, tokens)
         causal = model(tokens["input_ids"], attention_mask=tokens["attention_mask"]).last_hidden_state
     golden = torch.tensor(GOLDEN[name])
-    assert cut == 1 and (rows - golden).abs().max() < 1e-5
+    assert batch.truncated == 1 and (rows - golden).abs().max() < 1e-5
     weights = tokens["pooled"][:, :, None]
     assert ((causal * weights).sum(1) / weights.sum(1) - golden).abs().max() > 0.1, "the causal mask matters here"
 
@@ -50,31 +51,32 @@ def test_embeddings(spec, images, consent):
     model = AutoModel.from_pretrained(encoder._folder, trust_remote_code=True).eval()
     unit = torch.nn.functional.normalize
     with torch.no_grad():
-        own_text = unit(model.get_text_features(torch.tensor(GOLDEN["chat"])), dim=-1)
+        reference_text = unit(model.get_text_features(torch.tensor(GOLDEN["chat"])), dim=-1)
         processor = CLIPImageProcessor(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32})
-        own_image = unit(model.get_image_features(processor(images, return_tensors="pt")["pixel_values"]), dim=-1)
-    assert torch.allclose(encoder.encode_texts(record_llm2vec.TEXTS), own_text, atol=1e-5)
-    assert encoder.truncated == 1
+        reference_image = unit(model.get_image_features(processor(images, return_tensors="pt")["pixel_values"]), dim=-1)
+    assert torch.allclose(encoder.encode_texts(record_llm2vec.TEXTS), reference_text, atol=1e-5)
     pixels = encoder.image_processor.preprocess(images)["pixel_values"]
-    assert torch.allclose(encoder.encode_pixels(pixels), own_image, atol=1e-5)
+    assert torch.allclose(encoder.encode_pixels(pixels), reference_image, atol=1e-5)
 
 
 def test_images_need_no_language_model(spec, images, consent, tmp_path):
-    whole = load_encoder(spec)
-    whole.encode_pixels(whole.image_processor.preprocess(images)["pixel_values"])
-    assert "_language_model" not in whole.__dict__
-    shutil.copytree(whole._folder, tmp_path / "vision")
-    alone = load_encoder(f"llm2clip:{tmp_path / 'vision'}?text={tmp_path / 'not-here'}")
-    assert alone.image_fingerprint == whole.identity["image_fingerprint"]
+    full_encoder = load_encoder(spec)
+    full_encoder.encode_pixels(full_encoder.image_processor.preprocess(images)["pixel_values"])
+    assert "_language_model" not in full_encoder.__dict__
+    shutil.copytree(full_encoder._folder, tmp_path / "vision")
+    vision_encoder = load_encoder(f"llm2clip:{tmp_path / 'vision'}?text={tmp_path / 'not-here'}")
+    assert vision_encoder.image_identity.is_same(full_encoder.identity, images_only=True)
     with pytest.raises(RevisionError, match="not-here' is no folder"):
-        alone.encode_texts(["a dog"])
+        vision_encoder.encode_texts(["a dog"])
 
 
 def test_lower_precision_is_near(spec, images, consent):
     exact, lower = load_encoder(spec), load_encoder(spec).to(dtype=torch.bfloat16)
     pixels = exact.image_processor.preprocess(images)["pixel_values"]
-    for a, b in ((exact.encode_texts(record_llm2vec.TEXTS), lower.encode_texts(record_llm2vec.TEXTS)),
-                 (exact.encode_pixels(pixels), lower.encode_pixels(pixels))):  # fmt: skip
+    for a, b in (
+        (exact.encode_texts(record_llm2vec.TEXTS), lower.encode_texts(record_llm2vec.TEXTS)),
+        (exact.encode_pixels(pixels), lower.encode_pixels(pixels)),
+    ):
         assert b.dtype == torch.float32 and 0 < (a - b).abs().max() and (a * b).sum(1).min() > 0.99
 
 
@@ -88,7 +90,7 @@ def test_fingerprints_follow_both_models(spec, consent, tmp_path):
     data[-1] ^= 1
     weights.write_bytes(data)
     other = load_encoder(copy.spec)
-    assert other.fingerprint != encoder.fingerprint and other.image_fingerprint == encoder.image_fingerprint
+    assert other.fingerprint != encoder.fingerprint and other.image_identity.is_same(encoder.identity, images_only=True)
 
 
 def test_code_runs_only_by_consent(spec, tmp_path, monkeypatch):

@@ -9,7 +9,7 @@ TEN = {chr(65 + i): f"item {i}" for i in range(10)}
 
 
 @pytest.mark.parametrize(
-    "reply, wanted",
+    "reply, expected",
     [
         ("Yes", "yes"),
         ("no", "no"),
@@ -43,12 +43,12 @@ TEN = {chr(65 + i): f"item {i}" for i in range(10)}
         ("I'm sorry, I can't help with that.", None),
     ],
 )
-def test_yes_or_no(reply, wanted):
-    assert yes_or_no(reply) == wanted
+def test_yes_or_no(reply, expected):
+    assert yes_or_no(reply) == expected
 
 
 @pytest.mark.parametrize(
-    "reply, wanted",
+    "reply, expected",
     [
         ("B", "B"),
         ("b", "B"),
@@ -111,12 +111,12 @@ def test_yes_or_no(reply, wanted):
         ("1", None),
     ],
 )
-def test_letter(reply, wanted):
-    assert letter(reply, "ABCD", COLOURS) == wanted
+def test_letter(reply, expected):
+    assert letter(reply, "ABCD", COLOURS) == expected
 
 
 @pytest.mark.parametrize(
-    "reply, wanted",
+    "reply, expected",
     [
         ("I", "I"),
         ("I.", "I"),
@@ -128,12 +128,12 @@ def test_letter(reply, wanted):
         ("I do not see it", None),
     ],
 )
-def test_ten_letters(reply, wanted):
-    assert letter(reply, "ABCDEFGHIJ", TEN) == wanted
+def test_ten_letters(reply, expected):
+    assert letter(reply, "ABCDEFGHIJ", TEN) == expected
 
 
 @pytest.mark.parametrize(
-    "reply, wanted",
+    "reply, expected",
     [
         ("A, C", "AC"),
         ("A and C", "AC"),
@@ -152,8 +152,8 @@ def test_ten_letters(reply, wanted):
         ("", ""),
     ],
 )
-def test_letters_named(reply, wanted):
-    assert letters_named(reply, "ABCD", COLOURS) == frozenset(wanted)
+def test_letters_named(reply, expected):
+    assert letters_named(reply, "ABCD", COLOURS) == frozenset(expected)
 
 
 @pytest.mark.parametrize(

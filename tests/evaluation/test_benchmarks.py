@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import benchmark_data
 import pytest
@@ -14,7 +13,7 @@ from revision_plugin.errors import RevisionError
 from revision_plugin.evaluation import documents, run, table
 
 pytestmark = pytest.mark.slow
-SNAPSHOT = Path(__file__).parents[1] / "data" / "prompts.json"
+SNAPSHOT = ROOT / "tests" / "data" / "prompts.json"
 VARIANTS = ["scienceqa_dev", "scienceqa_test", "mmmu_pro_vision"]
 
 
@@ -57,22 +56,34 @@ def test_our_folder_is_indexed_without_the_defaults():
 
 def test_rows_prompts_and_images(tasks):
     """Exactly what a model is handed, against a snapshot read by eye; and which rows the filters keep."""
-    seen = {}
+    rows_by_task = {}
     for name, task in tasks.items():
         rows = []
         for doc, whole in zip(task.eval_docs_no_media, task.test_docs()):
             images = task.config.doc_to_visual(whole)
             pictures = [[image.mode, *image.size, *image.getpixel((3, 3))] for image in images]
             rows.append({"prompt": task.doc_to_text(doc), "images": pictures, "target": task.doc_to_target(doc)})
-        seen[name] = rows
+        rows_by_task[name] = rows
     if os.environ.get("UPDATE_SNAPSHOTS"):
         SNAPSHOT.parent.mkdir(exist_ok=True)
-        SNAPSHOT.write_text(json.dumps(seen, indent=1) + "\n")
-    assert seen == json.loads(SNAPSHOT.read_text())
-    assert {name.removeprefix("revision_"): len(rows) for name, rows in seen.items()} == {
-        "mme": 6, "mmstar": 5, "scienceqa": 7, "realworldqa": 4, "mmmu": 3, "mmmu_pro": 3, "visulogic": 4, "logicvista": 3,
-        "crpe": 4, "pope": 6, "hallusionbench": 5, "scienceqa_dev": 3, "scienceqa_test": 4, "mmmu_pro_vision": 2,
-    }  # fmt: skip
+        SNAPSHOT.write_text(json.dumps(rows_by_task, indent=1) + "\n")
+    assert rows_by_task == json.loads(SNAPSHOT.read_text())
+    assert {name.removeprefix("revision_"): len(rows) for name, rows in rows_by_task.items()} == {
+        "mme": 6,
+        "mmstar": 5,
+        "scienceqa": 7,
+        "realworldqa": 4,
+        "mmmu": 3,
+        "mmmu_pro": 3,
+        "visulogic": 4,
+        "logicvista": 3,
+        "crpe": 4,
+        "pope": 6,
+        "hallusionbench": 5,
+        "scienceqa_dev": 3,
+        "scienceqa_test": 4,
+        "mmmu_pro_vision": 2,
+    }
 
 
 def test_right_and_useless_replies_score_one_and_zero(tasks):
@@ -86,29 +97,41 @@ def test_right_and_useless_replies_score_one_and_zero(tasks):
 def test_all_eleven_through_the_command_line(tasks, mirror, tmp_path, capsys):
     """Every other reply is right; lmms-eval's group accuracy is the mean worked out here."""
     names = run.expand(["revision_bench"])
-    replies, wanted = {}, {}
+    replies, expected = {}, {}
     for name in names:
         task, right = tasks[name], 0
         for number, doc in enumerate(task.eval_docs_no_media):
             replies[task.doc_to_text(doc)] = right_reply(task, doc) if number % 2 == 0 else "I cannot tell."
             right += number % 2 == 0
-        wanted[name] = right / (number + 1)
+        expected[name] = right / (number + 1)
     (tmp_path / "replies.json").write_text(json.dumps(replies))
     overlays = run.write_overlays(names, mirror, tmp_path / "tasks")
     command = [
-        sys.executable, str(ROOT / "tests" / "table_model.py"), "--model", "table",
-        "--model_args", f"table={tmp_path / 'replies.json'},seen={tmp_path / 'seen.json'}", "--tasks", "revision_bench",
-        "--include_path", str(overlays), "--output_path", str(tmp_path / "ours"), "--batch_size", "1", "--log_samples",
-    ]  # fmt: skip
+        sys.executable,
+        str(ROOT / "tests" / "table_model.py"),
+        "--model",
+        "table",
+        "--model_args",
+        f"table={tmp_path / 'replies.json'},seen={tmp_path / 'seen.json'}",
+        "--tasks",
+        "revision_bench",
+        "--include_path",
+        str(overlays),
+        "--output_path",
+        str(tmp_path / "ours"),
+        "--batch_size",
+        "1",
+        "--log_samples",
+    ]
     environment = {**os.environ, run.DATA_ROOT: str(mirror), "PYTHONPATH": str(ROOT / "tests")}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path, timeout=600)
     files = table.result_files(tmp_path / "ours")
     assert len(files) == 1, done.stderr[-3000:]
     results = json.loads(files[0].read_text())["results"]
-    assert {name: results[name]["acc,none"] for name in names} == pytest.approx(wanted)
-    assert results["revision_bench"]["acc,none"] == pytest.approx(sum(wanted.values()) / 11)
+    assert {name: results[name]["acc,none"] for name in names} == pytest.approx(expected)
+    assert results["revision_bench"]["acc,none"] == pytest.approx(sum(expected.values()) / 11)
     row = table.read_row(tmp_path / "ours")
-    assert row.average == pytest.approx(100 * sum(wanted.values()) / 11) and not row.limited
+    assert row.average == pytest.approx(100 * sum(expected.values()) / 11) and not row.limited
     assert len(json.loads((tmp_path / "seen.json").read_text())) == sum(len(tasks[n].eval_docs_no_media) for n in names)
 
 
@@ -119,10 +142,10 @@ def test_bad_data_gets_one_line(tasks, mirror, tmp_path):
         run.write_overlays(run.expand(["revision_bench"]), tmp_path, tmp_path / "o")
     with pytest.raises(RevisionError, match="no task 'mmee'; there are revision_bench"):
         run.expand(["mmee"])
-    whole = tasks["revision_mme"].test_docs()
+    docs = tasks["revision_mme"].test_docs()
     with pytest.raises(RevisionError, match="lacks the field\\(s\\) answer"):
-        documents.require("image", "answer")(whole.remove_columns("answer"))
-    doc = whole[2]
+        documents.require_fields("image", "answer")(docs.remove_columns("answer"))
+    doc = docs[2]
     doc["image"] = {"bytes": doc["image"]["bytes"][:40], "path": None}
     with pytest.raises(RevisionError, match="row question_id=color/0001.png: the image does not decode"):
         documents.image(doc)

@@ -33,9 +33,21 @@ def samples(out):
 
 def evaluate(model, root, out, *flags, expect=0):
     return run_revision(
-        "evaluate", "--model", model, "--tasks", "demo", "--data-root", root, "--out", out, "--device", "cpu", *flags,
-        expect=expect, timeout=600,
-    )  # fmt: skip
+        "evaluate",
+        "--model",
+        model,
+        "--tasks",
+        "demo",
+        "--data-root",
+        root,
+        "--out",
+        out,
+        "--device",
+        "cpu",
+        *flags,
+        expect=expect,
+        timeout=600,
+    )
 
 
 def kill_after_an_answer(model, root, out):
@@ -43,16 +55,18 @@ def kill_after_an_answer(model, root, out):
     command = ["evaluate", "--model", model, "--tasks", "demo", "--data-root", root, "--out", out, "--device", "cpu"]
     process = subprocess.Popen(
         [sys.executable, "-m", "revision_plugin.cli", *map(str, command), "--batch-size", "1"],
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=ENVIRONMENT,
-    )  # fmt: skip
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env=ENVIRONMENT,
+    )
     deadline = time.monotonic() + 300
     while time.monotonic() < deadline:
         assert process.poll() is None, "it ended before it was killed"
         lines = [line for path in out.glob("answers/*") for line in path.read_text().splitlines(keepends=True)]
         if any(line.endswith("\n") for line in lines):
             kill_all(process)
-            (kept,) = (out / "answers").iterdir()
-            return "".join(line for line in kept.read_text().splitlines(keepends=True) if line.endswith("\n"))
+            (answer_file,) = (out / "answers").iterdir()
+            return "".join(line for line in answer_file.read_text().splitlines(keepends=True) if line.endswith("\n"))
         time.sleep(0.005)
     raise AssertionError("no answer in time")
 
@@ -64,29 +78,31 @@ def test_the_same_answers_as_revision_ask_and_a_resumed_run(benchmark, stage2, t
     killed = kill_after_an_answer(stage2, root, tmp_path / "out")
     done = evaluate(stage2, root, tmp_path / "out", "--batch-size", 5)
     assert "revision_demo: accuracy " in done.stdout
-    (kept,) = (tmp_path / "out" / "answers").iterdir()
-    assert kept.read_text().startswith(killed) and killed.count("\n") < len(kept.read_text().splitlines())
+    (answer_file,) = (tmp_path / "out" / "answers").iterdir()
+    assert answer_file.read_text().startswith(killed) and killed.count("\n") < len(answer_file.read_text().splitlines())
     replies = samples(tmp_path / "out")
     rows = load_dataset(str(root / "revision-plugin" / "demo"), split="test", cache_dir=str(tmp_path / "cache"))
     assert sorted(replies) == list(range(len(rows)))
     for number in (0, len(rows) - 1):
         rows[number]["image"].save(tmp_path / "image.png")
         question = rows[number]["question"]
-        asked = run_revision(
+        ask_run = run_revision(
             "ask", "--model", stage2, "--image", tmp_path / "image.png", question, "--max-new-tokens", 6
         )
-        assert asked.stdout.strip() == replies[number]
-    lines = kept.read_text().splitlines()
+        assert ask_run.stdout.strip() == replies[number]
+    lines = answer_file.read_text().splitlines()
     assert len(lines) == len(rows)
     changed = json.loads(lines[0])
     changed["answer"] = "kept from before"
-    kept.write_text(json.dumps(changed) + "\n" + lines[1] + "\n" + lines[2][:20])  # a run killed in its third line
+    answer_file.write_text(
+        json.dumps(changed) + "\n" + lines[1] + "\n" + lines[2][:20]
+    )  # a run killed in its third line
     for old in (tmp_path / "out").rglob("*_samples_*"):
         old.unlink()
     evaluate(stage2, root, tmp_path / "out", "--batch-size", 5, "--processes", 2)
     assert samples(tmp_path / "out") == {**replies, int(changed["key"][2]): "kept from before"}
     line = evaluate(stage2, root, tmp_path / "out", "--blind", expect=2).stderr
-    assert "holds an evaluation of other settings" in line
+    assert "holds a stopped run with another blind" in line
 
 
 class FakeAssistant:
@@ -167,7 +183,7 @@ def test_failures_are_failures(benchmark, stage1, stage2, tmp_path):
     config["revision"]["encoder"]["fingerprint"] = "0" * 64
     (foreign / "config.json").write_text(json.dumps(config))
     line = evaluate(foreign, root, tmp_path / "o2", expect=2).stderr.splitlines()[-1]
-    assert "what is there now is another one" in line
+    assert "was trained with another encoder than the one there now" in line
     broken = tmp_path / "mirror" / "revision-plugin" / "demo" / "data"
     broken.mkdir(parents=True)
     from datasets import Dataset
@@ -177,7 +193,7 @@ def test_failures_are_failures(benchmark, stage1, stage2, tmp_path):
     assert line.startswith("error: no result for revision_demo: the dataset lacks the field(s) image, kind")
 
 
-def test_answers_are_kept_by_question_and_checkpoint(tmp_path):
+def test_answers_are_stored_by_question_and_checkpoint(tmp_path):
     first = AnswerFile(tmp_path, "abc", 0)
     first.add("task", "test", 3, "what?", 6, answer="a dog")
     again = AnswerFile(tmp_path, "abc", 1)

@@ -5,20 +5,22 @@ import subprocess
 import sys
 
 import pytest
-from cli_calls import refuse, run
-from conftest import ROOT
+from conftest import ROOT, refuse, run
 
 from revision_plugin.evaluation import table
-from scripts import cost_of_text as cost
+from scripts import cost
 
 
-def write_results(folder, scores, *, seen=None, stamp="20260101_000000"):
+def write_results(folder, scores, *, effective_rows=None, stamp="20260101_000000"):
     """A result file as lmms-eval writes it; `scores` are fractions by benchmark."""
     folder.mkdir(parents=True, exist_ok=True)
     value = {
-        "results": {f"revision_{name}": {"alias": name, "acc,none": score, "acc_stderr,none": 0.01} for name, score in scores.items()},
-        "n-samples": {f"revision_{name}": {"original": 100, "effective": seen or 100} for name in scores},
-    }  # fmt: skip
+        "results": {
+            f"revision_{name}": {"alias": name, "acc,none": score, "acc_stderr,none": 0.01}
+            for name, score in scores.items()
+        },
+        "n-samples": {f"revision_{name}": {"original": 100, "effective": effective_rows or 100} for name in scores},
+    }
     path = folder / f"{stamp}_results.json"
     path.write_text(json.dumps(value))
     return path
@@ -32,7 +34,7 @@ def test_published_averages_are_recomputed():
 def test_a_whole_a_partial_and_a_limited_row(tmp_path, capsys):
     scores = {name: 0.1 + 0.05 * i for i, name in enumerate(table.BENCHMARKS)}
     write_results(tmp_path / "whole", scores)
-    write_results(tmp_path / "part", {"mme": 0.5, "pope": 0.75}, seen=8)
+    write_results(tmp_path / "part", {"mme": 0.5, "pope": 0.75}, effective_rows=8)
     run("table", tmp_path / "whole", tmp_path / "part", "--published", "--out", tmp_path / "t" / "table")
     printed = capsys.readouterr().out
     whole, part = (

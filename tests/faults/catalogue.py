@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pickle
@@ -202,7 +203,7 @@ def _(w):
 @fault(
     "an aligner on another encoder's store",
     "apply --aligner realign --source foreign --out new",
-    "is not the aligner's 'demo'",
+    "the aligner was fitted for another encoder ('demo' and 'test')",
 )
 def _(w):
     from conftest import unit_rows, write_store
@@ -270,17 +271,14 @@ def _(w):
     pass
 
 
-@fault("another writer on the store", ENCODE_TEXTS, "another process is writing this store")
+@fault("another writer on the store", ENCODE_TEXTS, "still writes here; wait for it, end it, or choose another --out")
 def _(w):
-    import fcntl
+    from conftest import held_folder
 
-    (w / "new.partial").mkdir()
-    holder = open(w / "new.partial" / ".lock", "w")
-    fcntl.flock(holder, fcntl.LOCK_EX)
-    HELD.append(holder)
+    HELD.enter_context(held_folder(w / "new.partial"))
 
 
-@fault("an unfinished store of another corpus", ENCODE_TEXTS, "holds an unfinished run with another corpus_hash")
+@fault("an unfinished store of another corpus", ENCODE_TEXTS, "holds a stopped run with another corpus_hash")
 def _(w):
     from revision_plugin.embeddings.writer import StoreWriter
     from revision_plugin.encoders import load_encoder
@@ -291,4 +289,4 @@ def _(w):
     ).close()
 
 
-HELD: list = []  # locks that a fault keeps until its test ends
+HELD = contextlib.ExitStack()  # locks that a fault keeps until its test ends

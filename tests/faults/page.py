@@ -27,18 +27,18 @@ Beyond one command:
 | SIGINT in `encode` | exit 130, the same | `tests/faults/` |
 | no space left (a file-size limit) in `encode` and `fit` | one line, no output folder; with space again the same command goes on | `tests/faults/` |
 | `kill -9` in `fit` | no aligner, or a whole one | `tests/faults/` |
-| `kill -9` in either stage, under python, torchrun and DeepSpeed ZeRO-2 and ZeRO-3 | the same command resumes and ends with bitwise equal weights and losses | `tests/test_resume.py` |
-| SIGTERM in training | a checkpoint after the step, exit 143, the same command resumes | `tests/test_resume.py` |
-| `kill -9` while a checkpoint is saved | the torn one is deleted, the one before is used | `tests/test_resume.py` |
-| other flags over a stopped training | one line that names the flag, exit 2 | `tests/test_resume.py` |
-| `kill -9` in the training of a dual encoder | resumes with bitwise equal weights | `tests/test_dual_encoder.py` |
-| `kill -9` in `evaluate` | its answers stay; the same command asks only the open questions | `tests/test_evaluation.py` |
-| a second training in a folder, or workers that outlive their launcher | refused, with the process that still writes there | `tests/test_run_record.py` |
-| a template under which every reply is masked | refused before training, as nothing would be learned | `tests/test_other_checkpoints.py` |
-| a half-downloaded encoder, a model with code of its own | the missing or cut file is named; code runs by consent, from the hub at a commit | `tests/test_encoders.py`, `tests/test_llm2clip.py` |
-| a checkpoint whose encoder is another one now, or is missing | one line, exit 2 | `tests/test_evaluation.py`, `tests/test_llava_host.py` |
-| an unknown LLaVA or transformers version, a symbol that has moved | one line that names it, exit 2 | `tests/test_llava_host.py` |
-| plain DDP under a DeepSpeed flag | refused at the first step | `tests/test_engine.py` |
+| `kill -9` in either stage, under python, torchrun and DeepSpeed ZeRO-2 and ZeRO-3 | the same command resumes and ends with bitwise equal weights and losses | `tests/hosts/test_resume.py` |
+| SIGTERM in training | a checkpoint after the step, exit 143, the same command resumes | `tests/hosts/test_resume.py` |
+| `kill -9` while a checkpoint is saved | the torn one is deleted, the one before is used | `tests/hosts/test_resume.py` |
+| other flags over a stopped training | one line that names the flag, exit 2 | `tests/hosts/test_resume.py` |
+| `kill -9` in the training of a dual encoder | resumes with bitwise equal weights | `tests/scripts/test_dual_encoder.py` |
+| `kill -9` in `evaluate` | its answers stay; the same command asks only the open questions | `tests/evaluation/test_evaluation.py` |
+| a second training in a folder, or workers that outlive their launcher | refused, with the process that still writes there | `tests/hosts/test_run_record.py` |
+| a template under which every reply is masked | refused before training, as nothing would be learned | `tests/hosts/test_other_checkpoints.py` |
+| a half-downloaded encoder, a model with code of its own | the missing or cut file is named; code runs by consent, from the hub at a commit | `tests/encoders/test_encoders.py`, `tests/encoders/test_llm2clip.py` |
+| a checkpoint whose encoder is another one now, or is missing | one line, exit 2 | `tests/evaluation/test_evaluation.py`, `tests/hosts/test_llava_host.py` |
+| an unknown LLaVA or transformers version, a symbol that has moved | one line that names it, exit 2 | `tests/hosts/test_llava_host.py` |
+| plain DDP under a DeepSpeed flag | refused at the first step | `tests/hosts/test_engine.py` |
 """
 
 

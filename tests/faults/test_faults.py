@@ -9,7 +9,7 @@ import time
 
 import pytest
 from catalogue import ENCODE_IMAGES, ENCODE_TEXTS, FAULTS, FIT, HELD
-from conftest import prepare
+from conftest import run
 from page import DOCS, table
 
 from revision_plugin.cli import main
@@ -20,15 +20,17 @@ from revision_plugin.embeddings.store import Store
 
 @pytest.fixture(scope="session")
 def sound(tmp_path_factory):
-    """A folder with everything in order: texts.json, images/, paired.json, the stores texts and images, the aligner realign."""
+    """A folder with everything in order: texts.json, images/, paired.json, the stores texts and images, the aligner
+    realign.
+    """
     root = tmp_path_factory.mktemp("sound")
     scenes = demo_world.sample_scenes(12, seed=1, held_out=False)
     names = corpus.write_images(scenes, root / "pictures", seed=1)
     corpus.write_corpus(root / "texts.json", corpus.caption_records(scenes))
     corpus.write_corpus(root / "paired.json", corpus.caption_records(scenes, names))
-    prepare("encode", "--encoder", "demo", "--texts", root / "texts.json", "--out", root / "texts")
-    prepare("encode", "--encoder", "demo", "--images", root / "pictures", "--out", root / "images")
-    prepare("fit", "--source", root / "texts", "--target", root / "images", "--out", root / "realign")
+    run("encode", "--encoder", "demo", "--texts", root / "texts.json", "--out", root / "texts")
+    run("encode", "--encoder", "demo", "--images", root / "pictures", "--out", root / "images")
+    run("fit", "--source", root / "texts", "--target", root / "images", "--out", root / "realign")
     return root
 
 
@@ -41,8 +43,11 @@ def world(sound, tmp_path):
 
 def contents(root):
     """Hash of every file below `root` that is no output of the command."""
-    return {p: hashlib.sha256(p.read_bytes()).hexdigest() for p in root.rglob("*")
-            if p.is_file() and not p.relative_to(root).parts[0].startswith("new")}  # fmt: skip
+    return {
+        p: hashlib.sha256(p.read_bytes()).hexdigest()
+        for p in root.rglob("*")
+        if p.is_file() and not p.relative_to(root).parts[0].startswith("new")
+    }
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=[fault.name for fault in FAULTS])
@@ -56,8 +61,7 @@ def test_fault(fault, world, capsys, monkeypatch):
     except SystemExit as stopped:
         status = stopped.code
     finally:
-        while HELD:
-            HELD.pop().close()
+        HELD.close()
     lines = [line for line in capsys.readouterr().err.replace("\r", "\n").splitlines() if line.strip()]
     assert status == fault.status, lines
     if fault.status:
@@ -106,18 +110,18 @@ def test_a_stopped_encode_resumes(world, number, status, words):
         assert process.poll() is None, process.stderr.read()
         time.sleep(0.01)
     process.send_signal(number)
-    told = process.communicate(timeout=60)[1]
+    stderr = process.communicate(timeout=60)[1]
     assert process.returncode == status and not (world / "new").exists()
     if number == signal.SIGINT:
-        assert "error: interrupted; repeat the command to resume" in told
+        assert "error: interrupted; repeat the command to resume" in stderr
     done = {p.name: p.stat().st_mtime_ns for p in (world / "new.partial").glob("data-*.arrow")}
     assert 2 <= len(done) < 6
     for out in ("new", "whole"):
         process = start(out)
-        told = process.communicate(timeout=120)[1]
-        assert process.returncode == 0, told
-    kept = {p.name: p.stat().st_mtime_ns for p in (world / "new").glob("data-*.arrow")}
-    assert done.items() <= kept.items(), "what was done is not done again"
+        stderr = process.communicate(timeout=120)[1]
+        assert process.returncode == 0, stderr
+    final_mtimes = {p.name: p.stat().st_mtime_ns for p in (world / "new").glob("data-*.arrow")}
+    assert done.items() <= final_mtimes.items(), "what was done is not done again"
     assert Store.open(world / "new").manifest.content_hash == Store.open(world / "whole").manifest.content_hash
 
 
@@ -142,7 +146,7 @@ def test_a_killed_fit_leaves_no_aligner_or_a_whole_one(world):
     """Killed in its statistics, and twice while it writes."""
     from revision_plugin.aligners import load_aligner
 
-    for name in ("stream_moments", "hash_file", "write_json"):
+    for name in ("stream_moments", "new_folder", "write_json"):
         script = (
             f"import os, revision_plugin.aligners.base as base\nbase.{name} = lambda *a, **k: os.kill(os.getpid(), 9)\n"
             "from revision_plugin.cli import main\nmain()"

@@ -5,10 +5,10 @@ import pytest
 from conftest import unit_rows
 from scipy.stats import norm
 
+from revision_plugin.errors import NotMeasurable
 from revision_plugin.geometry import preservation, spectrum
+from revision_plugin.geometry.decomposition import Decomposition, Frame
 from revision_plugin.geometry.density import js_divergence, pairwise_cosines
-from revision_plugin.geometry.errors import NotMeasurable
-from revision_plugin.geometry.frame import Decomposition, Frame
 from revision_plugin.geometry.neighbours import mixing, nearest, neighbourhood_overlap
 from revision_plugin.geometry.shape import tyler_shape
 
@@ -27,8 +27,8 @@ def test_js_divergence_of_gaussians_with_a_known_answer(rng):
     grid = np.linspace(-10, 12, 100001)
     p, q = norm.pdf(grid), norm.pdf(grid, 2)
     m = (p + q) / 2
-    wanted = np.trapezoid(p * np.log(p / m) + q * np.log(q / m), grid) / 2
-    assert js_divergence(first, second) == pytest.approx(wanted, abs=0.01)
+    expected = np.trapezoid(p * np.log(p / m) + q * np.log(q / m), grid) / 2
+    assert js_divergence(first, second) == pytest.approx(expected, abs=0.01)
     assert js_divergence(first, second) == js_divergence(second, first)
     assert js_divergence(first, first) == 0
     assert js_divergence(first, first + 50) == pytest.approx(np.log(2), abs=1e-3)
@@ -52,16 +52,16 @@ def test_neighbours_are_other_rows_by_cosine():
 
 
 def test_neighbours_of_duplicates_are_other_rows():
-    found = nearest(np.repeat(np.eye(2), 4, axis=0), 3)
-    for row, neighbours in enumerate(found):
+    indices = nearest(np.repeat(np.eye(2), 4, axis=0), 3)
+    for row, neighbours in enumerate(indices):
         assert sorted(neighbours) == [i for i in range(row // 4 * 4, row // 4 * 4 + 4) if i != row]
 
 
 def test_the_approximate_index_finds_nearly_the_same(rng):
     rows = unit_rows(rng, 3000, 16)
-    exact, found = nearest(rows, 10), nearest(rows, 10, approximate=True)
-    shared = np.mean([len(np.intersect1d(a, b)) for a, b in zip(exact, found)]) / 10
-    assert shared > 0.9 and (found != np.arange(3000)[:, None]).all()
+    exact, approximation = nearest(rows, 10), nearest(rows, 10, approximate=True)
+    shared = np.mean([len(np.intersect1d(a, b)) for a, b in zip(exact, approximation)]) / 10
+    assert shared > 0.9 and (approximation != np.arange(3000)[:, None]).all()
 
 
 def test_overlap_and_mixing_with_known_answers(rng):
@@ -74,8 +74,8 @@ def test_overlap_and_mixing_with_known_answers(rng):
     assert (at_texts, at_images) == (pytest.approx(1, abs=0.03), pytest.approx(1, abs=0.03))
     assert mixing(rows + 1.5, rows - 1.5) == (0, 0, 0)
     orders = [rng.permutation(400) for _ in range(20)]  # chance knows how many of each there are
-    found = np.mean([mixing(rows[order[:40]], rows[order[40:]])[1:] for order in orders], 0)
-    np.testing.assert_allclose(found, 1, atol=0.07)
+    mean_entropies = np.mean([mixing(rows[order[:40]], rows[order[40:]])[1:] for order in orders], 0)
+    np.testing.assert_allclose(mean_entropies, 1, atol=0.07)
 
 
 def test_an_isotropic_spectrum():
@@ -89,15 +89,15 @@ def test_an_isotropic_spectrum():
 
 
 def test_a_power_law_spectrum_in_any_basis(rng):
-    wanted = np.arange(1, 41) ** -1.33
-    matrix, _ = covariance(rng, 40, wanted)
+    expected_values = np.arange(1, 41) ** -1.33
+    matrix, _ = covariance(rng, 40, expected_values)
     values = spectrum.eigenvalues(matrix)
-    np.testing.assert_allclose(values, wanted, rtol=1e-9)
+    np.testing.assert_allclose(values, expected_values, rtol=1e-9)
     assert spectrum.power_law_exponent(values) == pytest.approx(1.33)
     assert spectrum.power_law_exponent(7 * values) == pytest.approx(1.33)
     assert spectrum.condition_number(values) == pytest.approx(40**1.33)
-    assert spectrum.anisotropy(values) == pytest.approx(1 / wanted.mean())
-    shares = wanted / wanted.sum()
+    assert spectrum.anisotropy(values) == pytest.approx(1 / expected_values.mean())
+    shares = expected_values / expected_values.sum()
     assert spectrum.effective_rank(values) == pytest.approx(np.prod(shares**-shares))
     assert spectrum.effective_dimension(values) == pytest.approx(1 / np.square(shares).sum())
 
@@ -146,10 +146,10 @@ def test_tyler_finds_the_shape_under_any_radius(rng):
     heavy = rows * rng.standard_cauchy(size=(20000, 1))
     np.testing.assert_allclose(tyler_shape(heavy), shape, atol=0.05)
     np.testing.assert_allclose(tyler_shape(heavy), tyler_shape(rows * 100), atol=2e-3)
-    found = tyler_shape(rows, tolerance=1e-10)  # the fixed point of eq. (45), in plain numpy
-    weights = np.einsum("ij,jk,ik->i", rows, np.linalg.inv(found), rows)
+    estimate = tyler_shape(rows, tolerance=1e-10)  # the fixed point of eq. (45), in plain numpy
+    weights = np.einsum("ij,jk,ik->i", rows, np.linalg.inv(estimate), rows)
     again = np.einsum("ij,ik,i->jk", rows, rows, 1 / weights)
-    np.testing.assert_allclose(again * 4 / np.trace(again), found, atol=1e-8)
+    np.testing.assert_allclose(again * 4 / np.trace(again), estimate, atol=1e-8)
     with pytest.raises(NotMeasurable, match="more than 4 rows"):
         tyler_shape(rows[:4])
     with pytest.raises(NotMeasurable, match="subspace"):
@@ -216,9 +216,9 @@ def test_coupling_of_a_known_map(rng):
 
 def test_the_bias_angle():
     frame = Frame(np.eye(4)[:, :1], np.eye(4)[:, 1:])
-    for direction, wanted in ((1, 0), (2, 90)):
+    for direction, expected_angle in ((1, 0), (2, 90)):
         split = Decomposition.of(frame, np.eye(4)[direction] * -0.4, np.eye(4))
-        assert split.bias_angle(np.eye(3)[0]) == pytest.approx(wanted, abs=1e-6)
+        assert split.bias_angle(np.eye(3)[0]) == pytest.approx(expected_angle, abs=1e-6)
 
 
 def test_preservation(rng):

@@ -10,8 +10,11 @@ from conftest import ROOT, unit_rows, write_store
 
 from revision_plugin.aligners import ALIGNERS
 from revision_plugin.cli import main
+from revision_plugin.encoders import Identity
 
 DIM, COUNT = 12, 300
+
+TEST_ENCODER = Identity("test", "0" * 64)
 
 
 @pytest.fixture
@@ -56,12 +59,12 @@ def geometry(root, *flags, expect=None, source="texts", target="images"):
 def test_a_report_with_pairs_and_aligners(stores, gap, capsys):
     texts, images = (np.asarray(rows, np.float32).astype(float) for rows in gap)
     for method in ("realign", "c3"):
-        aligner = ALIGNERS.get(method).fit(texts, images, held_out=0)
+        aligner = ALIGNERS.get(method)().fit(texts, images, encoder=TEST_ENCODER, held_out=0)
         aligner.save(stores / method)
-    found = geometry(stores, "--pairs", "--aligner", stores / "realign", stores / "c3")
+    result = geometry(stores, "--pairs", "--aligner", stores / "realign", stores / "c3")
     assert "source: centroid gap" in capsys.readouterr().out
-    metrics = found["metrics"]
-    assert found["methods"] == {"source": "none", "realign": "realign", "c3": "c3"} and not found["skipped"]
+    metrics = result["metrics"]
+    assert result["methods"] == {"source": "none", "realign": "realign", "c3": "c3"} and not result["skipped"]
     difference = images - texts
     assert metrics["source"]["centroid_gap"] == pytest.approx(np.linalg.norm(difference.mean(0)), abs=1e-6)
     assert metrics["source"]["paired_cosine"] == pytest.approx((texts * images).sum(1).mean(), abs=1e-6)
@@ -84,7 +87,7 @@ def test_a_report_with_pairs_and_aligners(stores, gap, capsys):
 def test_the_docs_command(stores, gap, monkeypatch):
     (block,) = re.findall(r"```bash\n(.*?)```", (ROOT / "docs" / "geometry.md").read_text(), re.S)
     for method in ("mean_shift", "c3", "realign"):
-        ALIGNERS.get(method).fit(*gap, held_out=0).save(stores / method)
+        ALIGNERS.get(method)().fit(*gap, encoder=TEST_ENCODER, held_out=0).save(stores / method)
     monkeypatch.chdir(stores)
     words = block.split()
     assert words[0] == "revision"
@@ -93,7 +96,7 @@ def test_the_docs_command(stores, gap, monkeypatch):
 
 
 def test_the_same_seed_gives_the_same_numbers(stores, gap):
-    ALIGNERS.get("c3").fit(*gap, held_out=0).save(stores / "c3")
+    ALIGNERS.get("c3")().fit(*gap, encoder=TEST_ENCODER, held_out=0).save(stores / "c3")
     first = geometry(stores, "--aligner", stores / "c3", "--rows", 100, "--seed", 3)
     (stores / "report").rename(stores / "before")
     assert geometry(stores, "--aligner", stores / "c3", "--rows", 100, "--seed", 3) == first
@@ -103,10 +106,10 @@ def test_the_same_seed_gives_the_same_numbers(stores, gap):
 def test_what_cannot_be_measured_is_marked(tmp_path, rng, capsys):
     write_store(tmp_path / "texts", unit_rows(rng, 8, DIM))
     write_store(tmp_path / "images", unit_rows(rng, 9, DIM, 1.0), modality="image")
-    found = geometry(tmp_path)
-    assert "rank 8 of 12" in found["skipped"]["target"]["condition_number"]
-    assert found["skipped"]["source"]["mixing_rate"] == "20 neighbours need at least 21 rows, there are 17"
-    assert found["metrics"]["source"]["centroid_gap"] > 0
+    result = geometry(tmp_path)
+    assert "rank 8 of 12" in result["skipped"]["target"]["condition_number"]
+    assert result["skipped"]["source"]["mixing_rate"] == "20 neighbours need at least 21 rows, there are 17"
+    assert result["metrics"]["source"]["centroid_gap"] > 0
     report = (tmp_path / "report" / "report.md").read_text()
     assert "## Not measured" in report and "not measured |" in report
 
@@ -114,9 +117,9 @@ def test_what_cannot_be_measured_is_marked(tmp_path, rng, capsys):
 def test_constant_embeddings(tmp_path, rng):
     write_store(tmp_path / "texts", np.tile(unit_rows(rng, 1, DIM), (30, 1)))
     write_store(tmp_path / "images", unit_rows(rng, 40, DIM, 1.0), modality="image")
-    found = geometry(tmp_path)
-    assert found["skipped"]["source"]["effective_rank"] == "the embeddings are constant"
-    assert "centroid_gap" in found["metrics"]["source"]
+    result = geometry(tmp_path)
+    assert result["skipped"]["source"]["effective_rank"] == "the embeddings are constant"
+    assert "centroid_gap" in result["metrics"]["source"]
 
 
 def test_bad_input_ends_in_one_line(stores, rng, gap, capsys):
@@ -133,12 +136,11 @@ def test_bad_input_ends_in_one_line(stores, rng, gap, capsys):
     other = {"spec": "other", "fingerprint": "1" * 64}
     write_store(stores / "other", unit_rows(rng, 50, DIM), modality="image", encoder=other)
     assert "come from different encoders" in line(target="other")
-    fitted = ALIGNERS.get("realign").fit(*gap, held_out=0)
-    fitted.record["encoder"] = other
+    fitted = ALIGNERS.get("realign")().fit(*gap, encoder=Identity(**other), held_out=0)
     fitted.save(stores / "foreign")
-    assert "is not the aligner's 'other'" in line("--aligner", stores / "foreign")
+    assert "fitted for another encoder ('other' and 'test')" in line("--aligner", stores / "foreign")
     assert "no aligner.json" in line("--aligner", stores / "texts")
-    assert "at least 2 rows" in line("--rows", 1)
+    assert "at least 2 is needed" in line("--rows", 1)
     assert "is a share of the variance" in line("--energy", 1.5)
     (stores / "more").mkdir()
     fitted.save(stores / "more" / "foreign")

@@ -10,6 +10,7 @@ import pytest
 import torch
 from open_clip.loss import ClipLoss
 
+from revision_plugin.errors import RevisionError
 from revision_plugin.geometry.monitor import GapMonitor, read_log
 from revision_plugin.geometry.monitor_plot import plot_monitor
 
@@ -79,8 +80,8 @@ def test_leakage_and_locking_of_known_gradients(tmp_path, data):
     monitor, optimizer = watched(tmp_path, model, data)
     with torch.no_grad():
         images, texts = (f.double().numpy() for f in model(*data).values())
-    whole = np.cov(images.T) + np.cov(texts.T)
-    values, vectors = np.linalg.eigh(whole)
+    total_covariance = np.cov(images.T) + np.cov(texts.T)
+    values, vectors = np.linalg.eigh(total_covariance)
     rank = int(np.searchsorted(np.cumsum(values[::-1]) / values.sum(), 0.9)) + 1
     u, v = vectors[:, ::-1][:, :rank], vectors[:, ::-1][:, rank:]
     residual = np.linalg.cholesky(u.T @ np.cov((images - texts).T) @ u)
@@ -91,19 +92,19 @@ def test_leakage_and_locking_of_known_gradients(tmp_path, data):
             whitened = np.linalg.qr(coordinates)[0]
             coordinates = whitened @ residual.T
         monitor._keep_gradient(torch.from_numpy(coordinates @ basis.T))
-        found = monitor._measure(images, texts)
+        record = monitor._measure(images, texts)
         monitor._outers.clear()
-        assert found["leak"] == pytest.approx(leak, abs=1e-3)
+        assert record["leak"] == pytest.approx(leak, abs=1e-3)
         if leak == 0:
-            assert found["rho_align"] == pytest.approx(1, abs=1e-4)
+            assert record["rho_align"] == pytest.approx(1, abs=1e-4)
 
 
 def test_watching_changes_nothing_and_resumes(tmp_path, data):
-    alone, whole = Embedder(), Embedder()
-    train(alone, torch.optim.SGD(alone.parameters(), lr=0.05), data, 8)
-    monitor, optimizer = watched(tmp_path, whole, data)
-    train(whole, optimizer, data, 8)
-    assert all(torch.equal(a, b) for a, b in zip(alone.parameters(), whole.parameters()))
+    unwatched, monitored = Embedder(), Embedder()
+    train(unwatched, torch.optim.SGD(unwatched.parameters(), lr=0.05), data, 8)
+    monitor, optimizer = watched(tmp_path, monitored, data)
+    train(monitored, optimizer, data, 8)
+    assert all(torch.equal(a, b) for a, b in zip(unwatched.parameters(), monitored.parameters()))
     cut = Embedder()
     monitor, optimizer = watched(tmp_path, cut, data, name="cut.jsonl")
     train(cut, optimizer, data, 6)
@@ -124,7 +125,7 @@ def test_watching_changes_nothing_and_resumes(tmp_path, data):
     assert read_log(tmp_path / "cut.jsonl")[-1]["step"] == 8
 
 
-def test_in_open_clips_own_loop(tmp_path):
+def test_in_the_training_loop_of_open_clip(tmp_path):
     """open_clip_train's train_one_epoch, unchanged, with the monitor hooked to its model and optimizer."""
     from open_clip_train.train import train_one_epoch
 
@@ -143,12 +144,33 @@ def test_in_open_clips_own_loop(tmp_path):
 
     GapMonitor(probe, tmp_path / "log.jsonl", every=3, freeze_step=3).attach(model, optimizer)
     arguments = SimpleNamespace(
-        device="cpu", precision="fp32", distill=False, accum_freq=1, skip_scheduler=True, grad_clip_norm=None, horovod=False,
-        rank=0, local_rank=0, world_size=1, batch_size=24, log_every_n_steps=100, wandb=False, distributed=False,
-    )  # fmt: skip
+        device="cpu",
+        precision="fp32",
+        distill=False,
+        accum_freq=1,
+        skip_scheduler=True,
+        grad_clip_norm=None,
+        horovod=False,
+        rank=0,
+        local_rank=0,
+        world_size=1,
+        batch_size=24,
+        log_every_n_steps=100,
+        wandb=False,
+        distributed=False,
+    )
     data = {"train": SimpleNamespace(dataloader=Loader(batches), set_epoch=lambda epoch: None)}
     train_one_epoch(model, data, ClipLoss(), 0, optimizer, None, None, None, arguments)
     rows = read_log(tmp_path / "log.jsonl")
     assert [row["step"] for row in rows] == [0, 3, 6]
     assert rows[1]["leak"] > 0 and rows[2]["sine"] > 0
     assert json.dumps(rows)
+
+
+def test_another_runs_log_is_not_lost(tmp_path):
+    model = torch.nn.Linear(2, 2)
+    (tmp_path / "log.jsonl").write_text('{"step": 0}\n')
+    monitor = GapMonitor(lambda model: None, tmp_path / "log.jsonl")
+    with pytest.raises(RevisionError, match="log.jsonl: holds the log of another run"):
+        monitor.attach(model, torch.optim.SGD(model.parameters(), lr=0.1))
+    assert (tmp_path / "log.jsonl").read_text() == '{"step": 0}\n'

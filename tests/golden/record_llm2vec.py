@@ -38,11 +38,24 @@ def build(folder, *, chat=True):
     tokenizer.post_processor = processors.TemplateProcessing(
         single=f"{begin} $A", special_tokens=[(begin, tokenizer.token_to_id(begin))]
     )
-    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token=begin, eos_token=special[1], padding_side="left",
-                                   model_input_names=["input_ids", "attention_mask"])  # fmt: skip
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        bos_token=begin,
+        eos_token=special[1],
+        padding_side="left",
+        model_input_names=["input_ids", "attention_mask"],
+    )
     fast.save_pretrained(folder)
-    config = LlamaConfig(vocab_size=len(fast), hidden_size=HIDDEN, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
-                         num_key_value_heads=2, max_position_embeddings=1024, rope_theta=500000.0)  # fmt: skip
+    config = LlamaConfig(
+        vocab_size=len(fast),
+        hidden_size=HIDDEN,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=1024,
+        rope_theta=500000.0,
+    )
     model, random = LlamaModel(config), np.random.default_rng(0)
     state = model.state_dict()
     for name in sorted(state):
@@ -55,15 +68,15 @@ def build(folder, *, chat=True):
 def record(out):
     from llm2vec import LLM2Vec
 
-    found = {}
+    embeddings = {}
     for name, known_as in (("chat", "meta-llama/Meta-Llama-3-8B-Instruct"), ("plain", "another model")):
         with tempfile.TemporaryDirectory() as folder:
             build(folder, chat=name == "chat")
             model = LLM2Vec.from_pretrained(folder, pooling_mode="mean", max_length=512, doc_max_length=512)
         model.model.config._name_or_path = known_as  # LLM2Vec goes by it, and LLM2CLIP sets it
         rows = model.encode(TEXTS, batch_size=3, convert_to_tensor=True, show_progress_bar=False)
-        found[name] = [[round(float(value), 7) for value in row] for row in rows]
-    Path(out).write_text(json.dumps(found) + "\n")
+        embeddings[name] = [[round(float(value), 7) for value in row] for row in rows]
+    Path(out).write_text(json.dumps(embeddings) + "\n")
 
 
 if __name__ == "__main__":

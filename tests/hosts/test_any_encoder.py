@@ -37,27 +37,50 @@ def test_the_whole_flow(kind, spec, world_files, tiny_llm, tmp_path, monkeypatch
     train(stage1, tiny_llm, *STAGE1, "--data_path", texts, "--revision_aligner", aligner, tower=tower)
     dim = load_encoder(spec).dim
     assert projector(stage1)["model.mm_projector.0.weight"].shape == (32, dim)
-    train(stage2, tiny_llm, "--version", "v1", "--data_path", world_files / "questions.json", "--image_folder",
-          world_files / "images", "--pretrain_mm_mlp_adapter", stage1 / "mm_projector.bin", tower=tower)  # fmt: skip
+    train(
+        stage2,
+        tiny_llm,
+        "--version",
+        "v1",
+        "--data_path",
+        world_files / "questions.json",
+        "--image_folder",
+        world_files / "images",
+        "--pretrain_mm_mlp_adapter",
+        stage1 / "mm_projector.bin",
+        tower=tower,
+    )
     record = json.loads((stage2 / "config.json").read_text())["revision"]["encoder"]
-    assert record == load_encoder(spec).identity
+    assert record == load_encoder(spec).identity.to_json()
     if remote:
         (tmp_path / "llm2clip" / "text").rename(tmp_path / "gone")
     picture = world_files / "images" / "00000.png"
-    asked = ("ask", "--model", stage2, "--image", picture, "is there a dog?", "--max-new-tokens", 5)
-    run_revision(*asked, *trust)
+    ask_command = ("ask", "--model", stage2, "--image", picture, "is there a dog?", "--max-new-tokens", 5)
+    run_revision(*ask_command, *trust)
     if remote:
-        assert "give --trust-remote-code to run it" in run_revision(*asked, expect=2).stderr
+        assert "give --trust-remote-code to run it" in run_revision(*ask_command, expect=2).stderr
         benchmark = corpus.write_benchmark(
             world.sample_scenes(2, seed=5, held_out=True), tmp_path / "benchmark", seed=5
         )
-        evaluated = run_revision("evaluate", "--model", stage2, "--tasks", "demo", "--data-root", benchmark, "--out",
-                                 tmp_path / "scores", "--device", "cpu", *trust)  # fmt: skip
+        evaluated = run_revision(
+            "evaluate",
+            "--model",
+            stage2,
+            "--tasks",
+            "demo",
+            "--data-root",
+            benchmark,
+            "--out",
+            tmp_path / "scores",
+            "--device",
+            "cpu",
+            *trust,
+        )
         assert "revision_demo: accuracy " in evaluated.stdout
 
 
 @pytest.mark.parametrize("kind", (*KINDS, "clip"))
-def test_llava_gives_the_encoders_own_pixels(kind, spec, world_files, monkeypatch):
+def test_llava_gives_the_pixels_of_the_encoder(kind, spec, world_files, monkeypatch):
     """Through LLaVA's preprocessing, the tower's embeddings are the encoder's own."""
     from llava.mm_utils import process_images
 
@@ -66,9 +89,11 @@ def test_llava_gives_the_encoders_own_pixels(kind, spec, world_files, monkeypatc
     monkeypatch.setattr(hub, "_consent", True)
     encoder = load_encoder(spec)
     images = [Image.open(world_files / "images" / f"{i:05}.png").convert("RGB").resize((50, 40)) for i in range(3)]
-    own = encoder.image_processor.preprocess(images)["pixel_values"]
+    reference_pixels = encoder.image_processor.preprocess(images)["pixel_values"]
     pixels = process_images(images, encoder.image_processor, type("Config", (), {"image_aspect_ratio": None}))
-    assert torch.equal(pixels, own)
+    assert torch.equal(pixels, reference_pixels)
     tower = PseudoVisionTower(encoder, tokens=2)
     tower.load_model()
-    assert torch.allclose(tower(pixels), encoder.encode_pixels(own)[:, None, :].expand(-1, 2, -1), atol=1e-6)
+    assert torch.allclose(
+        tower(pixels), encoder.encode_pixels(reference_pixels)[:, None, :].expand(-1, 2, -1), atol=1e-6
+    )

@@ -3,8 +3,9 @@ from conftest import unit_rows, write_store
 
 from revision_plugin.aligners import ALIGNERS
 from revision_plugin.aligners.apply import apply_aligner
+from revision_plugin.embeddings.store import is_store
 from revision_plugin.errors import RevisionError
-from revision_plugin.hosts.examples import TextOnlyData, is_store, mark_image
+from revision_plugin.hosts.examples import TextOnlyData, mark_image
 
 TALK = [{"from": "human", "value": "what is it?"}, {"from": "gpt", "value": "a dog"}]
 
@@ -31,7 +32,7 @@ def test_unfit_stores(rng, tmp_path):
     with pytest.raises(RevisionError, match="needs a text store"):
         TextOnlyData(write_store(tmp_path / "i", rows, modality="image"), reconstruct=True)
     store = write_store(tmp_path / "s", rows)
-    aligned = apply_aligner(ALIGNERS.get("realign").fit(rows, rows), store, tmp_path / "a")
+    aligned = apply_aligner(ALIGNERS.get("realign")().fit(rows, rows, encoder=store.encoder), store, tmp_path / "a")
     with pytest.raises(RevisionError, match="already aligned"):
         TextOnlyData(aligned, reconstruct=True)
     assert is_store(tmp_path / "s") and not is_store(tmp_path)

@@ -16,10 +16,10 @@ def test_another_engine_than_asked_for_is_refused():
         def __init__(self, stage):
             self.zero_optimization_stage = lambda: stage
 
-    asked = SimpleNamespace(deepspeed=str(ZERO2))
+    arguments = SimpleNamespace(deepspeed=str(ZERO2))
     check_engine(SimpleNamespace(deepspeed=None), object())
-    check_engine(asked, DeepSpeedEngine(2))
+    check_engine(arguments, DeepSpeedEngine(2))
     with pytest.raises(RevisionError, match="training runs under DistributedDataParallel; unset ACCELERATE_USE_CPU"):
-        check_engine(asked, type("DistributedDataParallel", (), {})())
+        check_engine(arguments, type("DistributedDataParallel", (), {})())
     with pytest.raises(RevisionError, match="asks for ZeRO stage 2, the engine runs stage 0"):
-        check_engine(asked, DeepSpeedEngine(0))
+        check_engine(arguments, DeepSpeedEngine(0))

@@ -22,14 +22,19 @@ pytestmark = [
     pytest.mark.skipif(not CHECKOUT, reason="LLaVA-NeXT is not on PyPI; REVISION_LLAVA_NEXT names no checkout of it"),
 ]
 FLAGS = """--mm_projector_type mlp2x_gelu --mm_use_im_start_end False --mm_use_im_patch_token False
-    --learning_rate 1e-3 --logging_steps 1 --model_max_length 512 --per_device_train_batch_size 4 --gradient_checkpointing False
+    --learning_rate 1e-3 --logging_steps 1 --model_max_length 512 --per_device_train_batch_size 4
+    --gradient_checkpointing False
     --lazy_preprocess True --report_to none --max_steps 4 --save_strategy no --dataloader_num_workers 0
     --vision_tower revision --revision_encoder demo""".split()
 SPECIAL = {
     "qwen": dict(eos_token="<|im_end|>", pad_token="<|endoftext|>", extra=["<|im_start|>", "<|im_end|>"]),
-    "llama": dict(eos_token="<|eot_id|>", pad_token="<|end_of_text|>", bos_token="<|begin_of_text|>",
-                  extra=["<|start_header_id|>", "<|end_header_id|>"]),
-}  # fmt: skip
+    "llama": dict(
+        eos_token="<|eot_id|>",
+        pad_token="<|end_of_text|>",
+        bos_token="<|begin_of_text|>",
+        extra=["<|start_header_id|>", "<|end_header_id|>"],
+    ),
+}
 CHAT = (
     "{% for m in messages %}{% if loop.first %}{{ bos_token }}{% endif %}"
     "{{ '<|start_header_id|>' + m['role'] + '<|end_header_id|>\n\n' + m['content'] | trim + '<|eot_id|>' }}{% endfor %}"
@@ -68,7 +73,7 @@ def llms(tmp_path_factory):
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
-    root, found = tmp_path_factory.mktemp("llms"), {}
+    root, folders = tmp_path_factory.mktemp("llms"), {}
     for kind, (config, model) in {
         "qwen": (Qwen2Config, Qwen2ForCausalLM),
         "llama": (LlamaConfig, LlamaForCausalLM),
@@ -79,15 +84,24 @@ def llms(tmp_path_factory):
         extra = special.pop("extra")
         tokenizer = PreTrainedTokenizerFast(tokenizer_object=tokens, additional_special_tokens=extra, **special)
         tokenizer.chat_template = CHAT if kind == "llama" else None
-        found[kind] = root / f"tiny-{kind}"
-        tokenizer.save_pretrained(found[kind])
+        folders[kind] = root / f"tiny-{kind}"
+        tokenizer.save_pretrained(folders[kind])
         torch.manual_seed(0)
-        model(config(
-            vocab_size=len(tokenizer), hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2,
-            num_key_value_heads=2, max_position_embeddings=512, bos_token_id=tokenizer.bos_token_id,
-            eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
-        )).save_pretrained(found[kind])  # fmt: skip
-    return found
+        model(
+            config(
+                vocab_size=len(tokenizer),
+                hidden_size=32,
+                intermediate_size=64,
+                num_hidden_layers=2,
+                num_attention_heads=2,
+                num_key_value_heads=2,
+                max_position_embeddings=512,
+                bos_token_id=tokenizer.bos_token_id,
+                eos_token_id=tokenizer.eos_token_id,
+                pad_token_id=tokenizer.pad_token_id,
+            )
+        ).save_pretrained(folders[kind])
+    return folders
 
 
 def test_doctor_finds_it():
@@ -101,11 +115,35 @@ def test_doctor_finds_it():
 def test_both_stages(kind, llms, stores, world_files, tmp_path):
     stage1, stage2 = tmp_path / "stage1", tmp_path / "stage2"
     assert STAGE2[-1] == TEMPLATES["qwen"]
-    train(stage1, llms[kind], *STAGE1, "--data_path", stores / "texts", "--revision_aligner", stores / "realign", "--revision_tokens", 2)  # fmt: skip
+    train(
+        stage1,
+        llms[kind],
+        *STAGE1,
+        "--data_path",
+        stores / "texts",
+        "--revision_aligner",
+        stores / "realign",
+        "--revision_tokens",
+        2,
+    )
     assert projector(stage1)["model.mm_projector.0.weight"].shape == (32, 192)
     assert (stage1 / "mm_projector.safetensors").exists()
-    train(stage2, llms[kind], *STAGE2[:-1], TEMPLATES[kind], "--data_path", world_files / "questions.json", "--image_folder", world_files / "images", "--image_aspect_ratio", "pad",
-          "--pretrain_mm_mlp_adapter", stage1 / "mm_projector.bin", "--revision_tokens", 2)  # fmt: skip
+    train(
+        stage2,
+        llms[kind],
+        *STAGE2[:-1],
+        TEMPLATES[kind],
+        "--data_path",
+        world_files / "questions.json",
+        "--image_folder",
+        world_files / "images",
+        "--image_aspect_ratio",
+        "pad",
+        "--pretrain_mm_mlp_adapter",
+        stage1 / "mm_projector.bin",
+        "--revision_tokens",
+        2,
+    )
     for stage in (stage1, stage2):
         history = json.loads((stage / "trainer_state.json").read_text())["log_history"]
         losses = [entry["loss"] for entry in history if "loss" in entry]
@@ -115,13 +153,30 @@ def test_both_stages(kind, llms, stores, world_files, tmp_path):
     record = json.loads((stage2 / "config.json").read_text())["revision"]
     assert record["conversation"] == TEMPLATES[kind] and record["encoder"]["spec"] == "demo" and record["tokens"] == 2
     images = [word for i in range(2) for word in ("--image", world_files / "images" / f"{i:05}.png")]
-    several = revision("ask", "--model", stage2, *images, "is there a dog?", "--max-new-tokens", 5, "--json").stdout
-    alone = [revision("ask", "--model", stage2, *images[a : a + 2], "is there a dog?", "--max-new-tokens", 5, "--json").stdout
-             for a in (0, 2)]  # fmt: skip
-    assert several == "".join(alone) and several.count("answer") == 2
+    combined_output = revision(
+        "ask", "--model", stage2, *images, "is there a dog?", "--max-new-tokens", 5, "--json"
+    ).stdout
+    separate_outputs = [
+        revision(
+            "ask", "--model", stage2, *images[a : a + 2], "is there a dog?", "--max-new-tokens", 5, "--json"
+        ).stdout
+        for a in (0, 2)
+    ]
+    assert combined_output == "".join(separate_outputs) and combined_output.count("answer") == 2
     benchmark = corpus.write_benchmark(world.sample_scenes(2, seed=5, held_out=True), tmp_path / "benchmark", seed=5)
-    scored = revision("evaluate", "--model", stage2, "--tasks", "demo", "--data-root", benchmark, "--out", tmp_path / "scores",
-                      "--device", "cpu")  # fmt: skip
+    scored = revision(
+        "evaluate",
+        "--model",
+        stage2,
+        "--tasks",
+        "demo",
+        "--data-root",
+        benchmark,
+        "--out",
+        tmp_path / "scores",
+        "--device",
+        "cpu",
+    )
     assert "revision_demo: accuracy " in scored.stdout
 
 
@@ -157,5 +212,5 @@ def test_two_processes_killed(stage, llms, stores, world_files, tmp_path):
     stop_after_checkpoint(begin(cut), cut, signal.SIGKILL)
     finish(begin(cut), cut)
     read = projector if stage == "stage 1" else lambda folder: load_file(folder / "model.safetensors")
-    ours, own = read(cut), read(whole)
-    assert all(torch.equal(ours[key], own[key]) for key in own)
+    resumed_weights, reference_weights = read(cut), read(whole)
+    assert all(torch.equal(resumed_weights[key], reference_weights[key]) for key in reference_weights)

@@ -26,8 +26,18 @@ def answers(out):
 def test_a_plain_llava_checkpoint(benchmark, world_files, tiny_clip, tiny_llm, tmp_path):
     """Trained with a CLIP tower and LLaVA's own flags; scored through the launch script."""
     model, out = tmp_path / "llava-plain", tmp_path / "out"
-    train(model, tiny_llm, "--version", "v1", "--data_path", world_files / "questions.json", "--image_folder",
-          world_files / "images", *PLAIN_CLIP, tower=("--vision_tower", tiny_clip))  # fmt: skip
+    train(
+        model,
+        tiny_llm,
+        "--version",
+        "v1",
+        "--data_path",
+        world_files / "questions.json",
+        "--image_folder",
+        world_files / "images",
+        *PLAIN_CLIP,
+        tower=("--vision_tower", tiny_clip),
+    )
     assert "revision" not in json.loads((model / "config.json").read_text())
     command = ["bash", ROOT / "scripts" / "eval.sh", model, out, "demo", "--data-root", benchmark, "--device", "cpu"]
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True, env=ENVIRONMENT, timeout=300)
@@ -38,13 +48,36 @@ def test_a_plain_llava_checkpoint(benchmark, world_files, tiny_clip, tiny_llm, t
 
 @pytest.mark.parametrize("bits", [16, 4])
 def test_a_lora_checkpoint(bits, benchmark, stage1, world_files, tiny_llm, tmp_path):
-    """LoRA and, on 4 bits, QLoRA in Stage 2 train adapters and the projector; both are merged over the base language model."""
+    """LoRA and, on 4 bits, QLoRA in Stage 2 train adapters and the projector; both are merged over the base language
+    model.
+    """
     from safetensors.torch import load_file
 
     model, out = tmp_path / "tuned", tmp_path / "out"
-    train(model, tiny_llm, "--version", "v1", "--data_path", world_files / "questions.json", "--image_folder",
-          world_files / "images", "--pretrain_mm_mlp_adapter", stage1 / "mm_projector.bin", "--revision_tokens", 2,
-          "--lora_enable", "True", "--lora_r", 4, "--lora_alpha", 8, "--mm_projector_lr", 1e-3, "--bits", bits)  # fmt: skip
+    train(
+        model,
+        tiny_llm,
+        "--version",
+        "v1",
+        "--data_path",
+        world_files / "questions.json",
+        "--image_folder",
+        world_files / "images",
+        "--pretrain_mm_mlp_adapter",
+        stage1 / "mm_projector.bin",
+        "--revision_tokens",
+        2,
+        "--lora_enable",
+        "True",
+        "--lora_r",
+        4,
+        "--lora_alpha",
+        8,
+        "--mm_projector_lr",
+        1e-3,
+        "--bits",
+        bits,
+    )
     adapters = load_file(model / "adapter_model.safetensors")
     assert any(value.abs().sum() > 0 for key, value in adapters.items() if "lora_B" in key)
     image = world_files / "images" / "00000.png"
@@ -53,8 +86,21 @@ def test_a_lora_checkpoint(bits, benchmark, stage1, world_files, tiny_llm, tmp_p
     if bits == 16:
         lacking = run_revision(*ask, expect=2).stderr
         assert "is a LoRA checkpoint (adapters only); give its language model with --base" in lacking
-        run_revision("evaluate", "--model", model, "--base", tiny_llm, "--tasks", "demo", "--data-root", benchmark,
-                     "--out", out, "--device", "cpu")  # fmt: skip
+        run_revision(
+            "evaluate",
+            "--model",
+            model,
+            "--base",
+            tiny_llm,
+            "--tasks",
+            "demo",
+            "--data-root",
+            benchmark,
+            "--out",
+            out,
+            "--device",
+            "cpu",
+        )
         assert len(answers(out)) == 12
 
 
@@ -73,20 +119,42 @@ def tiny_mistral(world_files, tmp_path_factory):
         for turn in record["conversations"]
     ]
     sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter([f"[INST] {word} [/INST]" for word in words]), model_prefix=str(path / "tokenizer"), vocab_size=400,
-        model_type="bpe", byte_fallback=True, unk_id=0, bos_id=1, eos_id=2, pad_id=-1, remove_extra_whitespaces=False,
-        normalization_rule_name="identity", allow_whitespace_only_pieces=True, hard_vocab_limit=False, minloglevel=2,
-    )  # fmt: skip
+        sentence_iterator=iter([f"[INST] {word} [/INST]" for word in words]),
+        model_prefix=str(path / "tokenizer"),
+        vocab_size=400,
+        model_type="bpe",
+        byte_fallback=True,
+        unk_id=0,
+        bos_id=1,
+        eos_id=2,
+        pad_id=-1,
+        remove_extra_whitespaces=False,
+        normalization_rule_name="identity",
+        allow_whitespace_only_pieces=True,
+        hard_vocab_limit=False,
+        minloglevel=2,
+    )
     names = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
     (path / "tokenizer_config.json").write_text(
         json.dumps({"tokenizer_class": "LlamaTokenizer", "legacy": True, **names})
     )
     tokenizer = AutoTokenizer.from_pretrained(path)
     torch.manual_seed(0)
-    MistralForCausalLM(MistralConfig(
-        vocab_size=len(tokenizer), hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
-        num_key_value_heads=2, head_dim=8, max_position_embeddings=512, sliding_window=16, bos_token_id=1, eos_token_id=2,
-    )).save_pretrained(path)  # fmt: skip
+    MistralForCausalLM(
+        MistralConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=32,
+            intermediate_size=64,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            num_key_value_heads=2,
+            head_dim=8,
+            max_position_embeddings=512,
+            sliding_window=16,
+            bos_token_id=1,
+            eos_token_id=2,
+        )
+    ).save_pretrained(path)
     return path
 
 
@@ -94,8 +162,16 @@ def test_a_mistral(tiny_mistral, tiny_llm, stores, world_files, tmp_path):
     """Both stages train and load LLaVA's class for Mistral, whose attention slides over a window."""
     stage1, stage2 = tmp_path / "stage1", tmp_path / "stage2"
     train(stage1, tiny_mistral, *STAGE1, "--data_path", stores / "texts", "--revision_aligner", stores / "realign")
-    questions = ("--version", "mistral_instruct", "--data_path", world_files / "questions.json", "--image_folder",
-                 world_files / "images", "--pretrain_mm_mlp_adapter", stage1 / "mm_projector.bin")  # fmt: skip
+    questions = (
+        "--version",
+        "mistral_instruct",
+        "--data_path",
+        world_files / "questions.json",
+        "--image_folder",
+        world_files / "images",
+        "--pretrain_mm_mlp_adapter",
+        stage1 / "mm_projector.bin",
+    )
     train(stage2, tiny_mistral, *questions)
     for model in (stage1, stage2):
         assert json.loads((model / "config.json").read_text())["model_type"] == "llava_mistral"

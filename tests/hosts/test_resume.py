@@ -26,10 +26,29 @@ PLAIN = (sys.executable,)
 def start(out, llm, *flags, launcher=PLAIN, environment=ENVIRONMENT, steps=STEPS, every=EVERY):
     """The training as a process group of its own, so that a kill reaches all its processes."""
     at = FLAGS.index("--save_strategy")
-    kept = [*FLAGS[:at], *FLAGS[at + 2 :]]
-    command = [*launcher, ROOT / "scripts" / "train.py", *kept, "--vision_tower", "revision", "--revision_encoder", "demo",
-               "--model_name_or_path", llm, "--output_dir", out, "--max_steps", steps, "--save_strategy", "steps", "--save_steps", every,
-               "--save_total_limit", 1, *flags]  # fmt: skip
+    base_flags = [*FLAGS[:at], *FLAGS[at + 2 :]]
+    command = [
+        *launcher,
+        ROOT / "scripts" / "train.py",
+        *base_flags,
+        "--vision_tower",
+        "revision",
+        "--revision_encoder",
+        "demo",
+        "--model_name_or_path",
+        llm,
+        "--output_dir",
+        out,
+        "--max_steps",
+        steps,
+        "--save_strategy",
+        "steps",
+        "--save_steps",
+        every,
+        "--save_total_limit",
+        1,
+        *flags,
+    ]
     with open(f"{out}.log", "ab") as log:
         return subprocess.Popen(
             list(map(str, command)), stdout=log, stderr=log, env=environment, start_new_session=True
@@ -45,14 +64,16 @@ def stop_after_checkpoint(process, out, number, *, after=-1):
     deadline = time.monotonic() + 200
     while time.monotonic() < deadline:
         assert process.poll() is None, Path(f"{out}.log").read_text()[-3000:]
-        whole = [int(path.parent.name.split("-")[1]) for path in out.glob("checkpoint-*/revision_complete.json")]
-        if whole and max(whole) > after:
+        complete_steps = [
+            int(path.parent.name.split("-")[1]) for path in out.glob("checkpoint-*/revision_complete.json")
+        ]
+        if complete_steps and max(complete_steps) > after:
             if number == signal.SIGKILL:
                 kill_all(process)
             else:
                 os.killpg(process.pid, number)
                 process.wait(timeout=60)
-            return max(whole)
+            return max(complete_steps)
         time.sleep(0.005)
     raise AssertionError("no checkpoint in time")
 
@@ -62,8 +83,16 @@ def stage1_of(stores):
 
 
 def stage2_of(world_files):
-    return ("--version", "v1", "--data_path", world_files / "questions.json", "--image_folder", world_files / "images",
-            "--group_by_modality_length", "True")  # fmt: skip
+    return (
+        "--version",
+        "v1",
+        "--data_path",
+        world_files / "questions.json",
+        "--image_folder",
+        world_files / "images",
+        "--group_by_modality_length",
+        "True",
+    )
 
 
 def losses(out):
@@ -92,13 +121,15 @@ def test_stage1_stopped_then_killed(stores, tiny_llm, tmp_path):
     (torn / "trainer_state.json").write_text('{"cut')
     other = start(out, tiny_llm, *flags, "--seed", 7)
     finish(other, out, expect=2)
-    assert "holds a stopped run with --seed not given, now 7" in Path(f"{out}.log").read_text()
+    assert "holds a stopped run with another --seed (not given, now 7)" in Path(f"{out}.log").read_text()
     finish(start(out, tiny_llm, *flags), out)
     assert "was cut short by a kill" in Path(f"{out}.log").read_text() and not torn.exists()
-    ours, own = projector(out), projector(tmp_path / "whole")
-    assert all(torch.equal(ours[key], own[key]) for key in own)
+    resumed_weights, reference_weights = projector(out), projector(tmp_path / "whole")
+    assert all(torch.equal(resumed_weights[key], reference_weights[key]) for key in reference_weights)
     copy = load_file(out / "mm_projector.safetensors")
-    assert copy.keys() == ours.keys() and all(torch.equal(copy[key], ours[key]) for key in ours)
+    assert copy.keys() == resumed_weights.keys() and all(
+        torch.equal(copy[key], resumed_weights[key]) for key in resumed_weights
+    )
     assert losses(out) == losses(tmp_path / "whole")
     record = json.loads((out / "run.json").read_text())
     assert (
@@ -147,10 +178,12 @@ def test_two_processes_killed(case, stores, world_files, tiny_llm, tmp_path):
         assert "DeepSpeedEngine" not in Path(f"{out}.log").read_text(), "the engine is checked at start-up"
         assert list(out.glob("checkpoint-*/zero_to_fp32.py"))
     if stage == "stage 1":
-        ours, own = projector(out), projector(tmp_path / "whole")
+        resumed_weights, reference_weights = projector(out), projector(tmp_path / "whole")
     else:
-        ours, own = (load_file(folder / "model.safetensors") for folder in (out, tmp_path / "whole"))
-    assert all(torch.equal(ours[key], own[key]) for key in own)
+        resumed_weights, reference_weights = (
+            load_file(folder / "model.safetensors") for folder in (out, tmp_path / "whole")
+        )
+    assert all(torch.equal(resumed_weights[key], reference_weights[key]) for key in reference_weights)
     assert losses(out) == losses(tmp_path / "whole")
 
 

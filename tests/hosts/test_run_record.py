@@ -25,7 +25,7 @@ def test_a_folder_is_held_by_one_training_until_its_process_ends(tmp_path):
         [sys.executable, "-c", HOLD, out], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
     assert holder.stdout.readline() == "held\n"
-    with pytest.raises(RevisionError, match=rf"{out}: another training \(process {holder.pid}\) still writes here"):
+    with pytest.raises(RevisionError, match=rf"{out}: another process \({holder.pid}\) still writes here"):
         run_record.begin(out, ["--learning_rate", "2"])
     holder.kill()
     holder.wait()

@@ -1,6 +1,7 @@
 """The papers' claims on the embedded world: what is compared, how a verdict is reached, and a real run."""
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -38,10 +39,10 @@ TINY = replace(DEFAULT, seeds=2, steps=6, texts=48, unpaired=60, held_out=20, ca
 def test_the_interval_is_that_of_both_samples(rng):
     """Against the normal interval of the two variances, which add up."""
     by_seed, by_scene = rng.normal(size=(400, 1)), 2 * rng.normal(size=(1, 300))
-    found = bootstrap(0.3 + by_seed + by_scene, rounds=4000)
-    wanted = 1.96 * np.sqrt(by_seed.var() / 400 + by_scene.var() / 300)
-    assert found.mean == pytest.approx(0.3 + by_seed.mean() + by_scene.mean())
-    assert (found.high - found.low) / 2 == pytest.approx(wanted, rel=0.05)
+    interval = bootstrap(0.3 + by_seed + by_scene, rounds=4000)
+    half_width = 1.96 * np.sqrt(by_seed.var() / 400 + by_scene.var() / 300)
+    assert interval.mean == pytest.approx(0.3 + by_seed.mean() + by_scene.mean())
+    assert (interval.high - interval.low) / 2 == pytest.approx(half_width, rel=0.05)
     assert bootstrap(np.full((3, 4), 0.5)) == Interval(0.5, 0.5, 0.5, (0.5, 0.5, 0.5))
     assert bootstrap(by_seed + by_scene) == bootstrap(by_seed + by_scene), "the same every time"
 
@@ -50,8 +51,8 @@ def test_few_seeds_widen_the_interval(rng):
     """Of 300 experiments of five seeds, some 95 % must have an interval that holds the true mean."""
     covered = 0
     for _ in range(300):
-        found = bootstrap(np.repeat(rng.normal(size=(5, 1)), 2, axis=1), rounds=800)
-        covered += found.low < 0 < found.high
+        interval = bootstrap(np.repeat(rng.normal(size=(5, 1)), 2, axis=1), rounds=800)
+        covered += interval.low < 0 < interval.high
     assert 0.91 < covered / 300 < 0.99
     with pytest.raises(ValueError, match="at least two"):
         bootstrap(np.ones((1, 5)))
@@ -64,8 +65,11 @@ def test_verdicts():
     assert [better(gain(*g)) for g in ((0.1, 0.3), (-0.1, 0.3), (-0.3, -0.1))] == [HOLDS, OPEN, FAILS]
     assert [no_worse(gain(*g), 0.05) for g in ((-0.04, 0), (-0.06, 0), (-0.09, -0.06))] == [HOLDS, OPEN, FAILS]
     assert [no_difference(gain(*g), 0.05) for g in ((-0.04, 0.04), (-0.04, 0.06), (0.06, 0.09), (-0.2, -0.1))] == [
-        HOLDS, OPEN, FAILS, FAILS,
-    ]  # fmt: skip
+        HOLDS,
+        OPEN,
+        FAILS,
+        FAILS,
+    ]
     assert all_of([HOLDS, HOLDS]) == HOLDS and all_of([HOLDS, OPEN]) == OPEN and all_of([OPEN, FAILS]) == FAILS
 
 
@@ -97,11 +101,32 @@ def test_captions_and_rows():
 
 # NLL of each variant that makes all eight claims true
 LEVELS = {
-    "none": 1.0, "mean_shift": 0.4, "c3": 0.4, "c3 0.05": 0.45, "c3 0.1": 0.5, "realign": 0.3, "bc": 1.2, "aniso": 0.25,
-    "paired": 0.2, "shuffled": 1.5, "2x text": 0.15, "4x text": 0.12, "short captions": 0.3, "long captions": 0.6,
-    "other world": 0.5, "other images": 0.4, "16 tokens": 0.28, "64 tokens": 0.26, "5 rounds": 0.3, "100 rows": 0.35,
-    "24000 rows": 0.3, "none, scale 8": 0.4, "realign, scale 8": 0.3, "none, scale 40": 2.0, "realign, scale 40": 0.3,
-}  # fmt: skip
+    "none": 1.0,
+    "mean_shift": 0.4,
+    "c3": 0.4,
+    "c3 0.05": 0.45,
+    "c3 0.1": 0.5,
+    "realign": 0.3,
+    "bc": 1.2,
+    "aniso": 0.25,
+    "paired": 0.2,
+    "shuffled": 1.5,
+    "2x text": 0.15,
+    "4x text": 0.12,
+    "short captions": 0.3,
+    "long captions": 0.6,
+    "other world": 0.5,
+    "other images": 0.4,
+    "16 tokens": 0.28,
+    "64 tokens": 0.26,
+    "5 rounds": 0.3,
+    "100 rows": 0.35,
+    "24000 rows": 0.3,
+    "none, scale 8": 0.4,
+    "realign, scale 8": 0.3,
+    "none, scale 40": 2.0,
+    "realign, scale 40": 0.3,
+}
 
 
 def records(levels, *, untrained=()):
@@ -117,12 +142,25 @@ def records(levels, *, untrained=()):
                 nll |= {"own": nll["image"], "another's own": (level if name in untrained else 6) + common}
             objects = np.clip(1 - level / 2 + common, 0, 1)
             made.append(
-                {"variant": name, "seed": seed, "nll": {k: v.tolist() for k, v in nll.items()},
-                 "recall": dict.fromkeys(("object", "placed_object", "color"), objects.tolist()),
-                 "accuracy": {str(n): (objects > 0.8).astype(int).tolist() for n in ((0, *variant.tuning_images(DEFAULT)) if variant.tuned != "no" else ())},
-                 "geometry": {"gap_before": gaps[variant.encoder], "gap": 0.1, "paired_cosine": 0.9, "trace": 0.8, "image_trace": 0.7},
-                 "seconds": {"fit": 1.0, "stage 1": 20.0 * variant.tokens**0.25}}
-            )  # fmt: skip
+                {
+                    "variant": name,
+                    "seed": seed,
+                    "nll": {k: v.tolist() for k, v in nll.items()},
+                    "recall": dict.fromkeys(("object", "placed_object", "color"), objects.tolist()),
+                    "accuracy": {
+                        str(n): (objects > 0.8).astype(int).tolist()
+                        for n in ((0, *variant.tuning_images(DEFAULT)) if variant.tuned != "no" else ())
+                    },
+                    "geometry": {
+                        "gap_before": gaps[variant.encoder],
+                        "gap": 0.1,
+                        "paired_cosine": 0.9,
+                        "trace": 0.8,
+                        "image_trace": 0.7,
+                    },
+                    "seconds": {"fit": 1.0, "stage 1": 20.0 * variant.tokens**0.25},
+                }
+            )
     return made
 
 
@@ -132,14 +170,16 @@ def test_verdicts_follow_from_the_figures():
     other_way = {name: 2 - level for name, level in LEVELS.items()} | {"5 rounds": 1.0}
     assert [a.verdict for a in verdicts.answer_all(Results(records(other_way)))] == [FAILS] * 8
     alike = dict.fromkeys(LEVELS, 0.5) | {"none": 1.0, "none, scale 8": 1.0, "none, scale 40": 1.0}
-    found = [a.verdict for a in verdicts.answer_all(Results(records(alike)))]
-    assert found == [OPEN, OPEN, OPEN, OPEN, OPEN, OPEN, HOLDS, OPEN]
+    outcomes = [a.verdict for a in verdicts.answer_all(Results(records(alike)))]
+    assert outcomes == [OPEN, OPEN, OPEN, OPEN, OPEN, OPEN, HOLDS, OPEN]
 
 
 def test_a_training_that_failed_is_marked_and_decides_nothing(tmp_path):
-    found = Results(records(LEVELS, untrained=("aniso",)))
-    assert found.untrained("aniso") == SEEDS and found.untrained("realign") == 0 and found.untrained("shuffled") == 0
-    first = verdicts.answer_all(found)[0]
+    results = Results(records(LEVELS, untrained=("aniso",)))
+    assert (
+        results.untrained("aniso") == SEEDS and results.untrained("realign") == 0 and results.untrained("shuffled") == 0
+    )
+    first = verdicts.answer_all(results)[0]
     assert first.verdict == OPEN and first.sentence.endswith("Did not train, so not ranked: aniso.")
     made = [
         record for record in records(LEVELS, untrained=("aniso",)) if record["variant"] in verdicts.QUESTIONS[0].needs
@@ -180,14 +220,14 @@ def test_a_folder_holds_one_run_of_seeds(tmp_path):
     with pytest.raises(RevisionError, match="give at least 2"):
         run_claims(tmp_path, replace(TINY, seeds=1), chosen_variants(quick=True))
     (tmp_path / "claims.json").write_text('{"settings": {}, "variants": []}')
-    with pytest.raises(RevisionError, match="holds a run with other settings or variants"):
+    with pytest.raises(RevisionError, match="holds a stopped run with another settings, variants"):
         run_claims(tmp_path, TINY, chosen_variants(quick=True))
 
 
 DRIVE = """
 import sys
 from pathlib import Path
-sys.path.insert(0, sys.argv[2])
+sys.path[:0] = sys.argv[2:]
 from test_claims import TINY
 from scripts.claims.plan import chosen_variants
 from scripts.claims.pool import run_claims
@@ -196,15 +236,17 @@ run_claims(Path(sys.argv[1]), TINY, chosen_variants(quick=False, only=["realign"
 
 
 def begin(out):
-    command = [sys.executable, "-c", DRIVE, out, ROOT / "tests"]
-    return subprocess.Popen(list(map(str, command)), env=ENVIRONMENT, start_new_session=True, stderr=subprocess.PIPE)
+    command = [sys.executable, "-c", DRIVE, out, ROOT, ROOT / "tests", ROOT / "tests" / "scripts"]
+    return subprocess.Popen(
+        list(map(str, command)), env=ENVIRONMENT, cwd=ROOT, start_new_session=True, stderr=subprocess.PIPE
+    )
 
 
 def results_in(out):
-    found = {path.parent.name: json.loads(path.read_text()) for path in out.glob("trainings/*/result.json")}
-    for record in found.values():
+    results = {path.parent.name: json.loads(path.read_text()) for path in out.glob("trainings/*/result.json")}
+    for record in results.values():
         del record["seconds"]
-    return found
+    return results
 
 
 @pytest.mark.slow
@@ -215,19 +257,22 @@ def test_a_killed_run_goes_on(tmp_path):
         assert process.poll() is None and time.time() < deadline, process.stderr.read().decode()
         time.sleep(0.05)
     kill_all(process)
-    kept = {path: path.stat().st_mtime_ns for path in out.glob("trainings/*/result.json")}
-    assert len(kept) < 6
+    saved_mtimes = {path: path.stat().st_mtime_ns for path in out.glob("trainings/*/result.json")}
+    assert len(saved_mtimes) < 6
     spent = json.loads((out / "seconds.json").read_text())["wall"]
     for folder in (out, tmp_path / "whole"):
         process = begin(folder)
         _, said = process.communicate(timeout=300)
         assert process.returncode == 0, said.decode()[-2000:]
-    assert all(path.stat().st_mtime_ns == time for path, time in kept.items()), "nothing is trained twice"
+    assert all(path.stat().st_mtime_ns == time for path, time in saved_mtimes.items()), "nothing is trained twice"
     assert json.loads((out / "seconds.json").read_text())["wall"] > spent > 0, "a run's time is that of all its parts"
-    found = results_in(tmp_path / "whole")
-    assert results_in(out) == found and len(found) == 6
-    assert set(found["realign-seed-0"]["accuracy"]) == {"0", "8"} and "own" not in found["paired-seed-0"]["nll"]
-    assert len(found["realign-seed-0"]["nll"]["image"]) == TINY.held_out
+    reference_results = results_in(tmp_path / "whole")
+    assert results_in(out) == reference_results and len(reference_results) == 6
+    assert (
+        set(reference_results["realign-seed-0"]["accuracy"]) == {"0", "8"}
+        and "own" not in reference_results["paired-seed-0"]["nll"]
+    )
+    assert len(reference_results["realign-seed-0"]["nll"]["image"]) == TINY.held_out
 
 
 @pytest.mark.slow
@@ -248,20 +293,44 @@ def test_pairs_from_a_store_train_as_pairs_of_images_do(tmp_path):
         "from scripts.claims.variant_training import fit_aligner, train_stage1\n"
         "from revision_plugin.aligners import ALIGNERS\n"
         f"folder = Path({str(tmp_path)!r})\n"
-        "ALIGNERS.get('none').fit(np.eye(192)[:3], np.eye(192)[3:6], held_out=0).save(folder / 'aligner')\n"
+        "ALIGNERS.get('none')().fit(np.eye(192)[:3], np.eye(192)[3:6], encoder='demo', held_out=0).save(folder / "
+        "'aligner')\n"
         "train_stage1(TINY, BY_NAME['paired'], 0, folder)\n"
     )
     flags = [
-        *COMMON_FLAGS, "--version", "plain", "--tune_mm_mlp_adapter", "True", "--model_name_or_path", LANGUAGE_MODEL,
-        "--revision_encoder", "demo", "--seed", "1", "--max_steps", TINY.steps, "--per_device_train_batch_size", TINY.batch,
-        "--learning_rate", TINY.rate, "--output_dir", tmp_path / "images-run", "--data_path", tmp_path / "pairs.json",
-        "--image_folder", tmp_path / "images", *schedule(TINY.steps),
-    ]  # fmt: skip
-    environment = {**ENVIRONMENT, "PYTHONPATH": str(ROOT / "tests")}
+        *COMMON_FLAGS,
+        "--version",
+        "plain",
+        "--tune_mm_mlp_adapter",
+        "True",
+        "--model_name_or_path",
+        LANGUAGE_MODEL,
+        "--revision_encoder",
+        "demo",
+        "--seed",
+        "1",
+        "--max_steps",
+        TINY.steps,
+        "--per_device_train_batch_size",
+        TINY.batch,
+        "--learning_rate",
+        TINY.rate,
+        "--output_dir",
+        tmp_path / "images-run",
+        "--data_path",
+        tmp_path / "pairs.json",
+        "--image_folder",
+        tmp_path / "images",
+        *schedule(TINY.steps),
+    ]
+    environment = {
+        **ENVIRONMENT,
+        "PYTHONPATH": os.pathsep.join(map(str, (ROOT, ROOT / "tests", ROOT / "tests" / "scripts"))),
+    }
     for command in (["-c", code], ["-m", "revision_plugin.hosts.launch", *map(str, flags)]):
         done = subprocess.run([sys.executable, *command], env=environment, capture_output=True, text=True, timeout=300)
         assert done.returncode == 0, done.stderr[-2000:]
-    ours, own = (
+    store_losses, image_losses = (
         [
             e["loss"]
             for e in json.loads((tmp_path / name / "trainer_state.json").read_text())["log_history"]
@@ -269,15 +338,33 @@ def test_pairs_from_a_store_train_as_pairs_of_images_do(tmp_path):
         ]
         for name in ("stage1", "images-run")
     )
-    assert ours and ours == pytest.approx(own, abs=2e-4)
+    assert store_losses and store_losses == pytest.approx(image_losses, abs=2e-4)
 
 
 @pytest.mark.slow
 def test_the_script(tmp_path):
     out = tmp_path / "claims"
-    command = [sys.executable, "-m", "scripts.claims", "--out", out, "--quick", "--seeds", "2", "--steps", "2",
-               "--texts", "40", "--only", "paired", "--report", tmp_path / "docs"]  # fmt: skip
+    command = [
+        sys.executable,
+        "-m",
+        "scripts.claims",
+        "--out",
+        out,
+        "--quick",
+        "--seeds",
+        "2",
+        "--steps",
+        "2",
+        "--texts",
+        "40",
+        "--only",
+        "paired",
+        "--report",
+        tmp_path / "docs",
+    ]
     for _ in range(2):
-        done = subprocess.run(list(map(str, command)), env=ENVIRONMENT, capture_output=True, text=True, timeout=300)
+        done = subprocess.run(
+            list(map(str, command)), env=ENVIRONMENT, cwd=ROOT, capture_output=True, text=True, timeout=300
+        )
         assert done.returncode == 0, done.stderr[-2000:]
     assert "paired images (bound)" in (tmp_path / "docs" / PAGE).read_text()

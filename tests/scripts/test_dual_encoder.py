@@ -1,4 +1,4 @@
-"""`scripts/train_dual_encoder.py` as a user runs it: stopped and resumed, in two processes, and its encoder used."""
+"""`python -m scripts.dual_encoder` as a user runs it: stopped and resumed, in two processes, and its encoder used."""
 
 import json
 import signal
@@ -9,7 +9,7 @@ import time
 import numpy as np
 import pytest
 import torch
-from conftest import ENVIRONMENT, run_revision, torchrun
+from conftest import ENVIRONMENT, ROOT, run_revision, torchrun
 from safetensors.torch import load_file
 
 from revision_plugin.errors import RevisionError
@@ -21,15 +21,43 @@ STEPS = 12
 
 
 def command(world_files, out, *flags, launcher=(sys.executable,)):
-    return list(map(str, [
-        *launcher, "-m", "scripts.dual_encoder", "--config", "world", "--data", world_files / "paired.json",
-        "--image-folder", world_files / "images", "--out", out, "--steps", STEPS, "--batch", 16, "--every", 4, "--freeze-step", 8,
-        "--save-every", 3, "--workers", 0, *flags,
-    ]))  # fmt: skip
+    return list(
+        map(
+            str,
+            [
+                *launcher,
+                "-m",
+                "scripts.dual_encoder",
+                "--config",
+                "world",
+                "--data",
+                world_files / "paired.json",
+                "--image-folder",
+                world_files / "images",
+                "--out",
+                out,
+                "--steps",
+                STEPS,
+                "--batch",
+                16,
+                "--every",
+                4,
+                "--freeze-step",
+                8,
+                "--save-every",
+                3,
+                "--workers",
+                0,
+                *flags,
+            ],
+        )
+    )
 
 
 def run(*arguments, expect=0, **keywords):
-    done = subprocess.run(command(*arguments, **keywords), capture_output=True, text=True, env=ENVIRONMENT, timeout=300)
+    done = subprocess.run(
+        command(*arguments, **keywords), capture_output=True, text=True, env=ENVIRONMENT, cwd=ROOT, timeout=300
+    )
     assert done.returncode == expect, done.stderr[-3000:]
     return done.stderr
 
@@ -45,7 +73,7 @@ def test_a_killed_training_ends_as_one_that_was_not(world_files, tmp_path):
     assert (tmp_path / "whole" / "figure2.png").stat().st_size > 10000
     cut = tmp_path / "cut"
     process = subprocess.Popen(
-        command(world_files, cut), stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL, env=ENVIRONMENT
+        command(world_files, cut), stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL, env=ENVIRONMENT, cwd=ROOT
     )
     while not (cut / "checkpoint.pt").exists():
         assert process.poll() is None, "ended before its first checkpoint"
@@ -54,10 +82,10 @@ def test_a_killed_training_ends_as_one_that_was_not(world_files, tmp_path):
     process.wait()
     assert not (cut / "encoder").exists()
     other = run(world_files, cut, "--seed", 5, expect=2)
-    assert "holds a training of other settings" in other
+    assert "holds a stopped run with another seed" in other
     assert "resumed at step" in run(world_files, cut)
-    ours, own = weights(cut), weights(tmp_path / "whole")
-    assert all(torch.equal(ours[key], own[key]) for key in own)
+    resumed_weights, reference_weights = weights(cut), weights(tmp_path / "whole")
+    assert all(torch.equal(resumed_weights[key], reference_weights[key]) for key in reference_weights)
     for name in ("monitor.jsonl", "losses.jsonl"):
         assert (cut / name).read_text() == (tmp_path / "whole" / name).read_text()
     assert "already holds a finished encoder" in run(world_files, cut, expect=2)
@@ -82,13 +110,13 @@ def test_two_processes_learn_what_one_learns(world_files, tmp_path):
 
 
 def test_batches_depend_on_seed_and_step_alone():
-    whole = list(Batches(10, 4, seed=3, start=0, steps=7))
-    assert list(Batches(10, 4, seed=3, start=5, steps=7)) == whole[5:]
+    batches = list(Batches(10, 4, seed=3, start=0, steps=7))
+    assert list(Batches(10, 4, seed=3, start=5, steps=7)) == batches[5:]
     halves = [list(Batches(10, 4, seed=3, start=0, steps=7, rank=rank, processes=2)) for rank in range(2)]
-    assert [a + b for a, b in zip(*halves)] == whole
-    drawn = [index for batch in whole for _, index in batch]
+    assert [a + b for a, b in zip(*halves)] == batches
+    drawn = [index for batch in batches for _, index in batch]
     assert sorted(drawn[:10]) == sorted(drawn[10:20]) == list(range(10)) and drawn[:10] != drawn[10:20]
-    assert list(Batches(10, 4, seed=4, start=0, steps=7)) != whole
+    assert list(Batches(10, 4, seed=4, start=0, steps=7)) != batches
     with pytest.raises(RevisionError, match="needs as many to train on, there are 3"):
         Batches(3, 4, seed=0, start=0, steps=1)
     with pytest.raises(RevisionError, match="shared by 3 processes"):
@@ -114,11 +142,14 @@ def test_bad_input_ends_in_one_line(world_files, tmp_path):
     (tmp_path / "broken.json").write_text(json.dumps(records))
     flags = ["--config", "world", "--image-folder", world_files / "images", "--out", tmp_path / "out", "--data"]
     script = [sys.executable, "-m", "scripts.dual_encoder"]
-    for data, config, message in ((tmp_path / "broken.json", "world", "has no 'image'"), (tmp_path / "none.json", "world", "no such file"),
-                                  (world_files / "paired.json", "wurld", "did you mean 'world'")):  # fmt: skip
+    for data, config, message in (
+        (tmp_path / "broken.json", "world", "has no 'image'"),
+        (tmp_path / "none.json", "world", "no such file"),
+        (world_files / "paired.json", "wurld", "did you mean 'world'"),
+    ):
         arguments = [config if flag == "world" else flag for flag in flags]
         done = subprocess.run(
-            list(map(str, [*script, *arguments, data])), capture_output=True, text=True, env=ENVIRONMENT
+            list(map(str, [*script, *arguments, data])), capture_output=True, text=True, env=ENVIRONMENT, cwd=ROOT
         )
         assert done.returncode == 2 and message in done.stderr.strip().splitlines()[-1]
         assert not (tmp_path / "out").exists()

@@ -25,9 +25,18 @@ def test_stage1_keeps_the_global_batch(gpus, per_gpu, accumulation):
     words, flags = dry_run("pretrain", ENCODER="demo", GPUS=gpus, BATCH_PER_GPU=per_gpu)
     assert words[:3] == ["deepspeed", "--num_gpus", str(gpus)] and words[3] == "scripts/train.py"
     assert int(flags["--gradient_accumulation_steps"]) == accumulation
-    papers = {"--learning_rate": "5e-4", "--lr_scheduler_type": "cosine", "--warmup_ratio": "0.03", "--weight_decay": "0.",
-              "--num_train_epochs": "1", "--model_max_length": "2048", "--bf16": "True", "--version": "plain",
-              "--deepspeed": "scripts/zero2.json", "--model_name_or_path": "meta-llama/Meta-Llama-3-8B-Instruct"}  # fmt: skip
+    papers = {
+        "--learning_rate": "5e-4",
+        "--lr_scheduler_type": "cosine",
+        "--warmup_ratio": "0.03",
+        "--weight_decay": "0.",
+        "--num_train_epochs": "1",
+        "--model_max_length": "2048",
+        "--bf16": "True",
+        "--version": "plain",
+        "--deepspeed": "scripts/zero2.json",
+        "--model_name_or_path": "meta-llama/Meta-Llama-3-8B-Instruct",
+    }
     assert papers.items() <= flags.items()
 
 

@@ -6,7 +6,7 @@ import sys
 
 import numpy as np
 import pytest
-from conftest import unit_rows, write_store
+from conftest import ROOT, unit_rows, write_store
 
 DIM = 16
 
@@ -22,9 +22,19 @@ def stores(tmp_path_factory):
 
 
 def study(name, stores, sources, targets, out, expect=0):
-    command = [sys.executable, "-m", "scripts.studies", name, "--source", *(stores / s for s in sources),
-               "--target", *(stores / t for t in targets), "--out", out]  # fmt: skip
-    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=120)
+    command = [
+        sys.executable,
+        "-m",
+        "scripts.studies",
+        name,
+        "--source",
+        *(stores / s for s in sources),
+        "--target",
+        *(stores / t for t in targets),
+        "--out",
+        out,
+    ]
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=120, cwd=ROOT)
     assert done.returncode == expect, done.stderr[-2000:]
     if expect:
         return done.stderr.strip().splitlines()[-1]
@@ -56,9 +66,9 @@ def test_statistics_of_the_wrong_domain_do_not_align(stores, tmp_path):
     pairs = (["general-texts", "medical-texts"], ["general-images", "medical-images"])
     record = study("domain-transfer", stores, *pairs, tmp_path / "out")
     gap = record["gap"]
-    for own, other in (("general-texts", "medical-texts"), ("medical-texts", "general-texts")):
-        assert gap[own][own] < record["gap_before"][own] / 2
-        assert gap[other][own] > 3 * gap[own][own]
+    for domain, other in (("general-texts", "medical-texts"), ("medical-texts", "general-texts")):
+        assert gap[domain][domain] < record["gap_before"][domain] / 2
+        assert gap[other][domain] > 3 * gap[domain][domain]
 
 
 def test_the_other_studies(stores, tmp_path):
@@ -68,8 +78,8 @@ def test_the_other_studies(stores, tmp_path):
     assert lengths["medical-texts"]["gap_before"] > lengths["general-texts"]["gap_before"]
     assert 1 < lengths["target"]["effective_rank"] < DIM
     blockwise = study("blockwise-failure", stores, *ONE, tmp_path / "blockwise")
-    kept = {name: values["neighbourhood_overlap_10"] for name, values in blockwise.items()}
-    assert kept["realign"] == max(kept.values()) and kept["bc, ridge 0"] < kept["realign"]
+    overlaps = {name: values["neighbourhood_overlap_10"] for name, values in blockwise.items()}
+    assert overlaps["realign"] == max(overlaps.values()) and overlaps["bc, ridge 0"] < overlaps["realign"]
     times = study("fit-times", stores, *ONE, tmp_path / "times")
     assert times["rows"] == [1000, 1200] and len(times["seconds"]["realign"]) == len(times["megabytes"]["realign"]) == 2
 

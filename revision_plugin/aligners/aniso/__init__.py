@@ -1,4 +1,5 @@
-"""AnisoAlign."""
+"""AnisoAlign: bounded anisotropic correction under a phase prior of the target (arXiv 2605.07825, section 4)."""
 
-from .align import *  # noqa: F403
-from .align import AnisoAlign, _mlp, _new_mlp, _score_loss, _train_prior  # noqa: F401
+from .align import AnisoAlign
+
+__all__ = ["AnisoAlign"]

@@ -7,29 +7,25 @@ from __future__ import annotations
 
 import math
 
+import torch
+
 EPSILON = 1e-8
 WRAPS = (-2, -1, 0, 1, 2)
 
 
 def wrap(phase):
     """Phases folded into (-pi, pi]."""
-    import torch
-
     return torch.remainder(phase + math.pi, 2 * math.pi) - math.pi
 
 
 def to_polar(coordinates):
     """Coordinates [N, 2m] as (radius, phase), each [N, m]; neighbours pair up to blocks."""
-    import torch
-
     a, b = coordinates[:, 0::2], coordinates[:, 1::2]
     return (a.square() + b.square() + EPSILON).sqrt(), torch.atan2(b, a)
 
 
 def to_cartesian(radius, phase):
     """The inverse of `to_polar`: coordinates [N, 2m]."""
-    import torch
-
     return torch.stack([radius * phase.cos(), radius * phase.sin()], dim=2).flatten(1)
 
 
@@ -38,14 +34,12 @@ def phase_statistics(radius, phase, partners: int) -> dict:
 
     M_kl = E[exp(i(theta_k - theta_l))]; a block keeps its `partners` strongest, the union gives the edges.
     """
-    import torch
-
     unit = torch.polar(torch.ones_like(phase), phase)
     coherence = unit.T @ unit.conj() / len(phase)  # [m, m], entry (k, l) = E[exp(i(theta_k - theta_l))]
     strength = coherence.abs().fill_diagonal_(-1)
     blocks = phase.shape[1]
-    kept = min(partners, blocks - 1)
-    best = strength.topk(kept, dim=1).indices
+    partner_count = min(partners, blocks - 1)
+    best = strength.topk(partner_count, dim=1).indices
     pairs = {(min(k, l), max(k, l)) for k in range(blocks) for l in best[k].tolist()}  # noqa: E741
     edges = torch.tensor(sorted(pairs), device=phase.device).reshape(-1, 2)
     chosen = coherence[edges[:, 0], edges[:, 1]]
@@ -61,8 +55,6 @@ def phase_statistics(radius, phase, partners: int) -> dict:
 
 def potential_gradient(phase, statistics: dict):
     """grad Psi(phi) [N, m]: pull to each block's mean phase, and to the edges' phase differences."""
-    import torch
-
     gradient = statistics["alpha"] * torch.sin(phase - statistics["psi"])
     first, second = statistics["edges"].T
     pull = statistics["strength"] * torch.sin(phase[:, first] - phase[:, second] - statistics["offset"])
@@ -71,8 +63,6 @@ def potential_gradient(phase, statistics: dict):
 
 def wrapped_score(difference, variance):
     """Gradient of log of a wrapped Gaussian with this variance at `difference` from its mean."""
-    import torch
-
     shifted = torch.stack([difference + 2 * math.pi * n for n in WRAPS])
     weights = torch.softmax(-shifted.square() / (2 * variance), dim=0)
     return -(weights * shifted).sum(0) / variance

@@ -5,21 +5,31 @@ from __future__ import annotations
 import copy
 import functools
 import inspect
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from llava import conversation
+from llava.constants import IGNORE_INDEX
+from llava.model.llava_arch import LlavaMetaForCausalLM
+from llava.train import train
+from torch.utils.data import Dataset
 
 from ..._common.distributed import launched_rank
 from ...aligners.domain import warn_if_far
-from ...embeddings.store import Store
-from ...encoders import ImageProcessor
+from ...embeddings.store import Store, is_store
+from ...encoders import Identity, ImageProcessor, require_same
 from ...errors import RevisionError
 from ...tower import pack
-from ..examples import TextOnlyData, is_store, mark_image
+from ..examples import TextOnlyData, mark_image
 from .tokenizers import prepare_tokenizer
+from .training import training
 
 LOOKED_AT = 4  # examples
 WHOLE_IMAGES = (None, "square", "pad")
 
 
-def data_module_builder(original):
+def data_module_builder(original: Callable) -> Callable:
     """LLaVA's `make_supervised_data_module` that also takes a store, or a store joined to a JSON by id."""
 
     @functools.wraps(original)
@@ -45,39 +55,35 @@ def data_module_builder(original):
 
 
 def _require_learned_tokens(dataset) -> None:
-    """Raise RevisionError where the first examples teach nothing: LLaVA only prints that it masks what it cannot split."""
-    from llava import conversation
-    from llava.constants import IGNORE_INDEX
-
+    """Raise RevisionError where the first examples teach nothing: LLaVA only prints that it masks what it cannot
+    split.
+    """
     few = range(min(LOOKED_AT, len(dataset)))
     if few and all((dataset[index]["labels"] == IGNORE_INDEX).all() for index in few):
         raise RevisionError(
-            f"--version {conversation.default_conversation.version}: every reply of the first {len(few)} examples is masked, so "
+            f"--version {conversation.default_conversation.version}: every reply of the first {len(few)} examples "
+            "is masked, so "
             "nothing would be learned; choose the template that this language model's tokenizer was made for"
         )
 
 
-def check_store(store: Store, identity: dict) -> None:
-    """Raise RevisionError unless `store` was made with the encoder `identity`."""
-    if store.encoder["fingerprint"] != identity["fingerprint"]:
-        raise RevisionError(
-            f"{store.path}: was made with encoder '{store.encoder['spec']}', not '{identity['spec']}'; encode the texts again with it"
-        )
+def check_store(store: Store, encoder: Identity) -> None:
+    """Raise RevisionError unless `store` was made with `encoder`."""
+    require_same(
+        store.encoder, encoder, f"{store.path}: was made with another encoder", "encode the texts again with this one"
+    )
 
 
 def _check_domain(store: Store, data_args) -> None:
     """The store's encoder must be the tower's; statistics of another domain get a warning, from one process."""
     check_store(store, data_args.image_processor.encoder.identity)
-    aligner = getattr(data_args.image_processor, "aligner", None)
+    aligner = training.tower.aligner if training.tower else None
     if aligner is not None and launched_rank() == 0:
-        warn_if_far(aligner, store, corpus=store.path, aligner_path=aligner.path)
+        warn_if_far(aligner, store, corpus=store.path, aligner_path=aligner.path or "ALIGNER")
 
 
-def _item(example_turns, embedding, tokenizer, data_args) -> dict:
+def _item(example_turns: list[dict], embedding: np.ndarray, tokenizer, data_args) -> dict:
     """A LLaVA training item whose image is an embedding [D]."""
-    import torch
-    from llava.train import train
-
     sources = train.preprocess_multimodal(copy.deepcopy([example_turns]), data_args)
     tensors = train.preprocess(sources, tokenizer, has_image=True)
     return {
@@ -88,9 +94,6 @@ def _item(example_turns, embedding, tokenizer, data_args) -> dict:
 
 
 def _store_dataset(tokenizer, data_args):
-    from llava import conversation
-    from torch.utils.data import Dataset
-
     plain = conversation.default_conversation.sep_style == conversation.SeparatorStyle.PLAIN
     data = TextOnlyData(Store.open(data_args.data_path), reconstruct=plain)
     _check_domain(data.store, data_args)
@@ -124,7 +127,7 @@ def _joined_dataset(tokenizer, data_args):
     _check_domain(store, data_args)
     rows = {identity: row for row, identity in enumerate(store.ids())}
 
-    class JoinedDataset(_lazy_dataset()):
+    class JoinedDataset(_lazy_dataset()):  # type: ignore[misc]
         def __getitem__(self, index):
             record = self.list_data_dict[index]
             if "image" in record:
@@ -137,19 +140,20 @@ def _joined_dataset(tokenizer, data_args):
     missing = [r.get("id") for r in dataset.list_data_dict if "image" not in r and str(r.get("id")) not in rows]
     if missing:
         raise RevisionError(
-            f"{data_args.data_path}: {len(missing)} item(s) have neither an image nor an embedding in {store.path}, first '{missing[0]}'"
+            f"{data_args.data_path}: {len(missing)} item(s) have neither an image nor an embedding in "
+            f"{store.path}, first '{missing[0]}'"
         )
     return dataset
 
 
 def _lazy_dataset() -> type:
-    """LLaVA's dataset of JSON items; LLaVA-NeXT's, which puts the next item in place of an unreadable one, fails instead."""
-    from llava.train.train import LazySupervisedDataset
+    """LLaVA's dataset of JSON items; LLaVA-NeXT's, which puts the next item in place of an unreadable one, fails
+    instead.
+    """
+    if not hasattr(train.LazySupervisedDataset, "_get_item"):
+        return train.LazySupervisedDataset
 
-    if not hasattr(LazySupervisedDataset, "_get_item"):
-        return LazySupervisedDataset
-
-    class ExactDataset(LazySupervisedDataset):
+    class ExactDataset(train.LazySupervisedDataset):
         def __getitem__(self, index):
             return self._get_item(index)
 
@@ -166,13 +170,10 @@ def _check_aspect_ratio(data_args) -> None:
 
 
 def _collator(tokenizer):
-    from llava.model.llava_arch import LlavaMetaForCausalLM
-    from llava.train.train import DataCollatorForSupervisedDataset
-
     prepare = LlavaMetaForCausalLM.prepare_inputs_labels_for_multimodal
     takes_modalities = "modalities" in inspect.signature(prepare).parameters  # LLaVA-NeXT drops examples without them
 
-    class Collator(DataCollatorForSupervisedDataset):
+    class Collator(train.DataCollatorForSupervisedDataset):
         """LLaVA's collator; a batch may mix embeddings and pixels."""
 
         def __call__(self, instances):

@@ -6,39 +6,39 @@ nothing; a ZeRO run would then use the memory of none.
 
 from __future__ import annotations
 
-import functools
 from pathlib import Path
+from typing import Any
+
+from transformers import TrainerCallback
 
 from ..._common.files import read_json
 from ...errors import RevisionError
 
 
-def check_engine(arguments, model) -> None:
+def check_engine(arguments: Any, model: Any) -> None:
     """Raise RevisionError unless `model`, as the Trainer steps it, is what `arguments.deepspeed` asks for."""
     if not arguments.deepspeed:
         return
-    found = type(model).__name__
-    if found != "DeepSpeedEngine":
+    engine = type(model).__name__
+    if engine != "DeepSpeedEngine":
         raise RevisionError(
-            f"--deepspeed {arguments.deepspeed} was given, but training runs under {found}; unset ACCELERATE_USE_CPU, "
+            f"--deepspeed {arguments.deepspeed} was given, but training runs under {engine}; unset ACCELERATE_USE_CPU, "
             "leave out --use_cpu, and on a machine without a GPU set DS_ACCELERATOR=cpu"
         )
     settings = arguments.deepspeed if isinstance(arguments.deepspeed, dict) else read_json(Path(arguments.deepspeed))
-    wanted = settings.get("zero_optimization", {}).get("stage", 0)
-    if model.zero_optimization_stage() != wanted:
+    stage = settings.get("zero_optimization", {}).get("stage", 0)
+    if model.zero_optimization_stage() != stage:
         raise RevisionError(
-            f"--deepspeed {arguments.deepspeed} asks for ZeRO stage {wanted}, the engine runs stage {model.zero_optimization_stage()}"
+            f"--deepspeed {arguments.deepspeed} asks for ZeRO stage {stage}, the engine runs stage "
+            f"{model.zero_optimization_stage()}"
         )
 
 
-def checked_step(original):
-    """The Trainer's `training_step` that checks the engine before its first step."""
+class EngineCheck(TrainerCallback):
+    """Checks `trainer`'s engine before its first step."""
 
-    @functools.wraps(original)
-    def training_step(self, model, *arguments, **keywords):
-        if not getattr(self, "revision_engine_checked", False):
-            check_engine(self.args, model)
-            self.revision_engine_checked = True
-        return original(self, model, *arguments, **keywords)
+    def __init__(self, trainer: Any):
+        self._trainer = trainer
 
-    return training_step
+    def on_train_begin(self, args, state, control, **keywords):
+        check_engine(args, self._trainer.model_wrapped)

@@ -1,24 +1,32 @@
-"""LLaVA 1.2.2 (the PyPI package or a checkout), unmodified on disk."""
+"""LLaVA 1.2.2 (the PyPI package or a checkout), unmodified on disk.
+
+The rooms' door to LLaVA: it can be imported only once the first hooks are applied, so the modules made of it are
+imported here, when they are needed.
+"""
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import ClassVar
+
+from transformers import set_seed
 
 from ..._common.distributed import launched_rank
 from ..._common.files import read_json
 from ..._common.flags import parse_flags, says_true
 from ...encoders import allow_remote_code
 from ...errors import RevisionError
+from ...tower import TOWER_NAME
 from .. import run_record
-from ..base import HOSTS, Binding, Host
+from ..base import HOSTS, Assistant, Host
+from .hook_table import HOOKS
+from .tower_builder import checkpoint_encoder
 from .variant import is_next
 
-TOWER_NAME = "revision"
 SUPPORTED_LLAVA = "1.2.2"
 SUPPORTED_TRANSFORMERS = ("4.57", "5.23")
 RENAMED_FLAGS = {"--evaluation_strategy": "--eval_strategy"}
@@ -30,7 +38,7 @@ FINISHED_FILES = ("mm_projector.bin", "model.safetensors", "model.safetensors.in
 class LlavaHost(Host):
     name = "llava"
     distribution = "llava-torch"
-    llava_next: ClassVar[bool] = False
+    hooks = HOOKS
 
     def version(self) -> str | None:
         if is_next():
@@ -43,44 +51,32 @@ class LlavaHost(Host):
         return None
 
     def check(self) -> None:
-        found = self.version()
-        if found is None:
+        installed = self.version()
+        if installed is None:
             raise RevisionError(
-                "LLaVA is not installed; 'pip install --no-deps llava-torch==1.2.2.post1', or 'pip install --no-deps -e' your checkout"
+                "LLaVA is not installed; 'pip install --no-deps llava-torch==1.2.2.post1', or 'pip install "
+                "--no-deps -e' your checkout"
             )
-        if not (found == SUPPORTED_LLAVA or found.startswith(SUPPORTED_LLAVA + ".post")):
-            raise RevisionError(f"LLaVA {found} is not supported; this release binds to {SUPPORTED_LLAVA}")
+        if not (installed == SUPPORTED_LLAVA or installed.startswith(SUPPORTED_LLAVA + ".post")):
+            raise RevisionError(f"LLaVA {installed} is not supported; this release binds to {SUPPORTED_LLAVA}")
         transformers = version("transformers")
         if not any(transformers.startswith(f"{series}.") for series in SUPPORTED_TRANSFORMERS):
             raise RevisionError(
-                f"transformers {transformers} is not supported with LLaVA {found}; install {' or '.join(SUPPORTED_TRANSFORMERS)}.*"
+                f"transformers {transformers} is not supported with LLaVA {installed}; install "
+                f"{' or '.join(SUPPORTED_TRANSFORMERS)}.*"
             )
-
-    def bindings(self) -> list[Binding]:
-        from .. import shims as patches
-        from . import hooks
-
-        shims = patches.apply_before_llava(llava_next=self.llava_next)
-        shims = shims + patches.apply_after_llava(llava_next=self.llava_next)
-        bound = [Binding(p.symbol, f"{p.reason} ({p.versions}; {p.issue})") for p in shims]
-        return hooks.bindings(llava_next=self.llava_next) + bound
 
     def install(self) -> None:
         self.check()
-        from .. import shims as patches
-
         # importing bitsandbytes would start a compiler process of 600 MB beside every rank; nothing here compiles
         os.environ.setdefault("TORCH_WARM_POOL", "0")
-        patches.apply_before_llava(llava_next=self.llava_next)
+        self.hooks.apply_before()
         try:
-            import llava.train.train  # noqa: F401
-            from llava.model.language_model.llava_llama import LlavaLlamaForCausalLM  # noqa: F401
+            importlib.import_module("llava.train.train")
+            importlib.import_module("llava.model.language_model.llava_llama")
         except ImportError as error:
             raise RevisionError(f"LLaVA {self.version()} does not import: {error}; install constraints.txt") from error
-        patches.apply_after_llava(llava_next=self.llava_next)
-        from . import hooks
-
-        hooks.install(llava_next=self.llava_next)
+        self.hooks.apply_after()
 
     def train(self, arguments: Sequence[str]) -> None:
         arguments = renamed_flags(arguments, version("transformers"))
@@ -94,33 +90,28 @@ class LlavaHost(Host):
         if out is not None and flags.get("--vision_tower") == TOWER_NAME and launched_rank() == 0:
             run_record.begin(Path(out), arguments)
         self.install()
-        import llava.train.train as upstream
-        from transformers import set_seed
-
         set_seed(int(flags.get("--seed", "42")))  # LLaVA builds the projector before the Trainer seeds
         before, sys.argv = sys.argv, [sys.argv[0], *arguments]
         try:
-            upstream.train()
+            importlib.import_module("llava.train.train").train()
         finally:
             sys.argv = before
 
     def check_flags(self, flags: dict[str, str]) -> None:
         """Raise RevisionError for flags with which this host would do something else than it is asked for."""
 
-    def load(self, model: str, *, base: str | None = None, device: str = "cpu", template: str | None = None):
+    def load(
+        self, model: str, *, base: str | None = None, device: str = "cpu", template: str | None = None
+    ) -> Assistant:
         self.install()
-        from .inference import Assistant
-
-        return Assistant.load(model, base=base, device=device, template=template)
+        inference = importlib.import_module(".inference", __package__)
+        return inference.LlavaAssistant.load(model, base=base, device=device, template=template)
 
     def check_checkpoint(self, model: Path, base: str | None) -> None:
-        from .hooks import encoder_of
-        from .inference import require_base
-
         require_base(model, base)
         record = read_json(model / "config.json").get("revision")
         if record:
-            encoder_of(record)
+            checkpoint_encoder(record)
 
 
 def renamed_flags(arguments: Sequence[str], transformers: str) -> list[str]:
@@ -136,20 +127,30 @@ def refuse_finished(flags: dict[str, str]) -> None:
     overwrite = says_true(flags.get("--overwrite_output_dir", False))
     if out is None or overwrite:
         return
-    found = [name for name in FINISHED_FILES if (Path(out) / name).exists()]
-    if found:
+    finished = [name for name in FINISHED_FILES if (Path(out) / name).exists()]
+    if finished:
         raise RevisionError(
-            f"{out}: already holds a finished run ({found[0]}); choose another --output_dir or give --overwrite_output_dir True"
+            f"{out}: already holds a finished run ({finished[0]}); choose another --output_dir or give "
+            "--overwrite_output_dir True"
         )
 
 
-def model_type(name: str) -> str:
-    """The `model_type` of a language model's folder or hub name."""
-    if Path(name).is_dir():
-        return read_json(Path(name) / "config.json").get("model_type", "")
-    from transformers import PretrainedConfig
-
-    return PretrainedConfig.get_config_dict(name)[0].get("model_type", "")
+def require_base(path: Path, base: str | None) -> bool:
+    """Whether the checkpoint folder only holds parts over a language model. Raises where it is none or lacks its
+    `base`.
+    """
+    if not (path / "config.json").is_file():
+        raise RevisionError(
+            f"{path}: no config.json, so not a checkpoint; give the --output_dir of a finished training"
+        )
+    part = None
+    if (path / "adapter_config.json").is_file():
+        part = "a LoRA checkpoint (adapters only)"
+    elif (path / "mm_projector.bin").is_file() and not list(path.glob("model*.safetensors")):
+        part = "a Stage-1 checkpoint (a projector only)"
+    if part and base is None:
+        raise RevisionError(f"{path}: is {part}; give its language model with --base")
+    return part is not None
 
 
 def _require_model(name: str | None) -> None:

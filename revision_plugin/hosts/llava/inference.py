@@ -4,31 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from llava import conversation
+from llava.constants import DEFAULT_IMAGE_TOKEN, IMAGE_TOKEN_INDEX
+from llava.mm_utils import process_images, tokenizer_image_token
+from llava.model.builder import load_pretrained_model
 
 from ..._common.files import read_json
 from ...errors import RevisionError
 from ...tower import PseudoVisionTower
+from .host import require_base
 from .tokenizers import prepare_tokenizer
 
 PLAIN = "plain"
-
-
-def require_base(path: Path, base: str | None) -> bool:
-    """Whether the checkpoint folder only holds parts over a language model. Raises where it is none or lacks its `base`."""
-    if not (path / "config.json").is_file():
-        raise RevisionError(
-            f"{path}: no config.json, so not a checkpoint; give the --output_dir of a finished training"
-        )
-    part = None
-    if (path / "adapter_config.json").is_file():
-        part = "a LoRA checkpoint (adapters only)"
-    elif (path / "mm_projector.bin").is_file() and not list(path.glob("model*.safetensors")):
-        part = "a Stage-1 checkpoint (a projector only)"
-    if part and base is None:
-        raise RevisionError(f"{path}: is {part}; give its language model with --base")
-    return part is not None
 
 
 def _loader_name(path: Path) -> str:
@@ -60,7 +53,17 @@ def decode_greedily(model) -> None:
     model.generation_config.temperature = model.generation_config.top_p = model.generation_config.top_k = None
 
 
-class Assistant:
+@contextlib.contextmanager
+def padded_on(model, side: str) -> Iterator[None]:
+    """Inside, LLaVA pads batches on this side, whatever happens there."""
+    before, model.config.tokenizer_padding_side = model.config.tokenizer_padding_side, side
+    try:
+        yield
+    finally:
+        model.config.tokenizer_padding_side = before
+
+
+class LlavaAssistant:
     """A loaded checkpoint with its tokenizer, image processor and conversation template."""
 
     def __init__(self, tokenizer, model, image_processor, template_name: str):
@@ -70,15 +73,14 @@ class Assistant:
     @classmethod
     def load(
         cls, model: str, *, base: str | None = None, device: str = "cpu", template: str | None = None
-    ) -> Assistant:
-        """Load a Stage-2 checkpoint, a Stage-1 or LoRA checkpoint over its language model `base`, or any plain LLaVA checkpoint.
+    ) -> LlavaAssistant:
+        """Load a Stage-2 checkpoint, a Stage-1 or LoRA checkpoint over its language model `base`, or any plain LLaVA
+        checkpoint.
 
         A name that is no folder goes to the hub, as LLaVA's own loader does. Runs in float32 on a CPU, in float16 as
         LLaVA loads elsewhere. Raises RevisionError for a folder that is no checkpoint, needs a `base`, or whose
         encoder is missing.
         """
-        from llava.model.builder import load_pretrained_model
-
         path = Path(model)
         needs_base = require_base(path, base) if path.is_dir() or len(path.parts) != 2 else False
         name = _loader_name(path)
@@ -102,8 +104,6 @@ class Assistant:
         return self.model.get_vision_tower()
 
     def _template(self):
-        from llava import conversation
-
         return conversation.conv_templates[self.template_name].copy()
 
     def _image_keywords(self, count: int) -> dict:
@@ -112,9 +112,6 @@ class Assistant:
 
     def _prompt(self, question: str | None, *, with_image: bool):
         """The prompt of one question and the mark that ends its answer."""
-        from llava import conversation
-        from llava.constants import DEFAULT_IMAGE_TOKEN
-
         template = self._template()
         if template.sep_style == conversation.SeparatorStyle.PLAIN:
             if question:
@@ -131,19 +128,15 @@ class Assistant:
 
     def _end_ids(self, mark: str) -> list[int]:
         """Token ids that end an answer: the model's own end token and the template's end mark."""
-        own = self.model.generation_config.eos_token_id
-        own = own if isinstance(own, list) else [own]
-        return [*own, self.tokenizer(mark.strip() or mark, add_special_tokens=False).input_ids[-1]]
+        ends = self.model.generation_config.eos_token_id
+        ends = ends if isinstance(ends, list) else [ends]
+        return [*ends, self.tokenizer(mark.strip() or mark, add_special_tokens=False).input_ids[-1]]
 
     def ask(self, images: Sequence | None, questions: Sequence[str | None], *, max_new_tokens: int = 64) -> list[str]:
         """Greedy answers to `questions`, one about each RGB PIL image (or without image where `images` is None).
 
         A pretrained-only checkpoint takes None for each question and answers with a caption.
         """
-        import torch
-        from llava.constants import IMAGE_TOKEN_INDEX
-        from llava.mm_utils import process_images, tokenizer_image_token
-
         prompts = [self._prompt(question, with_image=images is not None) for question in questions]
         ids = [tokenizer_image_token(p, self.tokenizer, IMAGE_TOKEN_INDEX, return_tensors="pt") for p, _ in prompts]
         width = max(len(row) for row in ids)
@@ -170,28 +163,20 @@ class Assistant:
         texts = self.tokenizer.batch_decode(output, skip_special_tokens=True)
         return [text.split(stop)[0].strip() for text in texts]
 
-    def likelihood(self, inputs, texts: Sequence[str]):
+    def likelihood(self, inputs: torch.Tensor, texts: Sequence[str]) -> np.ndarray:
         """Negative log-likelihood per token, numpy [N] in nats, of each text and its end mark under the `plain` prompt.
 
         `inputs` are pixels [N, 3, H, W], or text embeddings [N, D] for a tower that has an aligner.
         """
-        import torch
-        import torch.nn.functional as F
-        from llava.constants import DEFAULT_IMAGE_TOKEN, IMAGE_TOKEN_INDEX
-        from llava.conversation import conv_templates
-        from llava.mm_utils import tokenizer_image_token
-
-        end = conv_templates[PLAIN].sep
+        end = conversation.conv_templates[PLAIN].sep
         prompts = [f"{DEFAULT_IMAGE_TOKEN}{text}{end}" for text in texts]
         ids = [tokenizer_image_token(p, self.tokenizer, IMAGE_TOKEN_INDEX, return_tensors="pt") for p in prompts]
         batch = torch.nn.utils.rnn.pad_sequence(ids, batch_first=True, padding_value=self.tokenizer.pad_token_id)
         lengths = torch.tensor([len(row) for row in ids])
         mask = torch.arange(batch.shape[1]) < lengths[:, None]
         batch, mask, device = batch.to(self.model.device), mask.to(self.model.device), self.model.device
-        self.model.config.tokenizer_padding_side = "right"
-        with torch.inference_mode():
+        with padded_on(self.model, "right"), torch.inference_mode():
             logits = self.model(input_ids=batch, attention_mask=mask, images=inputs.to(device)).logits
-        self.model.config.tokenizer_padding_side = "left"
         # BOS and one mark, which became the visual tokens, precede the text; each position predicts the next.
         first = self.tower.num_patches
         predicted, targets, learned = logits[:, first:-1].float(), batch[:, 2:], mask[:, 2:].float()

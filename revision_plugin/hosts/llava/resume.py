@@ -7,18 +7,27 @@ plugin's tower all of that is mended; with any other tower LLaVA is left as it i
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import logging
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+import transformers.trainer
+from llava.train import llava_trainer
+from safetensors.torch import save_file
+from torch.utils.data import Sampler
+from transformers import Trainer
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from ..._common.distributed import launched_rank
 from ...errors import RevisionError
 from ...tower import PseudoVisionTower
 from .. import run_record
-from ..shims.transformers_trainer import saves_only_projector
 
 logger = logging.getLogger(__name__)
 COMPLETE = "revision_complete.json"  # the last file of a checkpoint: without it a kill cut the others short
@@ -33,14 +42,13 @@ def uses_plugin(trainer) -> bool:
 
 
 def is_stage1(trainer) -> bool:
-    """Whether the projector alone is trained and saved, as the flags of either LLaVA say it."""
-    return saves_only_projector(trainer.args)
+    """Whether the projector alone is trained and saved: the host's own rule where it has one (LLaVA-NeXT)."""
+    rule = getattr(llava_trainer, "should_only_save_mm_adapter", None)
+    return bool(rule(trainer.args) if rule else getattr(trainer.args, "tune_mm_mlp_adapter", False))
 
 
 def wait_for_all() -> None:
     """A barrier where there are several processes."""
-    import torch.distributed as dist
-
     if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
         dist.barrier()
 
@@ -55,11 +63,15 @@ def drop_torn_checkpoints(out: str | Path) -> None:
     wait_for_all()
 
 
-def recording_start(original):
-    """The Trainer's constructor that also tidies up after a kill and completes run.json."""
+def recorded_start(original: Callable) -> Callable:
+    """The Trainer's constructor that takes its tokenizer by today's name, tidies up after a kill and completes
+    run.json.
+    """
 
     @functools.wraps(original)
     def __init__(self, *arguments, **keywords):
+        if "tokenizer" in keywords:
+            keywords["processing_class"] = keywords.pop("tokenizer")
         original(self, *arguments, **keywords)
         if uses_plugin(self):
             drop_torn_checkpoints(self.args.output_dir)
@@ -70,58 +82,110 @@ def recording_start(original):
     return __init__
 
 
-def checkpoint_saver(original):
-    """`_save_checkpoint` that leaves all that resuming needs, and rotates older ones only when the new one is whole."""
+def checkpoint_saver(original: Callable) -> Callable:
+    """`_save_checkpoint` that leaves all that resuming needs, and rotates older ones only when the new one is whole.
+
+    LLaVA's own passes a 'metrics' argument on that Trainer's no longer takes.
+    """
 
     @functools.wraps(original)
     def _save_checkpoint(self, model, trial, metrics=None):
         if not uses_plugin(self):
-            return original(self, model, trial, metrics)
-        from transformers import Trainer
-        from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
-
-        folder = Path(self._get_output_dir(trial=trial)) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
-        limit, self.args.save_total_limit = self.args.save_total_limit, None
-        try:
-            if is_stage1(self):
-                original(self, model, trial)  # the projector
-                with _without_language_model(self):
-                    Trainer._save_checkpoint(self, model, trial)
-            else:
-                Trainer._save_checkpoint(self, model, trial)
-        finally:
-            self.args.save_total_limit = limit
+            save = original if is_stage1(self) else Trainer._save_checkpoint
+            return save(self, model, trial)
+        folder = Path(self._get_output_dir(trial=trial))
+        if is_stage1(self):
+            original(self, model, trial)  # the projector
+        Trainer._save_checkpoint(self, model, trial)
         wait_for_all()
         if self.args.should_save:
-            (folder / COMPLETE).write_text("{}\n")
-            _rotate(self, str(folder.parent))
+            (folder / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}" / COMPLETE).write_text("{}\n")
+            _rotate(self, str(folder))
 
     return _save_checkpoint
+
+
+def _newest_is_torn(folder: str | Path) -> bool:
+    """Whether the newest checkpoint of a training with the plugin's tower is not whole yet."""
+    checkpoints = [
+        path for path in Path(folder).glob(f"{PREFIX_CHECKPOINT_DIR}-*") if path.name.split("-")[-1].isdigit()
+    ]
+    newest = max(checkpoints, key=lambda path: int(path.name.split("-")[-1]), default=None)
+    return newest is not None and run_record.is_begun(Path(folder)) and not (newest / COMPLETE).exists()
+
+
+def rotation_of_whole_ones(original: Callable) -> Callable:
+    """The Trainer's method, on transformers 4, that deletes older checkpoints: only once the newest is whole."""
+
+    @functools.wraps(original)
+    def _rotate_checkpoints(self, use_mtime=False, output_dir=None):
+        if output_dir is None or not _newest_is_torn(output_dir):
+            original(self, use_mtime=use_mtime, output_dir=output_dir)
+
+    return _rotate_checkpoints
+
+
+def function_rotating_whole_ones(original: Callable) -> Callable:
+    """The same as a function, on transformers 5."""
+
+    @functools.wraps(original)
+    def rotate_checkpoints(output_dir, *arguments, **keywords):
+        if not _newest_is_torn(output_dir):
+            original(output_dir, *arguments, **keywords)
+
+    return rotate_checkpoints
+
+
+def model_saver(original: Callable) -> Callable:
+    """`save_model` that writes no weights of the frozen language model into a Stage-1 checkpoint."""
+
+    @functools.wraps(original)
+    def save_model(self, output_dir=None, _internal_call=False):
+        if _internal_call and uses_plugin(self) and is_stage1(self):
+            return None
+        return original(self, output_dir, _internal_call)
+
+    return save_model
+
+
+class TrainedPartsOnly:
+    """A DeepSpeed engine whose checkpoints leave out frozen parameters; in all else the engine itself."""
+
+    def __init__(self, engine: Any):
+        self._engine = engine
+
+    def save_checkpoint(self, *arguments, **keywords):
+        return self._engine.save_checkpoint(*arguments, **{**keywords, "exclude_frozen_parameters": True})
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._engine, name)
+
+
+def optimizer_saver(original: Callable) -> Callable:
+    """`_save_optimizer_and_scheduler` that leaves the frozen language model out of a DeepSpeed checkpoint of Stage
+    1.
+    """
+
+    @functools.wraps(original)
+    def _save_optimizer_and_scheduler(self, output_dir):
+        if not (self.is_deepspeed_enabled and uses_plugin(self) and is_stage1(self)):
+            return original(self, output_dir)
+        engine, self.model_wrapped = self.model_wrapped, TrainedPartsOnly(self.model_wrapped)
+        try:
+            return original(self, output_dir)
+        finally:
+            self.model_wrapped = engine
+
+    return _save_optimizer_and_scheduler
 
 
 def _rotate(trainer, folder: str) -> None:
     if hasattr(trainer, "_rotate_checkpoints"):
         trainer._rotate_checkpoints(use_mtime=False, output_dir=folder)
         return
-    from transformers.trainer_utils import rotate_checkpoints  # since transformers 5
-
     limit, best = trainer.args.save_total_limit, trainer.state.best_model_checkpoint
-    rotate_checkpoints(output_dir=folder, save_total_limit=limit, best_model_checkpoint=best, use_mtime=False)
-
-
-@contextlib.contextmanager
-def _without_language_model(trainer):
-    """Inside, saving a checkpoint writes no weights of the frozen language model."""
-    engine = trainer.model_wrapped if trainer.is_deepspeed_enabled else None
-    trainer.save_model = lambda *arguments, **keywords: None
-    if engine is not None:
-        engine.save_checkpoint = functools.partial(type(engine).save_checkpoint, engine, exclude_frozen_parameters=True)
-    try:
-        yield
-    finally:
-        del trainer.save_model
-        if engine is not None:
-            del engine.save_checkpoint
+    rotate: Any = getattr(transformers.trainer, "rotate_checkpoints")  # noqa: B009  (transformers 4 has none)
+    rotate(output_dir=folder, save_total_limit=limit, best_model_checkpoint=best, use_mtime=False)
 
 
 def checkpoint_loader(original):
@@ -131,13 +195,11 @@ def checkpoint_loader(original):
     def _load_from_checkpoint(self, resume_from_checkpoint, model=None):
         if not (uses_plugin(self) and is_stage1(self)):
             return original(self, resume_from_checkpoint, model)
-        import torch
-
         path = Path(resume_from_checkpoint) / PROJECTOR
         weights = torch.load(path, map_location="cpu", weights_only=True)
-        found = (model or self.model).load_state_dict(weights, strict=False)
-        if found.unexpected_keys:
-            raise RevisionError(f"{path}: has weights '{found.unexpected_keys[0]}' that this model lacks")
+        loading = (model or self.model).load_state_dict(weights, strict=False)
+        if loading.unexpected_keys:
+            raise RevisionError(f"{path}: has weights '{loading.unexpected_keys[0]}' that this model lacks")
         return None
 
     return _load_from_checkpoint
@@ -154,42 +216,44 @@ def partial_loader(original):
     return deepspeed_load_checkpoint
 
 
-def seeded_sampler(original):
-    """`_get_train_sampler` whose grouped batches come from the seed and the epoch, not from the process' random state."""
+class SeededByEpoch(Sampler):
+    """LLaVA's sampler of grouped batches, drawn from the seed and the epoch alone."""
+
+    def __init__(self, sampler: Any, seed: int):
+        self._sampler, self._seed, self.epoch = sampler, seed, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self._sampler)
+
+    def __iter__(self):
+        self._sampler.generator = torch.Generator().manual_seed(self._seed + self.epoch)
+        return iter(self._sampler)
+
+
+def seeded_sampler(original: Callable) -> Callable:
+    """`_get_train_sampler` whose grouped batches come from the seed and the epoch, not from the process' random state.
+
+    Trainer passes it the dataset today; LLaVA's takes none.
+    """
 
     @functools.wraps(original)
-    def _get_train_sampler(self, *arguments, **keywords):
-        sampler = original(self, *arguments, **keywords)
+    def _get_train_sampler(self, train_dataset=None):
+        sampler = original(self)
         if self.args.group_by_modality_length and uses_plugin(self):
             seed = self.args.data_seed if self.args.data_seed is not None else self.args.seed
-            return _by_epoch(sampler, seed)
+            return SeededByEpoch(sampler, seed)
         return sampler
 
     return _get_train_sampler
 
 
-def _by_epoch(sampler, seed: int):
-    import torch
-    from torch.utils.data import Sampler
-
-    class ByEpoch(Sampler):
-        epoch = 0
-
-        def set_epoch(self, epoch: int) -> None:
-            self.epoch = epoch
-
-        def __len__(self) -> int:
-            return len(sampler)
-
-        def __iter__(self):
-            sampler.generator = torch.Generator().manual_seed(seed + self.epoch)
-            return iter(sampler)
-
-    return ByEpoch()
-
-
-def final_saver(original):
-    """LLaVA's last save, in which every file appears whole and the weights last, with a safetensors copy of the projector."""
+def final_saver(original: Callable) -> Callable:
+    """LLaVA's last save, in which every file appears whole and the weights last, with a safetensors copy of the
+    projector.
+    """
 
     @functools.wraps(original)
     def safe_save_model_for_hf_trainer(trainer, output_dir):
@@ -200,9 +264,6 @@ def final_saver(original):
         wait_for_all()
         if trainer.args.should_save:
             if is_stage1(trainer):
-                import torch
-                from safetensors.torch import save_file
-
                 weights = torch.load(unfinished / PROJECTOR, map_location="cpu", weights_only=True)
                 save_file({k: v.contiguous() for k, v in weights.items()}, unfinished / "mm_projector.safetensors")
             for path in sorted(unfinished.iterdir(), key=_weights_last):

@@ -5,64 +5,67 @@ from __future__ import annotations
 import functools
 import signal
 import sys
+from collections.abc import Callable
 
+import torch
+import torch.distributed as dist
+from transformers import TrainerCallback
+
+from .engine import EngineCheck
 from .resume import uses_plugin
 
 
-def stop_callback():
-    """A Trainer callback that saves and stops once a signal came to any of the processes."""
-    from transformers import TrainerCallback
+class StopOnSignal(TrainerCallback):
+    """Saves and stops once a signal came to any of the processes; `number` is the signal's."""
 
-    class StopOnSignal(TrainerCallback):
-        number = 0
+    number = 0
 
-        def on_train_begin(self, args, state, control, **keywords):
-            self._before = {n: signal.signal(n, self._note) for n in (signal.SIGINT, signal.SIGTERM)}
+    def on_train_begin(self, args, state, control, **keywords):
+        self._before = {n: signal.signal(n, self._note) for n in (signal.SIGINT, signal.SIGTERM)}
 
-        def _note(self, number, frame):
-            self.number = number
-            signal.signal(number, signal.SIG_DFL)  # a second one kills
+    def _note(self, number, frame):
+        self.number = number
+        signal.signal(number, signal.SIG_DFL)  # a second one kills
 
-        def on_step_end(self, args, state, control, **keywords):
-            self.number = _largest(self.number, args)
-            if self.number and state.global_step < state.max_steps:
-                control.should_save = control.should_training_stop = True
-            else:
-                self.number = 0
+    def on_step_end(self, args, state, control, **keywords):
+        self.number = _largest(self.number, args)
+        if self.number and state.global_step < state.max_steps:
+            control.should_save = control.should_training_stop = True
+        else:
+            self.number = 0
 
-        def on_train_end(self, args, state, control, **keywords):
-            for number, handler in self._before.items():
-                signal.signal(number, handler)
-
-    return StopOnSignal()
+    def on_train_end(self, args, state, control, **keywords):
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
 
 
 def _largest(number: int, args) -> int:
     """The largest signal number of all processes: they must stop after the same step."""
     if args.world_size == 1:
         return number
-    import torch
-    import torch.distributed as dist
-
     shared = torch.tensor([number], device=args.device)
     dist.all_reduce(shared, op=dist.ReduceOp.MAX)
     return int(shared)
 
 
-def stoppable(original):
-    """The Trainer's `train` with that callback; a stopped training exits with 128 + signal before LLaVA saves it as finished."""
+def stoppable(original: Callable) -> Callable:
+    """The Trainer's `train`: checks its engine; a stopped one exits with 128 + signal before LLaVA saves it as
+    finished.
+    """
 
     @functools.wraps(original)
     def train(self, *arguments, **keywords):
+        self.add_callback(EngineCheck(self))
         if not uses_plugin(self):
             return original(self, *arguments, **keywords)
-        callback = stop_callback()
+        callback = StopOnSignal()
         self.add_callback(callback)
         result = original(self, *arguments, **keywords)
         if callback.number:
             if self.args.should_save:
                 print(
-                    f"error: stopped at step {self.state.global_step} of {self.state.max_steps}; repeat the command to resume",
+                    f"error: stopped at step {self.state.global_step} of {self.state.max_steps}; repeat the "
+                    "command to resume",
                     file=sys.stderr,
                 )
             raise SystemExit(128 + callback.number)

@@ -6,6 +6,11 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
+
+import torch
+from llava import conversation
+from llava.constants import DEFAULT_IMAGE_TOKEN, IGNORE_INDEX, IMAGE_TOKEN_INDEX
 
 SYSTEM = "You are a helpful language and vision assistant."
 TEMPLATES = {
@@ -25,17 +30,18 @@ TEMPLATES = {
 }
 
 
-def install() -> None:
-    """Add the templates to LLaVA's table and mask their labels ourselves. LLaVA's own templates stay LLaVA's."""
-    import llava.conversation as conversation
-    import llava.train.train as train
-
+def with_templates(templates: dict) -> dict:
+    """LLaVA's table with ours added, in place: other modules hold it, too. LLaVA's own templates stay LLaVA's."""
     for name, parts in TEMPLATES.items():
-        if name not in conversation.conv_templates:
-            conversation.conv_templates[name] = conversation.Conversation(
+        if name not in templates:
+            templates[name] = conversation.Conversation(
                 messages=(), offset=0, sep_style=conversation.SeparatorStyle.MPT, version=name, **parts
             )
-    original = train.preprocess
+    return templates
+
+
+def exact_masks(original: Callable) -> Callable:
+    """LLaVA's `preprocess` that masks the labels of our templates itself."""
 
     @functools.wraps(original)
     def preprocess(sources, tokenizer, has_image=False):
@@ -45,7 +51,7 @@ def install() -> None:
         encoded = [encode_conversation(source, tokenizer, template) for source in sources]
         return {"input_ids": [ids for ids, _ in encoded], "labels": [labels for _, labels in encoded]}
 
-    train.preprocess = preprocess
+    return preprocess
 
 
 def encode_conversation(turns, tokenizer, template):
@@ -53,9 +59,6 @@ def encode_conversation(turns, tokenizer, template):
 
     The text is tokenized in the pieces between which labels change, so no mask can be off by a token.
     """
-    import torch
-    from llava.constants import IGNORE_INDEX
-
     if turns and turns[0]["from"] != "human":
         turns = turns[1:]
     pieces = [[template.system + template.sep, False]]
@@ -67,7 +70,8 @@ def encode_conversation(turns, tokenizer, template):
             pieces.append(["", False])
         else:
             pieces[-1][0] += turn["value"] + template.sep
-    ids, labels = [], []
+    ids: list[int] = []
+    labels: list[int] = []
     for text, learned in pieces:
         if not text:
             continue
@@ -78,8 +82,6 @@ def encode_conversation(turns, tokenizer, template):
 
 
 def _tokenize(text: str, tokenizer, *, first: bool) -> list[int]:
-    from llava.constants import DEFAULT_IMAGE_TOKEN, IMAGE_TOKEN_INDEX
-
     ids: list[int] = []
     for index, chunk in enumerate(text.split(DEFAULT_IMAGE_TOKEN)):
         if index:

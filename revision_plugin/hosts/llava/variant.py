@@ -10,8 +10,8 @@ NEXT_FLAG = "mm_tunable_parts"
 
 def package_folder() -> Path | None:
     """The folder of the package `llava`, which is not imported; None where there is none."""
-    found = find_spec("llava")
-    return Path(next(iter(found.submodule_search_locations))) if found and found.submodule_search_locations else None
+    spec = find_spec("llava")
+    return Path(next(iter(spec.submodule_search_locations))) if spec and spec.submodule_search_locations else None
 
 
 def is_next() -> bool:

@@ -3,25 +3,34 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import sys
 import tomllib
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import ClassVar
 
 from ...errors import RevisionError
-from ..base import HOSTS
-from ..llava.host import TOWER_NAME, LlavaHost, model_type
+from ...tower import TOWER_NAME
+from ..base import HOSTS, Assistant
+from ..llava.host import LlavaHost
 from ..llava.variant import is_next, package_folder
+from ..model_type import model_type
+from .next_hook_table import HOOKS
 
 SUPPORTED_NEXT = "1.7."
 SUPPORTED_TRANSFORMERS = "4.57."
 # LLaVA-NeXT takes the first of these names that the model's path holds, and with it this model type
 CLASS_OF_NAME = {
-    "mixtral": "mixtral", "mistral": "mistral", "zephyr": "mistral", "wizardlm-2": "llama", "vicuna": "llama", "llama": "llama",
-    "yi": "llama", "qwen": "qwen2",
-}  # fmt: skip
+    "mixtral": "mixtral",
+    "mistral": "mistral",
+    "zephyr": "mistral",
+    "wizardlm-2": "llama",
+    "vicuna": "llama",
+    "llama": "llama",
+    "yi": "llama",
+    "qwen": "qwen2",
+}
 TRAINED = ("llama", "qwen2")
 
 
@@ -29,24 +38,25 @@ TRAINED = ("llama", "qwen2")
 class LlavaNextHost(LlavaHost):
     name = "llava-next"
     distribution = "llava"
-    llava_next: ClassVar[bool] = True
+    hooks = HOOKS
 
     def version(self) -> str | None:
         if not is_next():
             return None
-        project = package_folder().parent / "pyproject.toml"
-        if project.is_file():
+        folder = package_folder()
+        project = folder.parent / "pyproject.toml" if folder else None
+        if project and project.is_file():
             return tomllib.loads(project.read_text(encoding="utf-8"))["project"]["version"]
         return version(self.distribution)
 
     def check(self) -> None:
-        found = self.version()
-        if found is None:
+        installed = self.version()
+        if installed is None:
             raise RevisionError(
                 "LLaVA-NeXT is not on the path; set PYTHONPATH to its checkout, or 'pip install --no-deps -e' it"
             )
-        if not found.startswith(SUPPORTED_NEXT):
-            raise RevisionError(f"LLaVA-NeXT {found} is not supported; this release binds to {SUPPORTED_NEXT}*")
+        if not installed.startswith(SUPPORTED_NEXT):
+            raise RevisionError(f"LLaVA-NeXT {installed} is not supported; this release binds to {SUPPORTED_NEXT}*")
         transformers = version("transformers")
         if not transformers.startswith(SUPPORTED_TRANSFORMERS):
             raise RevisionError(
@@ -56,7 +66,8 @@ class LlavaNextHost(LlavaHost):
     def check_flags(self, flags: dict[str, str]) -> None:
         if "--attn_implementation" not in flags and find_spec("flash_attn") is None:
             raise RevisionError(
-                "LLaVA-NeXT trains with flash_attention_2 by default, which is not installed; give --attn_implementation sdpa"
+                "LLaVA-NeXT trains with flash_attention_2 by default, which is not installed; give "
+                "--attn_implementation sdpa"
             )
         if flags.get("--trainer_mode", "regular") != "regular":
             raise RevisionError(f"--trainer_mode {flags['--trainer_mode']} is not supported; leave it out")
@@ -64,26 +75,27 @@ class LlavaNextHost(LlavaHost):
         if name is not None and flags.get("--vision_tower") == TOWER_NAME:
             _check_class(name)
 
-    def load(self, model: str, *, base: str | None = None, device: str = "cpu", template: str | None = None):
+    def load(
+        self, model: str, *, base: str | None = None, device: str = "cpu", template: str | None = None
+    ) -> Assistant:
         with contextlib.redirect_stdout(sys.stderr):  # LLaVA-NeXT prints while it is imported
             self.install()
-            from .inference import NextAssistant
-
-            return NextAssistant.load(model, base=base, device=device, template=template)
+            inference = importlib.import_module(".inference", __package__)
+            return inference.NextAssistant.load(model, base=base, device=device, template=template)
 
 
 def _check_class(name: str) -> None:
     """Raise RevisionError where LLaVA-NeXT, which goes by the path, would take another class than the model's own."""
-    wanted = model_type(name)
-    found = next((kind for mark, kind in CLASS_OF_NAME.items() if mark in name.lower()), None)
-    if wanted not in TRAINED:
+    kind = model_type(name)
+    path_type = next((each for mark, each in CLASS_OF_NAME.items() if mark in name.lower()), None)
+    if kind not in TRAINED:
         raise RevisionError(
-            f"{name}: a language model of type '{wanted}'; with LLaVA-NeXT there are {', '.join(TRAINED)}"
+            f"{name}: a language model of type '{kind}'; with LLaVA-NeXT there are {', '.join(TRAINED)}"
         )
-    if found != wanted:
-        mark = "qwen" if wanted == "qwen2" else wanted
-        other = f"takes it for '{found}'" if found else "knows no class for it"
+    if path_type != kind:
+        mark = "qwen" if kind == "qwen2" else kind
+        other = f"takes it for '{path_type}'" if path_type else "knows no class for it"
         raise RevisionError(
             f"{Path(name)}: LLaVA-NeXT chooses the model's class by its path and {other}; give a path with '{mark}' "
-            f"and none of {', '.join(m for m, kind in CLASS_OF_NAME.items() if kind != wanted)}"
+            f"and none of {', '.join(m for m, each in CLASS_OF_NAME.items() if each != kind)}"
         )

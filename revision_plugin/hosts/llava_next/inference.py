@@ -1,13 +1,21 @@
-"""Asks a checkpoint trained in LLaVA-NeXT; loaded by its own classes, whose loader would need CUDA and a telling name."""
+"""Asks a checkpoint trained in LLaVA-NeXT; loaded by its own classes, whose loader would need CUDA and a telling
+name.
+"""
 
 from __future__ import annotations
 
 import copy
+import importlib
 from pathlib import Path
+
+import torch
+from llava import conversation
+from transformers import AutoTokenizer
 
 from ..._common.files import read_json
 from ...errors import RevisionError
-from ..llava.inference import PLAIN, Assistant, decode_greedily, require_base
+from ..llava.host import require_base
+from ..llava.inference import PLAIN, LlavaAssistant, decode_greedily
 from ..llava.tokenizers import prepare_tokenizer
 
 CLASSES = {
@@ -17,7 +25,7 @@ CLASSES = {
 CLASSES |= {"llava_qwen": CLASSES["qwen2"], "llava_llama": CLASSES["llama"]}
 
 
-class NextAssistant(Assistant):
+class NextAssistant(LlavaAssistant):
     """A loaded checkpoint of LLaVA-NeXT."""
 
     @classmethod
@@ -28,9 +36,6 @@ class NextAssistant(Assistant):
 
         Runs in float32 on a CPU, in float16 elsewhere. Raises RevisionError for any other folder.
         """
-        import torch
-        from transformers import AutoTokenizer
-
         path = Path(model)
         needs_base = require_base(path, base)
         raw = read_json(path / "config.json")
@@ -41,9 +46,11 @@ class NextAssistant(Assistant):
         model_class, config_class = _classes(path, raw.get("model_type"))
         weights = str(base) if needs_base else str(path)
         loaded = model_class.from_pretrained(
-            weights, config=config_class.from_pretrained(path), attn_implementation="sdpa",
+            weights,
+            config=config_class.from_pretrained(path),
+            attn_implementation="sdpa",
             dtype=torch.float32 if device == "cpu" else torch.float16,
-        ).to(device)  # fmt: skip
+        ).to(device)
         if needs_base:
             projector = torch.load(path / "mm_projector.bin", map_location=device, weights_only=True)
             loaded.load_state_dict(projector, strict=False)
@@ -61,8 +68,6 @@ class NextAssistant(Assistant):
         return cls(tokenizer, loaded.eval(), tower.image_processor, name)
 
     def _template(self):
-        from llava import conversation
-
         template = copy.deepcopy(conversation.conv_templates[self.template_name])  # its own copy loses the tokenizer
         if hasattr(template, "tokenizer"):
             template.tokenizer = self.tokenizer
@@ -73,10 +78,8 @@ class NextAssistant(Assistant):
 
 
 def _classes(path: Path, kind: str | None):
-    import importlib
-
     if kind not in CLASSES:
         raise RevisionError(f"{path}: a checkpoint of type '{kind}'; with LLaVA-NeXT there are {', '.join(CLASSES)}")
     module, model, config = CLASSES[kind]
-    found = importlib.import_module(f"llava.model.language_model.{module}")
-    return getattr(found, model), getattr(found, config)
+    loaded = importlib.import_module(f"llava.model.language_model.{module}")
+    return getattr(loaded, model), getattr(loaded, config)

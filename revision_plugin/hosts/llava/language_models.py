@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from .host import model_type
+from typing import Any
+
+from llava.model.language_model.llava_mistral import LlavaMistralForCausalLM
+
+from ..model_type import model_type
 
 
-def by_model_type(llama):
+def by_model_type(llama: Any) -> type:
     """In place of LlavaLlamaForCausalLM: the Mistral class for a Mistral, by the `model_type` of what is loaded."""
 
     class LlavaForCausalLM:
-        revision_original = llama
-
         @staticmethod
         def from_pretrained(name, *arguments, **keywords):
-            from llava.model.language_model.llava_mistral import LlavaMistralForCausalLM
-
             model = LlavaMistralForCausalLM if model_type(name).endswith("mistral") else llama
             return model.from_pretrained(name, *arguments, **keywords)
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..aligners.base import dominant_directions
-from .errors import NotMeasurable
+from ..errors import NotMeasurable
 from .shape import tyler_shape
 from .spectrum import CONSTANT, condition_number
 
@@ -27,10 +27,10 @@ class Frame:
     @classmethod
     def of(cls, *covariances: np.ndarray, energy: float = ENERGY) -> Frame:
         """The frame of the sum of `covariances` [d, d]. Raises NotMeasurable for constant rows."""
-        whole = sum(covariances)
-        if not np.trace(whole) > CONSTANT:
+        total_covariance = np.sum(covariances, axis=0)
+        if not np.trace(total_covariance) > CONSTANT:
             raise NotMeasurable("the embeddings are constant")
-        vectors, rank = dominant_directions(whole, energy)
+        vectors, rank = dominant_directions(total_covariance, energy)
         return cls(vectors[:, :rank], vectors[:, rank:])
 
     @property
@@ -40,7 +40,9 @@ class Frame:
 
 @dataclass(frozen=True)
 class Decomposition:
-    """Delta = e_x - e_y split in a frame: bias `beta` (PMB, in U) and `gamma` (COB, in V), each [d]; covariance [d, d]."""
+    """Delta = e_x - e_y split in a frame: bias `beta` (PMB, in U) and `gamma` (COB, in V), each [d]; covariance [d,
+    d].
+    """
 
     frame: Frame
     beta: np.ndarray
@@ -54,7 +56,9 @@ class Decomposition:
         return cls(frame, beta, mean - beta, covariance)
 
     def residuals(self, differences: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(delta, zeta), each [n, d]: the centred differences [n, d] in U and in V; with the biases they sum to them."""
+        """(delta, zeta), each [n, d]: the centred differences [n, d] in U and in V; with the biases they sum to
+        them.
+        """
         centred = differences - (self.beta + self.gamma)
         delta = (centred @ self.frame.u) @ self.frame.u.T
         return delta, centred - delta

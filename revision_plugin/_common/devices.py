@@ -1,0 +1,27 @@
+"""Which device a process computes on."""
+
+from __future__ import annotations
+
+import torch
+
+from ..errors import RevisionError
+from .distributed import local_rank
+
+
+def choose_device(name: str | None = None) -> torch.device:
+    """The device called `name`; without a name the GPU that is there, else the CPU.
+
+    `cuda` without a number is, under torchrun or DeepSpeed, each process' own GPU. Raises RevisionError for a name that
+    torch does not know, or a GPU that is not there.
+    """
+    if name is None:
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise RevisionError(f"--device {name}: {str(error).splitlines()[0]}") from None
+    if device.type == "cuda" and device.index is None:
+        device = torch.device("cuda", local_rank())
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise RevisionError(f"--device {name}: there is no such GPU ({torch.cuda.device_count()} found); use cpu")
+    return device

@@ -1,0 +1,130 @@
+"""Folders that commands write: claimed by one run that can be resumed, or made whole in one step."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from safetensors import SafetensorError
+
+from ..errors import RevisionError
+from .files import read_json, write_json
+
+LOCK = ".lock"
+
+
+def changed_keys(before: dict, now: dict) -> list[str]:
+    """The names under which two requests differ."""
+    return sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
+
+
+class ClaimedFolder:
+    """A folder that one run fills: locked against other processes, and bound to the run's `request`.
+
+    `request` is JSON and names everything the result depends on; it is kept in the file `mark`. A stopped run of the
+    same request may go on in the folder. `differences(before, now)` names what has changed since. `flag` is the
+    command-line flag that the folder came from. `shared` folders may hold files of others. The lock is a record lock,
+    which processes forked for data loading do not inherit: it ends with this process, or with `close`.
+
+    Raises RevisionError where another process holds the folder, or it holds foreign files or a run of another request.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        mark: str,
+        request: dict,
+        *,
+        flag: str = "--out",
+        shared: bool = False,
+        differences: Callable[[dict, dict], list[str]] = changed_keys,
+    ):
+        self.folder = folder
+        request = json.loads(json.dumps(request))
+        occupied = folder.exists() and any(path.name != LOCK for path in folder.iterdir())
+        if occupied and not shared and not (folder / mark).exists():
+            raise RevisionError(f"{folder}: already exists and is not empty; choose another {flag}")
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._lock = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+        except OSError as error:
+            raise RevisionError(f"{folder}: cannot be created: {error.strerror}; choose another {flag}") from None
+        try:
+            self._hold(flag)
+            self._compare(mark, request, flag, differences)
+            write_json(folder / mark, request)
+        except BaseException:
+            self.close()
+            raise
+
+    def _hold(self, flag: str) -> None:
+        try:
+            fcntl.lockf(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            holder = os.pread(self._lock, 32, 0).decode(errors="replace").strip()
+            raise RevisionError(
+                f"{self.folder}: another process ({holder or 'unknown'}) still writes here; "
+                f"wait for it, end it, or choose another {flag}"
+            ) from None
+        os.ftruncate(self._lock, 0)
+        os.pwrite(self._lock, str(os.getpid()).encode(), 0)
+
+    def _compare(self, mark: str, request: dict, flag: str, differences: Callable[[dict, dict], list[str]]) -> None:
+        path = self.folder / mark
+        changed = differences(read_json(path), request) if path.exists() else []
+        if changed:
+            raise RevisionError(
+                f"{self.folder}: holds a stopped run with another {', '.join(changed)}; "
+                f"repeat its command to resume it, or choose another {flag}"
+            )
+
+    def close(self) -> None:
+        """Let other processes in."""
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+    def __enter__(self) -> ClaimedFolder:
+        return self
+
+    def __exit__(self, *exception) -> None:
+        self.close()
+
+
+@contextlib.contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """A temporary folder beside `path` that becomes `path` on success and vanishes on failure.
+
+    Raises RevisionError where `path` exists and is not empty, cannot be created, or cannot be written to the end.
+    """
+    require_free(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    except OSError as error:
+        raise RevisionError(f"{path}: cannot be created: {error.strerror}; choose another --out") from None
+    try:
+        yield temporary
+        temporary.chmod(0o755)
+        if path.exists():
+            path.rmdir()
+        os.replace(temporary, path)
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        reason = getattr(error, "strerror", None) or error
+        raise RevisionError(f"{path}: cannot be written: {reason}; nothing was kept, make room and repeat") from error
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+def require_free(path: Path) -> None:
+    """Raise RevisionError unless `path` does not exist or is an empty folder."""
+    if path.exists() and not (path.is_dir() and not any(path.iterdir())):
+        raise RevisionError(f"{path}: already exists; choose another --out or delete it")

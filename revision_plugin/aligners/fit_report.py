@@ -1,0 +1,94 @@
+"""What a fit did: the statistics it read, and the gap before and after."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+
+import numpy as np
+
+from ..embeddings.moments import Moments
+from ..embeddings.rows import Rows
+from ..encoders.identity import Identity
+from ..errors import RevisionError
+
+
+@dataclass(frozen=True)
+class CorpusReport:
+    """One modality's rows: how many, the content hash of their store, the norm of their mean, their trace."""
+
+    count: int
+    content_hash: str | None
+    mean_norm: float
+    trace: float
+
+    @classmethod
+    def of(cls, rows: Rows, moments: Moments) -> CorpusReport:
+        manifest = getattr(rows, "manifest", None)
+        content = manifest.content_hash if manifest else None
+        return cls(moments.count, content, float(np.linalg.norm(moments.mean)), moments.trace)
+
+
+@dataclass(frozen=True)
+class HeldOutReport:
+    """The same aligner fitted without these rows, and measured on them."""
+
+    source_rows: int
+    target_rows: int
+    centroid_gap: float
+    trace: float
+    target_trace: float
+
+
+@dataclass(frozen=True)
+class FitReport:
+    """The result of a fit. Gaps are norms between centroids of unit-norm rows, traces E||e - mu||^2, both in float64.
+
+    `encoder` is None where the rows came as arrays and no encoder was named. `details` is what a method adds.
+    """
+
+    seed: int
+    encoder: Identity | None
+    source: CorpusReport
+    target: CorpusReport
+    centroid_gap_before: float
+    centroid_gap: float
+    held_out: HeldOutReport | None
+    aligned_trace: float
+    details: dict = field(default_factory=dict)
+
+    def to_json(self) -> dict:
+        """Plain values, as aligner.json keeps them."""
+        values = asdict(self)
+        details = values.pop("details")
+        return {**values, "encoder": self.encoder.to_json() if self.encoder else None, **details}
+
+    @classmethod
+    def from_json(cls, value: dict, where: str) -> FitReport:
+        """Read what `to_json` gave. Raises RevisionError, naming `where`, for anything else."""
+        value = dict(value)
+        try:
+            encoder, held_out = value.pop("encoder"), value.pop("held_out")
+            source, target = (CorpusReport(**value.pop(name)) for name in ("source", "target"))
+            seed, before = value.pop("seed"), value.pop("centroid_gap_before")
+            gap, trace = value.pop("centroid_gap"), value.pop("aligned_trace")
+            return cls(
+                seed=seed,
+                encoder=None if encoder is None else Identity.from_json(encoder, where),
+                source=source,
+                target=target,
+                centroid_gap_before=before,
+                centroid_gap=gap,
+                held_out=None if held_out is None else HeldOutReport(**held_out),
+                aligned_trace=trace,
+                details=value,
+            )
+        except (KeyError, TypeError) as error:
+            raise RevisionError(f"{where}: not the report of a fit ({error}); fit the aligner again") from None
+
+    def __str__(self) -> str:
+        unseen = f" (held out {self.held_out.centroid_gap:.4g})" if self.held_out else ""
+        return (
+            f"fitted on {self.source.count} source and {self.target.count} target rows; "
+            f"centroid gap {self.centroid_gap_before:.4g} -> {self.centroid_gap:.4g}{unseen}, "
+            f"trace {self.source.trace:.4f} -> {self.aligned_trace:.4f} (target {self.target.trace:.4f})"
+        )

@@ -1,0 +1,113 @@
+"""One fit: checks the corpora, computes the map, and measures it on all rows and on rows held out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from .. import encoders
+from ..embeddings.moments import Moments, stream_moments
+from ..embeddings.rows import EveryNth, Rows
+from ..embeddings.store import Store
+from ..encoders import Identity, require_same
+from ..errors import RevisionError
+from .fit_report import CorpusReport, FitReport, HeldOutReport
+
+if TYPE_CHECKING:
+    from .base import Aligner
+
+MINIMUM_ROWS = 2
+
+
+@dataclass(frozen=True)
+class Fit:
+    """One fit of `aligner`'s method and options; `target` is None where only its moments are known."""
+
+    aligner: Aligner
+    target: Rows | None
+    target_moments: Moments
+    about_target: CorpusReport
+    encoder: Identity | None
+    seed: int
+    held_out: float
+    device: torch.device
+
+    def run(self, source: Rows) -> Any:
+        """A new aligner with its report."""
+        if not 0 <= self.held_out <= 0.5:
+            raise RevisionError(f"the held-out share must be between 0 and 0.5, not {self.held_out}")
+        moments = stream_moments(source, device=self.device)
+        aligner = self._compute(source, moments, self.target, self.target_moments)
+        aligned = stream_moments(source, transform=aligner.mapping, device=self.device)
+        aligner._report = FitReport(
+            seed=self.seed,
+            encoder=self.encoder,
+            source=CorpusReport.of(source, moments),
+            target=self.about_target,
+            centroid_gap_before=float(np.linalg.norm(moments.mean - self.target_moments.mean)),
+            centroid_gap=float(np.linalg.norm(aligned.mean - self.target_moments.mean)),
+            held_out=self._held_out(source, moments),
+            aligned_trace=aligned.trace,
+            details=aligner.details,
+        )
+        return aligner
+
+    def _compute(self, source: Rows, source_moments: Moments, target: Rows | None, target_moments: Moments) -> Aligner:
+        computed = self.aligner.compute(
+            source, source_moments, target, target_moments, seed=self.seed, device=self.device
+        )
+        means = {"source_mean": source_moments.mean, "target_mean": target_moments.mean}
+        return self.aligner.with_parameters(source.dim, {**means, **computed})
+
+    def _held_out(self, source: Rows, source_moments: Moments) -> HeldOutReport | None:
+        """The gap on rows that a fit has not seen; None where that was not asked for or has too few rows."""
+        period = round(1 / self.held_out) if self.held_out else 0
+        corpora = [source] if self.target is None else [source, self.target]
+        if not period or min(len(rows) for rows in corpora) < MINIMUM_ROWS * period:
+            return None
+        fitted, unseen = ([EveryNth(rows, period, chosen=chosen) for rows in corpora] for chosen in (False, True))
+        seen_source = source_moments.minus(stream_moments(unseen[0], device=self.device))
+        if self.target is None:
+            target, seen_target, unseen_target = None, self.target_moments, self.target_moments
+        else:
+            unseen_target = stream_moments(unseen[1], device=self.device)
+            target, seen_target = fitted[1], self.target_moments.minus(unseen_target)
+        aligner = self._compute(fitted[0], seen_source, target, seen_target)
+        aligned = stream_moments(unseen[0], transform=aligner.mapping, device=self.device)
+        return HeldOutReport(
+            source_rows=len(unseen[0]),
+            target_rows=unseen_target.count,
+            centroid_gap=float(np.linalg.norm(aligned.mean - unseen_target.mean)),
+            trace=aligned.trace,
+            target_trace=unseen_target.trace,
+        )
+
+
+def require_rows(role: str, rows: Rows) -> None:
+    """Raise RevisionError for a corpus too small to fit on."""
+    if len(rows) < MINIMUM_ROWS:
+        raise RevisionError(f"the {role} has {len(rows)} row(s); fitting needs at least {MINIMUM_ROWS}")
+
+
+def common_encoder(source: Rows, target: Rows, encoder: Identity | str | None) -> Identity | None:
+    """The encoder of both corpora. Raises RevisionError for corpora that cannot be fitted on together."""
+    require_rows("source", source)
+    require_rows("target", target)
+    if source.dim != target.dim:
+        raise RevisionError(
+            f"source and target differ in dimension: {source.dim} and {target.dim}; encode both with one encoder"
+        )
+    stores = [rows for rows in (source, target) if isinstance(rows, Store)]
+    identities = [store.encoder for store in stores]
+    if encoder is not None:
+        identities.append(encoders.load_encoder(encoder).identity if isinstance(encoder, str) else encoder)
+    for other in identities[1:]:
+        require_same(
+            identities[0], other, "source and target come from different encoders", "encode both with one encoder"
+        )
+    if len(stores) == 2 and stores[0].manifest.content_hash == stores[1].manifest.content_hash:
+        raise RevisionError("source and target are the same embeddings; give the text store and the image store")
+    return identities[0] if identities else None

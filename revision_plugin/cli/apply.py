@@ -1,0 +1,25 @@
+"""`revision apply`: a text store aligned."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from ..aligners import load_aligner
+from ..aligners.apply import apply_aligner
+from ..embeddings.store import DTYPES, Store
+from .arguments import FlagsOf
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    flags = FlagsOf(parser, apply_aligner)
+    flags.add("--aligner", type=Path, required=True)
+    flags.add("--source", type=Path, required=True, help="text store")
+    flags.add("--dtype", choices=list(DTYPES), help="of the stored embeddings (default: the source's)")
+    flags.add("--out", type=Path, required=True)
+
+
+def run(a: argparse.Namespace) -> None:
+    aligner, source = load_aligner(a.aligner), Store.open(a.source)
+    store = apply_aligner(aligner, source, a.out, dtype=a.dtype)
+    print(f"{a.out}: {len(store)} aligned embeddings of dimension {store.dim}")

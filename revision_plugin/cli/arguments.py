@@ -1,0 +1,70 @@
+"""What the commands' flags share: defaults read from signatures, checked numbers, consent to a model's code."""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import math
+from collections.abc import Callable
+from typing import Any
+
+from ..encoders import allow_remote_code
+
+
+class FlagsOf:
+    """Adds flags whose defaults are those of `function`'s parameters of the same names."""
+
+    def __init__(self, parser: argparse.ArgumentParser, function: Callable):
+        self._parser, self._parameters = parser, inspect.signature(function).parameters
+
+    def add(self, flag: str, *, help: str = "", **settings: Any) -> None:
+        """`--some-flag` with the default of the parameter `some_flag`, which its help says."""
+        parameter = self._parameters[settings.get("dest") or flag.lstrip("-").replace("-", "_")]
+        if isinstance(parameter.default, bool):
+            settings.setdefault("action", "store_true")
+        elif parameter.default is not inspect.Parameter.empty:
+            settings.setdefault("default", parameter.default)
+            if parameter.default is not None:
+                help = f"{help} (default {parameter.default})".strip()
+        self._parser.add_argument(flag, help=help or None, **settings)
+
+
+def whole(low: int) -> Callable[[str], int]:
+    """An argparse type: a whole number of at least `low`."""
+
+    def read(text: str) -> int:
+        value = int(text)
+        if value < low:
+            raise argparse.ArgumentTypeError(f"a whole number of at least {low} is needed, not {text}")
+        return value
+
+    read.__name__ = "whole number"
+    return read
+
+
+def share(high: float) -> Callable[[str], float]:
+    """An argparse type: a number from 0 to `high`."""
+
+    def read(text: str) -> float:
+        value = float(text)
+        if not (math.isfinite(value) and 0 <= value <= high):
+            raise argparse.ArgumentTypeError(f"a number from 0 to {high:g} is needed, not {text}")
+        return value
+
+    read.__name__ = "number"
+    return read
+
+
+def add_consent(parser: argparse.ArgumentParser) -> None:
+    text = "run code that the encoder's model brings; read it first"
+    parser.add_argument("--trust-remote-code", action="store_true", help=text)
+
+
+def use_consent(arguments: argparse.Namespace) -> None:
+    """Act on `add_consent`'s flag."""
+    if arguments.trust_remote_code:
+        allow_remote_code()
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--device", help="cpu, cuda or cuda:N (default: the GPU that is there, each process its own)")

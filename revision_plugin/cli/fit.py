@@ -1,0 +1,70 @@
+"""`revision fit`: an aligner from two unpaired stores."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+from .._common import distributed
+from .._common.devices import choose_device
+from .._common.folders import require_free
+from ..aligners import ALIGNERS, Aligner, create, load_aligner
+from ..errors import RevisionError
+from .arguments import FlagsOf, add_device, share, whole
+
+logger = logging.getLogger(__name__)
+METHOD = "realign"
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--source", type=Path, required=True, help="text store")
+    target = parser.add_mutually_exclusive_group(required=True)
+    target.add_argument("--target", type=Path, help="image store")
+    target.add_argument(
+        "--refit-source", type=Path, metavar="ALIGNER", help="keep this aligner's method and target statistics"
+    )
+    parser.add_argument("--method", help=f"{', '.join(ALIGNERS.names())} (default {METHOD})")
+    parser.add_argument("--option", action="append", default=[], metavar="NAME=VALUE", help="of the method; repeatable")
+    flags = FlagsOf(parser, Aligner.fit)
+    flags.add("--held-out", type=share(0.5), help="share of both corpora for the held-out report")
+    flags.add("--seed", type=whole(0))
+    add_device(parser)
+    parser.add_argument("--out", type=Path, required=True)
+
+
+def run(a: argparse.Namespace) -> None:
+    require_free(a.out)
+    device = choose_device(a.device)
+    settings: dict[str, Any] = dict(seed=a.seed, held_out=a.held_out, device=device)
+    if a.refit_source and (a.method or a.option):
+        raise RevisionError("--refit-source keeps the method and options of its aligner; leave out yours")
+    fitted = load_aligner(a.refit_source) if a.refit_source else None
+    aligner = fitted or create(ALIGNERS.get(a.method or METHOD), read_options(a.option))
+    distributed.start()
+    if distributed.rank() == 0:
+        logger.info("fitting on %s", device)
+    if fitted:
+        aligner = fitted.refit_source(a.source, **settings)
+    else:
+        aligner.fit(a.source, a.target, **settings)
+    if distributed.rank() == 0:
+        aligner.save(a.out)
+        print(f"{a.out}: {aligner.summary()}")
+    distributed.stop()
+
+
+def read_options(pairs: list[str]) -> dict[str, Any]:
+    """`NAME=VALUE` words as a dictionary; a value is JSON, or a string where it is none."""
+    options: dict[str, Any] = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals:
+            raise RevisionError(f"--option {pair}: write NAME=VALUE")
+        try:
+            options[name] = json.loads(value)
+        except json.JSONDecodeError:
+            options[name] = value
+    return options

@@ -1,0 +1,41 @@
+"""`revision geometry`: the modality gap of two stores, and what aligners make of it."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from .._common.folders import require_free
+from ..aligners import load_aligner
+from ..embeddings.store import Store
+from ..errors import RevisionError
+from ..geometry.measure import measure
+from ..geometry.report import write_report
+from .arguments import FlagsOf, whole
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    flags = FlagsOf(parser, measure)
+    flags.add("--source", type=Path, required=True, help="text store")
+    flags.add("--target", type=Path, required=True, help="image store")
+    flags.add("--pairs", help="rows of equal id are pairs: measure those too")
+    parser.add_argument("--aligner", type=Path, nargs="+", default=[], help="fitted aligners to compare")
+    flags.add("--rows", type=whole(2), help="sample of a store for neighbours and densities")
+    flags.add("--energy", type=float, help="share of the variance that the subspace U holds")
+    flags.add("--seed", type=whole(0))
+    parser.add_argument("--out", type=Path, required=True)
+
+
+def run(a: argparse.Namespace) -> None:
+    require_free(a.out)
+    aligners = {}
+    for path in a.aligner:
+        if path.name in aligners:
+            raise RevisionError(f"--aligner {path}: another one is called '{path.name}' too; rename one folder")
+        aligners[path.name] = load_aligner(path)
+    stores = Store.open(a.source), Store.open(a.target)
+    geometry = measure(*stores, aligners, pairs=a.pairs, rows=a.rows, energy=a.energy, seed=a.seed)
+    report = write_report(geometry, a.out)
+    for name in geometry.methods:
+        print(f"{name}: centroid gap {geometry.metrics[name]['centroid_gap']:.4g}")
+    print(f"report: {report}")

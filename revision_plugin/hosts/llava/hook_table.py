@@ -1,0 +1,187 @@
+"""Everything that is rebound for LLaVA 1.2.2: symbol, reason, versions, public issue, wrapper, in the order it
+happens.
+"""
+
+from __future__ import annotations
+
+from ..hooks import Hook, HookTable
+
+SHIMS = "revision_plugin.hosts.shims"
+LLAVA = "revision_plugin.hosts.llava"
+TRAINER = "llava.train.llava_trainer.LLaVATrainer"
+
+NAMES = (
+    Hook(
+        "transformers.trainer.ALL_LAYERNORM_LAYERS",
+        "llava.train.llava_trainer imports the name from a module that no longer has it",
+        f"{SHIMS}.transformers_names:layernorm_layers",
+        "transformers >= 4.53",
+        "urchade/GLiNER#273, caused by huggingface/transformers#38922",
+        adds=True,
+    ),
+    Hook(
+        "transformers.trainer.get_parameter_names",
+        "llava.train.llava_trainer imports the name from a module that no longer has it",
+        f"{SHIMS}.transformers_names:parameter_names",
+        "transformers >= 5",
+        "urchade/GLiNER#273 (the same kind of move)",
+        adds=True,
+    ),
+)
+PROCESSES = (
+    Hook(
+        "accelerate.state.PartialState.__init__",
+        "under DeepSpeed without CUDA accelerate finds no backend and believes in a single process",
+        f"{SHIMS}.accelerate_backend:gloo_without_cuda",
+        "accelerate 1.x",
+        "none known; deepspeedai/DeepSpeed#943 is related",
+    ),
+    Hook(
+        "accelerate.state.PartialState.set_device",
+        "several CPU processes get the devices cpu:0, cpu:1, ..., to which torch.load cannot map a resumed optimizer",
+        f"{SHIMS}.accelerate_backend:one_cpu_device",
+        "accelerate 1.x",
+    ),
+    Hook(
+        "accelerate.data_loader.DataLoaderShard.set_epoch",
+        "in several processes a resumed epoch's skipping hides the sampler, so another order than before is drawn",
+        f"{SHIMS}.accelerate_backend:epoch_for_hidden_samplers",
+        "transformers >= 5",
+    ),
+    Hook(
+        "torch.cuda.synchronize",
+        "the LLaVAs call it at their last save, which fails after a whole training where there is no GPU",
+        f"{SHIMS}.torch_cuda:only_with_a_gpu",
+    ),
+)
+MODELS = (
+    Hook(
+        "transformers.PreTrainedModel.from_pretrained",
+        "--bits 4 passes load_in_4bit beside a quantization_config, which is refused, and its adapters could not be "
+        "merged; since transformers 5, torch_dtype=None means the dtype of the files instead of float32",
+        f"{SHIMS}.transformers_models:quantized_and_default_dtype",
+        "transformers >= 4.40",
+        "hiyouga/LlamaFactory#4157 (the same symptom)",
+    ),
+    Hook(
+        "transformers.GenerationConfig.save_pretrained",
+        "Vicuna's generation config sets a temperature without do_sample, which saving now refuses",
+        f"{SHIMS}.transformers_models:sampling_says_so",
+        "transformers >= 4.41",
+        "haotian-liu/LLaVA#1144, haotian-liu/LLaVA#1635",
+    ),
+)
+TOWER = (
+    Hook(
+        "llava.model.llava_arch.build_vision_tower",
+        "'--vision_tower revision' gives the pseudo-vision tower",
+        f"{LLAVA}.tower_builder:build_or_pass_on",
+        also=("llava.model.multimodal_encoder.builder.build_vision_tower",),
+    ),
+    Hook(
+        "llava.model.llava_arch.LlavaMetaModel.initialize_vision_modules",
+        "writes into config.json what inference needs",
+        f"{LLAVA}.tower_builder:record_for_inference",
+    ),
+)
+TRAINING = (
+    Hook(
+        "llava.train.train.ModelArguments",
+        "the flags --revision_encoder, --revision_aligner, --revision_tokens, --revision_trust_remote_code",
+        f"{LLAVA}.training_flags:model_arguments",
+    ),
+    Hook("llava.train.train.DataArguments", "the flag --revision_store", f"{LLAVA}.training_flags:data_arguments"),
+    Hook(
+        "llava.train.train.make_supervised_data_module",
+        "text-only data from an embedding store",
+        f"{LLAVA}.dataset:data_module_builder",
+    ),
+    Hook(
+        "llava.conversation.conv_templates",
+        "the conversation templates that the plugin brings",
+        f"{LLAVA}.templates:with_templates",
+    ),
+    Hook(
+        "llava.train.train.preprocess",
+        "label masking of the conversation templates that the plugin brings",
+        f"{LLAVA}.templates:exact_masks",
+    ),
+    Hook(
+        f"{TRAINER}.__init__",
+        "takes 'tokenizer', which Trainer calls processing_class; drops checkpoints that a kill cut short, writes "
+        "run.json",
+        f"{LLAVA}.resume:recorded_start",
+        "transformers >= 4.46",
+        "huggingface/transformers#32385",
+    ),
+    Hook(
+        f"{TRAINER}._save_checkpoint",
+        "checkpoints that both stages resume from; passes on no 'metrics', which Trainer's no longer takes",
+        f"{LLAVA}.resume:checkpoint_saver",
+        "transformers >= 4.47",
+        "maple-research-lab/TPDM#3 (the same symptom)",
+    ),
+    Hook(f"{TRAINER}.save_model", "no frozen language model in a checkpoint of Stage 1", f"{LLAVA}.resume:model_saver"),
+    Hook(
+        f"{TRAINER}._save_optimizer_and_scheduler",
+        "no frozen language model in a DeepSpeed checkpoint of Stage 1",
+        f"{LLAVA}.resume:optimizer_saver",
+    ),
+    Hook(
+        f"{TRAINER}._rotate_checkpoints",
+        "older checkpoints go only once the newest is whole",
+        f"{LLAVA}.resume:rotation_of_whole_ones",
+        "transformers 4",
+        optional=True,
+    ),
+    Hook(
+        "transformers.trainer.rotate_checkpoints",
+        "older checkpoints go only once the newest is whole",
+        f"{LLAVA}.resume:function_rotating_whole_ones",
+        "transformers >= 5",
+        optional=True,
+    ),
+    Hook(f"{TRAINER}._load_from_checkpoint", "takes a Stage-1 checkpoint", f"{LLAVA}.resume:checkpoint_loader"),
+    Hook(
+        "transformers.trainer.deepspeed_load_checkpoint",
+        "takes checkpoints without frozen parameters",
+        f"{LLAVA}.resume:partial_loader",
+    ),
+    Hook(
+        f"{TRAINER}._get_train_sampler",
+        "grouped batches by seed and epoch; Trainer passes it the dataset, LLaVA's override takes no argument",
+        f"{LLAVA}.resume:seeded_sampler",
+        "transformers >= 4.50",
+        "hiyouga/LlamaFactory#8207 (the same symptom)",
+    ),
+    Hook(
+        f"{TRAINER}.train",
+        "asserts the DeepSpeed engine that the flags ask for; SIGINT and SIGTERM stop with a checkpoint",
+        f"{LLAVA}.stop:stoppable",
+    ),
+    Hook(
+        "llava.train.train.safe_save_model_for_hf_trainer",
+        "final files appear whole, the weights last",
+        f"{LLAVA}.resume:final_saver",
+    ),
+)
+BACKBONES = (
+    Hook(
+        "llava.train.train.LlavaLlamaForCausalLM",
+        "a Mistral gets LLaVA's class for it, also over the base of a Stage-1 or LoRA checkpoint",
+        f"{LLAVA}.language_models:by_model_type",
+        also=("llava.model.builder.LlavaLlamaForCausalLM",),
+    ),
+    *(
+        Hook(
+            f"llava.model.language_model.llava_{name.lower()}.Llava{name}ForCausalLM.forward",
+            "generate passes cache_position, which LLaVA's forward rejects",
+            f"{SHIMS}.transformers_models:more_forward_arguments",
+            "transformers >= 4.38",
+            "haotian-liu/LLaVA#1218, haotian-liu/LLaVA#1448",
+        )
+        for name in ("Llama", "Mistral")
+    ),
+)
+
+HOOKS = HookTable("LLaVA 1.2.2", before=NAMES, after=(*PROCESSES, *MODELS, *TOWER, *TRAINING, *BACKBONES))

@@ -1,0 +1,108 @@
+"""Builds the pseudo-vision tower where LLaVA builds its towers, from flags or from a checkpoint's config."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ..._common.files import read_json
+from ...aligners import load_aligner
+from ...encoders import Encoder, Identity, load_encoder, require_same
+from ...errors import RevisionError
+from ...tower import TOWER_NAME, PseudoVisionTower
+from .training import training
+
+
+def build_or_pass_on(original: Callable) -> Callable:
+    """`build_vision_tower` that builds the pseudo-vision tower by its name, and any other tower as before."""
+
+    @functools.wraps(original)
+    def build_vision_tower(config, **kwargs):
+        name = getattr(config, "mm_vision_tower", getattr(config, "vision_tower", None))
+        if name != TOWER_NAME:
+            return original(config, **kwargs)
+        record = getattr(config, "revision", None)
+        return _tower_from_config(record) if record else _tower_from_flags(config)
+
+    return build_vision_tower
+
+
+def _tower_from_flags(arguments: Any) -> PseudoVisionTower:
+    spec = getattr(arguments, "revision_encoder", None)
+    if not spec:
+        raise RevisionError(
+            f"--vision_tower {TOWER_NAME} needs --revision_encoder SPEC, the encoder your store was made with"
+        )
+    tower = PseudoVisionTower(load_encoder(spec), tokens=arguments.revision_tokens)
+    tower.load_model()
+    return tower
+
+
+def _tower_from_config(record: dict) -> PseudoVisionTower:
+    """The tower of a trained checkpoint: needs its encoder, and neither store nor statistics."""
+    return PseudoVisionTower(checkpoint_encoder(record), tokens=record["tokens"])
+
+
+def checkpoint_encoder(record: dict) -> Encoder:
+    """The encoder a checkpoint was trained with. Raises RevisionError where it is missing or another one now."""
+    trained = Identity.from_json(record.get("encoder"), "the checkpoint's config.json")
+    try:
+        encoder = load_encoder(trained.spec)
+    except RevisionError as error:
+        raise RevisionError(f"the checkpoint's encoder '{trained.spec}' cannot be loaded: {error}") from None
+    problem = "the checkpoint was trained with another encoder than the one there now"
+    require_same(trained, encoder.image_identity, problem, "put the original encoder back", images_only=True)
+    return encoder
+
+
+def record_for_inference(original: Callable) -> Callable:
+    """`initialize_vision_modules` that writes into the model's config what inference needs."""
+
+    @functools.wraps(original)
+    def initialize_vision_modules(self, model_args, fsdp=None):
+        if model_args.vision_tower == TOWER_NAME and model_args.pretrain_mm_mlp_adapter:
+            _check_projector(Path(model_args.pretrain_mm_mlp_adapter), model_args.revision_encoder)
+        original(self, model_args, fsdp=fsdp)
+        tower = self.get_vision_tower()
+        training.tower = tower if isinstance(tower, PseudoVisionTower) else None
+        if training.tower is not None:
+            _use_flags(training.tower, model_args)
+            self.config.revision = {
+                "encoder": tower.encoder.identity.to_json(),
+                "tokens": tower.num_patches,
+                "aligner": tower.aligner.identity if tower.aligner else None,
+                "conversation": model_args.version,
+            }
+
+    return initialize_vision_modules
+
+
+def _use_flags(tower: PseudoVisionTower, model_args: Any) -> None:
+    """Give the tower the flags' aligner; a model that brings its own tower must have been given the same encoder."""
+    if model_args.revision_encoder:
+        require_same(
+            tower.encoder.identity,
+            load_encoder(model_args.revision_encoder).identity,
+            f"--revision_encoder {model_args.revision_encoder}: the model was trained with another one",
+            "give that one",
+        )
+    if model_args.revision_aligner:
+        aligner = load_aligner(model_args.revision_aligner)
+        aligner.check_encoder(tower.encoder.identity, "--revision_encoder")
+        tower.use_aligner(aligner)
+
+
+def _check_projector(path: Path, spec: str | None) -> None:
+    """Raise RevisionError where a Stage-1 projector was trained with another encoder than `spec`."""
+    if not path.is_file():
+        raise RevisionError(
+            f"{path}: no such projector; give the mm_projector.bin of Stage 1 to --pretrain_mm_mlp_adapter"
+        )
+    config = path.with_name("config.json")
+    record = read_json(config).get("revision") if config.is_file() else None
+    if record and spec:
+        trained = Identity.from_json(record.get("encoder"), str(config))
+        problem = f"{path}: was trained with another encoder"
+        require_same(trained, load_encoder(spec).identity, problem, "use one encoder in both stages")

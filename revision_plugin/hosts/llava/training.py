@@ -1,0 +1,17 @@
+"""What the parts of one training share, which LLaVA does not hand from one to another."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ...tower import PseudoVisionTower
+
+
+@dataclass
+class Training:
+    """The training of this process: its data module needs the aligner, and LLaVA shows it only an image processor."""
+
+    tower: PseudoVisionTower | None = None
+
+
+training = Training()

@@ -1,0 +1,65 @@
+"""For LLaVA's models: loading in 4 and 8 bits, forward, and old generation configs."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import inspect
+from collections.abc import Callable
+
+import torch
+from transformers import PretrainedConfig
+
+
+def more_forward_arguments(original: Callable) -> Callable:
+    """A LLaVA model's `forward` that takes, and ignores, what `generate` passes today."""
+
+    @functools.wraps(original)
+    def forward(self, *args, cache_position=None, logits_to_keep=0, **kwargs):
+        return original(self, *args, **kwargs)
+
+    extra = [
+        inspect.Parameter("cache_position", inspect.Parameter.KEYWORD_ONLY, default=None),
+        inspect.Parameter("logits_to_keep", inspect.Parameter.KEYWORD_ONLY, default=0),
+    ]
+    signature = inspect.signature(original)  # which generate reads
+    forward.__signature__ = signature.replace(parameters=[*signature.parameters.values(), *extra])  # type: ignore[attr-defined]
+    return forward
+
+
+def quantized_and_default_dtype(original: Callable) -> classmethod:
+    """`PreTrainedModel.from_pretrained` that takes what the LLaVAs pass: bits beside a config, and no dtype.
+
+    Weights that were saved whole load whole, also where adapters trained on 4 bits left their config.
+    """
+    load = original.__func__  # type: ignore[attr-defined]
+
+    @functools.wraps(load)
+    def from_pretrained(cls, pretrained_model_name_or_path, *args, **kwargs):  # which callers may name
+        config = kwargs.get("config")
+        if "torch_dtype" in kwargs and kwargs["torch_dtype"] is None:
+            kwargs["torch_dtype"] = torch.get_default_dtype()
+        if kwargs.get("quantization_config") is not None:
+            for flag in ("load_in_4bit", "load_in_8bit"):
+                kwargs.pop(flag, None)
+        elif config is not None and getattr(config, "quantization_config", None) is not None:
+            if PretrainedConfig.get_config_dict(pretrained_model_name_or_path)[0].get("quantization_config") is None:
+                kwargs["config"] = config = copy.deepcopy(config)
+                del config.quantization_config
+        return load(cls, pretrained_model_name_or_path, *args, **kwargs)
+
+    return classmethod(from_pretrained)
+
+
+def sampling_says_so(original: Callable) -> Callable:
+    """`GenerationConfig.save_pretrained` for configs that set a temperature without do_sample, as Vicuna's."""
+
+    @functools.wraps(original)
+    def save_pretrained(self, *args, **kwargs):
+        neutral = {"temperature": 1.0, "top_p": 1.0, "top_k": 50}
+        sampling = any(getattr(self, name, None) not in (None, value) for name, value in neutral.items())
+        if sampling and not self.do_sample:
+            self.do_sample = True
+        return original(self, *args, **kwargs)
+
+    return save_pretrained

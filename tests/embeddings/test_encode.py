@@ -1,0 +1,115 @@
+"""Encoding: what a repeated command finds, what it counts, and the authors' own corpus form."""
+
+import json
+import os
+
+import numpy as np
+import pytest
+from conftest import refuse, run
+from PIL import Image
+
+from revision_plugin.embeddings import encode, writer
+from revision_plugin.embeddings.encode import encode_images, encode_texts
+from revision_plugin.embeddings.store import Store
+from revision_plugin.encoders import load_encoder
+from revision_plugin.errors import RevisionError
+
+
+@pytest.fixture
+def demo():
+    return load_encoder("demo")
+
+
+def draw(folder, count, rng):
+    folder.mkdir(exist_ok=True)
+    for index in range(count):
+        Image.fromarray(rng.integers(0, 255, (64, 64, 3), np.uint8)).save(folder / f"{index}.png")
+
+
+def stop_after(monkeypatch, chunks):
+    """Encoding two items a chunk stops once so many chunks are written."""
+    monkeypatch.setattr(encode, "CHUNK_ROWS", 2)
+    write, written_chunks = writer.StoreWriter.write_chunk, []
+
+    def stopping(self, *arguments, **keywords):
+        if len(written_chunks) == chunks:
+            raise KeyboardInterrupt
+        written_chunks.append(1)
+        write(self, *arguments, **keywords)
+
+    monkeypatch.setattr(writer.StoreWriter, "write_chunk", stopping)
+
+
+def test_pictures_that_changed_under_a_stopped_run_are_refused(demo, tmp_path, rng, monkeypatch):
+    draw(tmp_path / "pictures", 5, rng)
+    with monkeypatch.context() as stopped:
+        stop_after(stopped, 1)
+        with pytest.raises(KeyboardInterrupt):
+            encode_images(demo, tmp_path / "pictures", tmp_path / "store")
+    monkeypatch.setattr(encode, "CHUNK_ROWS", 2)
+    before = (tmp_path / "pictures" / "4.png").stat()
+    draw(tmp_path / "pictures", 1, rng)  # 0.png drawn anew, the same name and number of pictures
+    with pytest.raises(RevisionError, match="holds a stopped run with another image_files"):
+        encode_images(demo, tmp_path / "pictures", tmp_path / "store")
+    assert (tmp_path / "pictures" / "4.png").stat() == before
+
+
+def test_a_stopped_run_counts_cut_texts_once(demo, tmp_path, monkeypatch, caplog):
+    (tmp_path / "texts.txt").write_text("\n".join(["a dog " * 60, "a cat", "a fish " * 60, "a car", "a bus"]))
+    with monkeypatch.context() as stopped:
+        stop_after(stopped, 2)
+        with pytest.raises(KeyboardInterrupt):
+            encode_texts(demo, tmp_path / "texts.txt", tmp_path / "store")
+    monkeypatch.setattr(encode, "CHUNK_ROWS", 2)
+    encode_texts(demo, tmp_path / "texts.txt", tmp_path / "store")
+    encode_texts(demo, tmp_path / "texts.txt", tmp_path / "again")  # the same encoder
+    cut = [record.getMessage() for record in caplog.records if "were cut" in record.getMessage()]
+    assert cut == ["2 of 5 texts were longer than the encoder's window and were cut"] * 2
+
+
+def test_a_kill_before_the_final_rename_encodes_nothing_again(demo, tmp_path, monkeypatch):
+    (tmp_path / "texts.txt").write_text("a dog\na cat\n")
+    with monkeypatch.context() as killed:
+
+        def die(source, target):
+            if str(target) == str(tmp_path / "store"):
+                raise KeyboardInterrupt
+            os.rename(source, target)
+
+        killed.setattr(writer.os, "replace", die)
+        with pytest.raises(KeyboardInterrupt):
+            encode_texts(demo, tmp_path / "texts.txt", tmp_path / "store")
+    assert not (tmp_path / "store").exists()
+    monkeypatch.setattr(demo, "encode_tokens", None)  # so that encoding anything fails
+    store = encode_texts(demo, tmp_path / "texts.txt", tmp_path / "store")
+    assert len(store) == 2 and not [path for path in store.path.iterdir() if path.name in ("request.json", ".lock")]
+
+
+def test_the_authors_dataset_json_as_it_is(tmp_path, rng, capsys):
+    draw(tmp_path / "pictures", 2, rng)
+    corpus = {"images": ["1.png", "0.png"], "texts": ["a dog", "a cat", "a fish"]}
+    (tmp_path / "dataset.json").write_text(json.dumps(corpus))
+    run("encode", "--encoder", "demo", "--texts", tmp_path / "dataset.json", "--out", tmp_path / "texts")
+    run(
+        "encode",
+        "--encoder",
+        "demo",
+        "--images",
+        tmp_path / "dataset.json",
+        "--image-folder",
+        tmp_path / "pictures",
+        "--out",
+        tmp_path / "images",
+    )
+    texts, images = Store.open(tmp_path / "texts"), Store.open(tmp_path / "images")
+    assert texts.column("text").to_pylist() == corpus["texts"] and images.ids() == corpus["images"]
+    assert "encoding on cpu" in capsys.readouterr().err
+    (tmp_path / "dataset.json").write_text(json.dumps({"pictures": []}))
+    line = refuse(capsys, "encode", "--encoder", "demo", "--texts", tmp_path / "dataset.json", "--out", tmp_path / "x")
+    assert "or an object with a list 'texts'" in line
+
+
+def test_a_folder_with_the_name_of_an_image(demo, tmp_path, rng):
+    draw(tmp_path / "pictures", 1, rng)
+    draw(tmp_path / "pictures" / "x.png", 1, rng)
+    assert encode_images(demo, tmp_path / "pictures", tmp_path / "store").ids() == ["0.png", "x.png/0.png"]
