@@ -38,7 +38,8 @@ setup(
         "faiss-cpu>=1.8",
     ],
     extras_require={
-        # LLaVA itself pins torch 2.0 and transformers 4.36: install it with --no-deps (see constraints.txt).
+        # LLaVA itself pins torch 2.0 and transformers 4.36: install it with --no-deps (see
+        # constraints-py311-transformers4.57.txt).
         "llava": ["accelerate>=1.0", "peft>=0.13", "einops", "sentencepiece==0.2.1", "protobuf"],
         "deepspeed": ["deepspeed>=0.16"],
         "quantize": ["bitsandbytes>=0.45"],

@@ -2,7 +2,8 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 venv=.venv${TRANSFORMERS:+-$TRANSFORMERS}
-stamp=$(cat constraints.txt setup.py | sha256sum | cut -d' ' -f1)
+constraints=constraints-py311-transformers4.57.txt  # the tested set, whole
+stamp=$(cat "$constraints" setup.py | sha256sum | cut -d' ' -f1)
 if [ "$(cat "$venv/.stamp" 2>/dev/null || true)" != "$stamp" ]; then
     python=$(command -v python3.11 || command -v python3)
     "$python" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' ||
@@ -12,7 +13,7 @@ if [ "$(cat "$venv/.stamp" 2>/dev/null || true)" != "$stamp" ]; then
     # bytecode is made here once: where Python may not write it, as in many images, each process would take 10 s longer to start
     install=("$venv/bin/uv" pip install --quiet --compile-bytecode --python "$venv/bin/python")
     "$venv/bin/python" -m pip install --quiet --disable-pip-version-check uv
-    "${install[@]}" --no-deps -r constraints.txt
+    "${install[@]}" --no-deps -r "$constraints"
     [ -z "${TRANSFORMERS:-}" ] || "${install[@]}" "transformers==$TRANSFORMERS"
     "${install[@]}" --no-deps -e .
     echo "$stamp" > "$venv/.stamp"

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from forkserver import ForkServer
 
 ROOT = Path(__file__).parent.parent
 STEPS = 4
@@ -71,11 +72,26 @@ def write_store(
     return writer.finish(chunks)
 
 
-def run_revision(*arguments, expect: int = 0, **kwargs) -> subprocess.CompletedProcess:
+FORKS = ForkServer(ENVIRONMENT)
+
+
+def pytest_sessionfinish():
+    FORKS.close()
+
+
+# what takes longest comes first, so that no worker is left alone with it at the end
+LONGEST = ("test_readme", "test_resume", "test_claims", "test_evaluation", "test_any_encoder", "test_other_checkpoints")
+
+
+def pytest_collection_modifyitems(items):
+    places = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.stem, len(LONGEST)))  # stable
+
+
+def run_revision(*arguments, expect: int = 0, timeout: float = 300, cwd=".") -> subprocess.CompletedProcess:
     """The `revision` command in its own process; checks the exit status."""
-    done = subprocess.run(
-        [sys.executable, "-m", "revision_plugin.cli", *map(str, arguments)], capture_output=True, text=True, **kwargs
-    )
+    words = ["-m", "revision_plugin.cli", *arguments]
+    done = FORKS.run(words, environment=dict(os.environ), cwd=cwd, timeout=timeout)
     assert done.returncode == expect, f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"
     return done
 
@@ -295,12 +311,11 @@ def train(
     out,
     llm,
     *flags,
-    launcher=(sys.executable,),
+    launcher=(),
     expect=0,
     tower=("--vision_tower", "revision", "--revision_encoder", "demo"),
 ):
     command = [
-        *launcher,
         ROOT / "scripts" / "train.py",
         *FLAGS,
         *tower,
@@ -312,7 +327,11 @@ def train(
         STEPS,
         *flags,
     ]
-    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, env=ENVIRONMENT, timeout=300)
+    if launcher:
+        whole = list(map(str, [*launcher, *command]))
+        done = subprocess.run(whole, capture_output=True, text=True, env=ENVIRONMENT, timeout=300)
+    else:
+        done = FORKS.run(command, environment=ENVIRONMENT)
     assert done.returncode == expect, f"exit {done.returncode}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
     return done
 

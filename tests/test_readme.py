@@ -1,59 +1,98 @@
-"""Every command of the README runs, in its order, on tiny data."""
+"""Every command of the README runs, in its order, in a fresh shell, on tiny data."""
 
 import json
+import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
+import sysconfig
+import venv
+from pathlib import Path
 
 import benchmark_data
 import pytest
-from conftest import ENVIRONMENT, ROOT
+from conftest import ROOT
 
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"```bash\n(.*?)```", README, re.S)
 
 
 def test_the_blocks_are_the_ones_these_tests_run():
-    assert len(BLOCKS) == 5
+    assert len(BLOCKS) == 7
     assert BLOCKS[0].split("#")[0].strip() == "bash scripts/quickstart.sh"
     assert "bash scripts/test.sh " in BLOCKS[0]
     assert "bash scripts/test.sh" in (ROOT / ".ci" / "run").read_text(), "CI runs the README's test command"
+    assert BLOCKS[1].strip() == "source .venv/bin/activate" and BLOCKS[2].startswith('pip install ".[llava]"')
+
+
+def test_the_environment_holds_the_command():
+    """What `source .venv/bin/activate` gives a fresh shell; this test runs in that environment, or in its sibling's."""
+    activate = Path(sys.prefix) / "bin" / "activate"
+    shell = f"source {shlex.quote(str(activate))} && command -v revision && command -v python"
+    done = subprocess.run(["bash", "-c", shell], env={"PATH": os.defpath}, capture_output=True, text=True)
+    assert done.stdout.split() == [str(activate.with_name(name)) for name in ("revision", "python")]
+
+
+@pytest.fixture
+def checkout(tmp_path):
+    """A copy of what git tracks, with a `.venv` that has all libraries but not the plugin."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        check=True,
+    )
+    for name in filter(None, listed.stdout.decode().split("\0")):
+        if (ROOT / name).is_file():
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, tmp_path / name)
+    venv.create(tmp_path / ".venv", with_pip=True)
+    (packages,) = (tmp_path / ".venv" / "lib").glob("python*/site-packages")
+    (packages / "libraries.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    return tmp_path
 
 
 @pytest.mark.slow
-def test_custom_data_in_five_commands(world_files, tiny_llm, tmp_path):
-    shutil.copytree(world_files / "images", tmp_path / "pictures")
-    shutil.copy(world_files / "texts.json", tmp_path / "texts.json")
-    shutil.copy(world_files / "questions.json", tmp_path / "instructions.json")
-    for folder in ("scripts", "eval_tasks"):
-        (tmp_path / folder).symlink_to(ROOT / folder)
-    benchmark_data.write_all(tmp_path)  # lmms-eval takes OWNER/NAME in the working directory for the hub's
-    environment = {
-        **ENVIRONMENT,
+def test_every_command_typed_in_order_in_a_fresh_shell(checkout, world_files, tiny_llm):
+    shutil.copytree(world_files / "images", checkout / "pictures")
+    shutil.copy(world_files / "texts.json", checkout / "texts.json")
+    shutil.copy(world_files / "questions.json", checkout / "instructions.json")
+    benchmark_data.write_all(checkout)  # lmms-eval takes OWNER/NAME in the working directory for the hub's
+    documented = {
         "ENCODER": "demo",
         "LLM": str(tiny_llm),
-        "LAUNCHER": sys.executable,
+        "TASKS": "revision_pope",
+        "LAUNCHER": "python",
         "DEEPSPEED": "",
         "GPUS": "1",
         "PRECISION": "",
         "BATCH_PER_GPU": "4",
         "GLOBAL_BATCH": "8",
         "VERSION": "v1",
-        "TASKS": "revision_pope",
-        "HF_DATASETS_OFFLINE": "1",
     }
-    for block in BLOCKS[1:]:
-        done = subprocess.run(
-            ["bash", "-euo", "pipefail", "-c", block], cwd=tmp_path, env=environment, capture_output=True, text=True
-        )
-        assert done.returncode == 0, f"{block}\n{done.stderr[-3000:]}"
-        assert done.stdout.strip(), "every block prints what it did"
-    assert "| mine | - |" in done.stdout and "ReVision (published)" in done.stdout
-    (raw,) = (tmp_path / "results" / "raw").rglob("*_results.json")
-    (mine_results,) = (tmp_path / "results" / "mine").rglob("*_results.json")
-    scores = [json.loads(path.read_text())["results"]["revision_pope"]["acc,none"] for path in (raw, mine_results)]
+    fresh = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")}
+    typed = "\n".join(f"{block}\necho '-- end of block'" for block in BLOCKS[1:])
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", typed],
+        cwd=checkout,
+        env={**fresh, "PATH": os.defpath, "HF_DATASETS_OFFLINE": "1", **documented},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]
+    printed = done.stdout.split("-- end of block")
+    assert all(block.strip() for block in printed[1:-1]), "every block but the first prints what it did"
+    assert "all symbols are where these hooks look for them" in printed[1]
+    assert "| mine | - |" in printed[-2] and "ReVision (published)" in printed[-2]
+    (raw,) = (checkout / "results" / "raw").rglob("*_results.json")
+    (plugin,) = (checkout / "results" / "mine").rglob("*_results.json")
+    scores = [json.loads(path.read_text())["results"]["revision_pope"]["acc,none"] for path in (raw, plugin)]
     assert scores[0] == scores[1]
+    installed = next((checkout / ".venv" / "lib").glob("python*/site-packages/revision_plugin"))
+    assert (installed / "evaluation" / "tasks" / "revision_pope.yaml").is_file(), "the tasks come with the package"
+    assert (installed / "py.typed").is_file() and not (installed / "claims").exists()
 
 
 @pytest.mark.slow

@@ -68,7 +68,9 @@ def tokenizer_files(folder: Path) -> list[Path]:
 
 
 def consented_code(spec: str, name: str, folder: Path) -> list[Path]:
-    """`remote_code_files` of the model in `folder`, which may run: `require_consent` has passed; none for a model without."""
+    """`remote_code_files` of the model in `folder`, which may run: `require_consent` has passed; none for a model
+    without.
+    """
     if _code_targets(folder):
         require_consent(spec, name, folder)
     return remote_code_files(folder)

@@ -3,11 +3,10 @@
 import json
 import os
 import subprocess
-import sys
 
 import numpy as np
 import pytest
-from conftest import ROOT, torchrun, unit_rows, write_store
+from conftest import FORKS, ROOT, torchrun, unit_rows, write_store
 
 from revision_plugin.aligners import load_aligner
 from revision_plugin.cli import main
@@ -75,35 +74,26 @@ def test_two_processes_encode_the_same_store(world_files, tmp_path):
     images = ["encode", "--encoder", "demo", "--images", world_files / "images", "--out"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
 
-    def encode(command, out, launcher):
-        done = subprocess.run(
-            list(map(str, [*launcher, *command, out])),
-            capture_output=True,
-            text=True,
-            cwd=ROOT,
-            env=environment,
-            timeout=300,
-        )
+    def encode(command, out, launch):
+        done = launch([script, *command, out], environment=environment, cwd=ROOT)
         assert done.returncode == 0, done.stderr
         assert done.stdout.count("embeddings of dimension 192") == 1
         return Store.open(out)
 
     for name, command in (("texts", texts), ("images", images)):
-        one = encode(command, tmp_path / f"{name}-one", [sys.executable, script])
-        two = encode(command, tmp_path / f"{name}-two", torchrun(script))
+        one = encode(command, tmp_path / f"{name}-one", FORKS.run)
+        two = encode(command, tmp_path / f"{name}-two", FORKS.run_together)
         two.verify()
         assert two.manifest.content_hash == one.manifest.content_hash and len(two.manifest.shards) > 3
     corpus = json.loads((world_files / "texts.json").read_text())
     corpus[35]["conversations"][1]["value"] = "  "
     (tmp_path / "broken.json").write_text(json.dumps(corpus))
     command = ["encode", "--encoder", "demo", "--texts", tmp_path / "broken.json", "--out", tmp_path / "broken"]
-    done = subprocess.run(torchrun(script, *command), capture_output=True, text=True, cwd=ROOT, timeout=300)
+    done = FORKS.run_together([script, *command], environment=environment, cwd=ROOT)
     assert (
         done.returncode != 0
         and "1 unusable item(s), first '000035'" in done.stderr
         and not (tmp_path / "broken").exists()
     )
-    done = subprocess.run(
-        torchrun(script, *command, "--max-failures", 1), capture_output=True, text=True, cwd=ROOT, timeout=300
-    )
+    done = FORKS.run_together([script, *command, "--max-failures", 1], environment=environment, cwd=ROOT)
     assert done.returncode == 0 and len(Store.open(tmp_path / "broken")) == len(corpus) - 1

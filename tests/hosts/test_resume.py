@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import ENVIRONMENT, FLAGS, ROOT, STAGE1, kill_all, projector, torchrun
+from conftest import ENVIRONMENT, FLAGS, FORKS, ROOT, STAGE1, kill_all, projector, torchrun
 from safetensors.torch import load_file
 
 pytestmark = pytest.mark.slow
@@ -20,7 +20,7 @@ FEW_STEPS, FEW_EVERY = (
     12,
 )  # of two processes on one core each, which take long enough to be killed; into an epoch, not the first
 DEEPSPEED = {**ENVIRONMENT, "DS_ACCELERATOR": "cpu"}
-PLAIN = (sys.executable,)
+PLAIN = ()
 
 
 def start(out, llm, *flags, launcher=PLAIN, environment=ENVIRONMENT, steps=STEPS, every=EVERY):
@@ -28,7 +28,6 @@ def start(out, llm, *flags, launcher=PLAIN, environment=ENVIRONMENT, steps=STEPS
     at = FLAGS.index("--save_strategy")
     base_flags = [*FLAGS[:at], *FLAGS[at + 2 :]]
     command = [
-        *launcher,
         ROOT / "scripts" / "train.py",
         *base_flags,
         "--vision_tower",
@@ -50,8 +49,14 @@ def start(out, llm, *flags, launcher=PLAIN, environment=ENVIRONMENT, steps=STEPS
         *flags,
     ]
     with open(f"{out}.log", "ab") as log:
+        if not launcher and environment is ENVIRONMENT:
+            return FORKS.popen(command, environment=environment, cwd=os.getcwd(), stdout=log, stderr=log)
         return subprocess.Popen(
-            list(map(str, command)), stdout=log, stderr=log, env=environment, start_new_session=True
+            list(map(str, [*(launcher or (sys.executable,)), *command])),
+            stdout=log,
+            stderr=log,
+            env=environment,
+            start_new_session=True,
         )
 
 

@@ -75,7 +75,7 @@ class LlavaHost(Host):
             importlib.import_module("llava.train.train")
             importlib.import_module("llava.model.language_model.llava_llama")
         except ImportError as error:
-            raise RevisionError(f"LLaVA {self.version()} does not import: {error}; install constraints.txt") from error
+            raise RevisionError(f"LLaVA {self.version()} does not import: {error}; install the tested set") from error
         self.hooks.apply_after()
 
     def train(self, arguments: Sequence[str]) -> None:

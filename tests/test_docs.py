@@ -1,0 +1,44 @@
+"""The snippets of the Python API page and the notebook run as they stand."""
+
+import json
+import re
+import shutil
+
+import matplotlib
+import pytest
+from conftest import ROOT
+
+PAGE = ROOT / "docs" / "python-api.md"
+NOTEBOOK = ROOT / "docs" / "realign.ipynb"
+
+
+def test_the_python_api_pages_snippets_in_order(world_files, tmp_path, monkeypatch, capsys):
+    shutil.copy(world_files / "texts.json", tmp_path)
+    shutil.copytree(world_files / "images", tmp_path / "pictures")
+    monkeypatch.chdir(tmp_path)
+    snippets = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.S)
+    assert len(snippets) > 5
+    names = {}
+    for snippet in snippets:
+        exec(compile(snippet, PAGE.name, "exec"), names)
+    assert "fitted on 500 source and 400 target rows" in capsys.readouterr().out
+
+
+def test_the_readmes_snippet(rng):
+    (snippet,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+    names = {"text_embeddings": rng.normal(size=(40, 8)), "image_embeddings": rng.normal(size=(40, 8))}
+    exec(snippet, names)
+    assert names["aligned"].shape == (40, 8)
+
+
+def test_the_notebook_runs_and_prints_what_it_shows(capsys):
+    matplotlib.use("Agg")
+    cells = [cell for cell in json.loads(NOTEBOOK.read_text())["cells"] if cell["cell_type"] == "code"]
+    names, shown = {}, []
+    for cell in cells:
+        exec("".join(cell["source"]), names)
+        printed = capsys.readouterr().out
+        shown.append("".join(line for out in cell["outputs"] if out["output_type"] == "stream" for line in out["text"]))
+        numbers = [[float(word) for word in re.findall(r"\d+\.\d+", text)] for text in (printed, shown[-1])]
+        assert numbers[0] == pytest.approx(numbers[1], abs=2e-3), "run the notebook again and keep its output"
+    assert "realign" in shown[3]
