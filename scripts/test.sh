@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
-# Sets up .venv, checks the style and runs the tests; arguments go to pytest (-m "not slow" for the fast ones).
+# Sets up .venv, checks style and types and runs the tests, two files at a time; arguments go to pytest (-m "not slow" for
+# the fast ones). What takes longest comes first (tests/conftest.py).
 source "$(dirname "$0")/setup.sh"
 "$venv/bin/ruff" check .
 "$venv/bin/ruff" format --check --quiet . || { echo "error: run '$venv/bin/ruff format .'" >&2; exit 1; }
-exec "$venv/bin/python" -m pytest "$@"
+"$venv/bin/mypy" --no-error-summary
+exec "$venv/bin/python" -m pytest -n 2 --dist loadfile --no-loadscope-reorder "$@"

@@ -88,10 +88,10 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: places.get(item.path.stem, len(LONGEST)))  # stable
 
 
-def run_revision(*arguments, expect: int = 0, timeout: float = 300, cwd=".") -> subprocess.CompletedProcess:
+def run_revision(*arguments, expect: int = 0, timeout: float = 300, cwd=".", input: str = ""):
     """The `revision` command in its own process; checks the exit status."""
     words = ["-m", "revision_plugin.cli", *arguments]
-    done = FORKS.run(words, environment=dict(os.environ), cwd=cwd, timeout=timeout)
+    done = FORKS.run(words, environment=dict(os.environ), cwd=cwd, timeout=timeout, input=input)
     assert done.returncode == expect, f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"
     return done
 

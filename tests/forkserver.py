@@ -1,7 +1,7 @@
 """Processes that start where a slow one already is: a server imports the libraries once and forks a child a command.
 
 A child is a process of its own, with its own arguments, environment, working directory and standard streams; it can be
-killed as any other. What it does not do is import torch, transformers and LLaVA again. `python tests/forkserver.py SOCKET`.
+killed as any other. What it does not do is import torch, transformers and LLaVA again.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 import traceback
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 PRELOADED = (
@@ -79,6 +80,7 @@ def become(request: dict, streams: list[int]) -> None:
     os.environ.update(request["environment"])
     signal.signal(signal.SIGINT, signal.default_int_handler)
     words = request["words"]
+    del sys.path[0]  # this file's folder, which no user's process has
     status = 0
     try:
         if words[0] == "-m":
@@ -126,6 +128,9 @@ class Forked:
                 raise subprocess.TimeoutExpired(f"process {self.pid}", timeout or 0) from None
         return self.returncode
 
+    def send_signal(self, number: int) -> None:
+        os.kill(self.pid, number)
+
     def poll(self) -> int | None:
         if self.returncode is None:
             try:
@@ -156,14 +161,15 @@ class ForkServer:
                 time.sleep(0.05)
         return self._socket
 
-    def popen(self, words: list, *, environment: dict, cwd, stdout, stderr) -> Forked:
-        """`python *words` in a child; `stdout` and `stderr` are open files."""
+    def popen(self, words: list, *, environment: dict, cwd, stdout, stderr, stdin=None) -> Forked:
+        """`python *words` in a child; `stdout`, `stderr` and `stdin` are open files."""
         with open(os.devnull) as nothing:
-            return Forked(self._path(), words, environment, cwd, [nothing.fileno(), stdout.fileno(), stderr.fileno()])
+            streams = [(stdin or nothing).fileno(), stdout.fileno(), stderr.fileno()]
+            return Forked(self._path(), words, environment, os.path.abspath(cwd), streams)
 
-    def run(self, words: list, *, environment: dict, cwd=".", timeout: float = 300) -> subprocess.CompletedProcess:
-        """`python *words` in a child, to its end."""
-        return self.run_several([(words, environment)], cwd=cwd, timeout=timeout)
+    def run(self, words: list, *, environment: dict, cwd=".", timeout: float = 300, input: str = ""):
+        """`python *words` in a child, to its end: a `subprocess.CompletedProcess` with its output."""
+        return self._run([(words, environment)], cwd, timeout, input)
 
     def run_together(self, words: list, *, environment: dict, cwd=".", timeout: float = 300):
         """`python *words` in two children, told of each other as torchrun tells its workers."""
@@ -172,18 +178,24 @@ class ForkServer:
             port = str(probe.getsockname()[1])
         address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
         ranks = ({**environment, **address, "RANK": rank, "LOCAL_RANK": rank} for rank in ("0", "1"))
-        return self.run_several([(words, each) for each in ranks], cwd=cwd, timeout=timeout)
+        return self._run([(words, each) for each in ranks], cwd, timeout, "")
 
-    def run_several(self, commands: list, *, cwd, timeout: float) -> subprocess.CompletedProcess:
-        with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
+    def _run(self, commands: list, cwd, timeout: float, input: str) -> subprocess.CompletedProcess:
+        pipes = [os.pipe() for _ in range(2)]
+        with tempfile.TemporaryFile("w+") as typed, ThreadPoolExecutor(2) as pool:
+            typed.write(input)
+            typed.seek(0)
+            ends = [os.fdopen(write, "w") for _, write in pipes]
             children = [
-                self.popen(words, environment=environment, cwd=os.path.abspath(cwd), stdout=out, stderr=err)
+                self.popen(words, environment=environment, cwd=cwd, stdout=ends[0], stderr=ends[1], stdin=typed)
                 for words, environment in commands
             ]
+            for end in ends:
+                end.close()
+            output = [pool.submit(os.fdopen(read, errors="replace").read) for read, _ in pipes]
             statuses = [child.wait(timeout) for child in children]
-            for stream in (out, err):
-                stream.seek(0)
-            return subprocess.CompletedProcess(commands[0][0], next(filter(None, statuses), 0), out.read(), err.read())
+            status = next(filter(None, statuses), 0)
+            return subprocess.CompletedProcess(commands[0][0], status, *(text.result() for text in output))
 
     def close(self) -> None:
         if self._process is not None:

@@ -13,6 +13,8 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
+import torch
+
 from revision_plugin._common.files import read_json, write_json
 from revision_plugin._common.folders import ClaimedFolder
 from revision_plugin._common.progress import track
@@ -23,6 +25,7 @@ from scripts.claims.variant_training import RESULT, run_training, training_folde
 
 logger = logging.getLogger(__name__)
 MARK, WALL = "claims.json", "seconds.json"
+PRELOADED = ["scripts.claims.variant_training", "revision_plugin.encoders.open_clip", "transformers.trainer", "peft"]
 
 
 def run_claims(out: Path, settings: Settings, variants: list[Variant], *, workers: int | None = None) -> list[dict]:
@@ -89,7 +92,9 @@ def _pool(workers: int, log: Path) -> Iterator[ProcessPoolExecutor]:
     quiet = {"OMP_NUM_THREADS": str(threads), "TOKENIZERS_PARALLELISM": "false", "TORCH_WARM_POOL": "0"}
     saved_environment = {name: os.environ.get(name) for name in quiet}
     os.environ.update(quiet)
-    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_start, initargs=(log,))
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOADED)  # read once for all processes
+    pool = ProcessPoolExecutor(workers, context, initializer=_start, initargs=(log, threads))
     try:
         yield pool
         pool.shutdown()
@@ -103,8 +108,11 @@ def _pool(workers: int, log: Path) -> Iterator[ProcessPoolExecutor]:
             os.environ.pop(name) if value is None else os.environ.__setitem__(name, value)
 
 
-def _start(log: Path) -> None:
-    """In a worker: send all output to `log`, and end with the process that started it, even if that one is killed."""
+def _start(log: Path, threads: int) -> None:
+    """In a worker: take so many threads, send all output to `log`, and end with the process that started it, even if
+    that one is killed.
+    """
+    torch.set_num_threads(threads)
     file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(file, 1)
     os.dup2(file, 2)

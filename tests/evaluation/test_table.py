@@ -1,11 +1,9 @@
 import csv
 import io
 import json
-import subprocess
-import sys
 
 import pytest
-from conftest import ROOT, refuse, run
+from conftest import ENVIRONMENT, FORKS, ROOT, refuse, run
 
 from revision_plugin.evaluation import table
 from scripts import cost
@@ -79,9 +77,9 @@ def test_the_cost_script_counts_what_was_written_and_read(tmp_path, tiny_llm):
     texts, prompts = ["a dog top-left", "a cat on a red background"], ["where is the dog?"]
     (tmp_path / "generated.txt").write_text("\n".join(texts) + "\n")
     (tmp_path / "prompts.txt").write_text("\n".join(prompts) + "\n")
-    script = [sys.executable, ROOT / "scripts" / "cost.py", "--tokenizer", tiny_llm, "--out", tmp_path / "cost.json"]
+    script = [ROOT / "scripts" / "cost.py", "--tokenizer", tiny_llm, "--out", tmp_path / "cost.json"]
     flags = ["--generated", tmp_path / "generated.txt", "--prompts", tmp_path / "prompts.txt", "--price-out", "20"]
-    done = subprocess.run([*map(str, script), *map(str, flags)], capture_output=True, text=True)
+    done = FORKS.run([*script, *flags], environment=ENVIRONMENT)
     assert done.returncode == 0, done.stderr
     tokenizer = AutoTokenizer.from_pretrained(tiny_llm)
     count = [sum(len(tokenizer(t, add_special_tokens=False).input_ids) for t in part) for part in (prompts, texts)]
@@ -89,8 +87,7 @@ def test_the_cost_script_counts_what_was_written_and_read(tmp_path, tiny_llm):
     assert [record["tokens_in"], record["tokens_out"]] == count and min(count) > 3
     assert record["dollars"] == pytest.approx((1.25 * count[0] + 20 * count[1]) / 1e6)
     assert record["relative_cost"] == pytest.approx(record["dollars"] / 438.55)
-    missing = [*map(str, script), "--generated", str(tmp_path / "none.txt")]
-    failed = subprocess.run(missing, capture_output=True, text=True)
+    failed = FORKS.run([*script, "--generated", tmp_path / "none.txt"], environment=ENVIRONMENT)
     assert failed.returncode == 2 and failed.stderr.splitlines()[-1].startswith("error: ")
 
 

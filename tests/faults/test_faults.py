@@ -3,13 +3,11 @@
 import hashlib
 import shutil
 import signal
-import subprocess
-import sys
 import time
 
 import pytest
 from catalogue import ENCODE_IMAGES, ENCODE_TEXTS, FAULTS, FIT, HELD
-from conftest import run
+from conftest import ENVIRONMENT, FORKS, run
 from page import DOCS, table
 
 from revision_plugin.cli import main
@@ -76,10 +74,6 @@ def test_fault(fault, world, capsys, monkeypatch):
     assert not (world / "ran").exists(), "a pickle ran code"
 
 
-def command(words):
-    return [sys.executable, "-m", "revision_plugin.cli", *words.split()]
-
-
 SLOW_ENCODE = """
 import sys, time
 import revision_plugin.embeddings.encode as e
@@ -98,28 +92,30 @@ main()
 @pytest.mark.slow
 @pytest.mark.parametrize("number, status", [(signal.SIGKILL, -9), (signal.SIGINT, 130)])
 @pytest.mark.parametrize("words", [ENCODE_TEXTS, ENCODE_IMAGES])
-def test_a_stopped_encode_resumes(world, number, status, words):
+def test_a_stopped_encode_resumes(world, number, status, words, tmp_path):
+    log = tmp_path / "log"
+
     def start(out):
         arguments = words.replace("new", out).split()
-        return subprocess.Popen(
-            [sys.executable, "-c", SLOW_ENCODE, *arguments], cwd=world, stderr=subprocess.PIPE, text=True
-        )
+        with open(log, "w") as file:
+            return FORKS.popen(
+                ["-c", SLOW_ENCODE, *arguments], environment=ENVIRONMENT, cwd=world, stdout=file, stderr=file
+            )
 
     process = start("new")
     while len(list((world / "new.partial").glob("data-*.json"))) < 2:
-        assert process.poll() is None, process.stderr.read()
+        assert process.poll() is None, log.read_text()
         time.sleep(0.01)
     process.send_signal(number)
-    stderr = process.communicate(timeout=60)[1]
-    assert process.returncode == status and not (world / "new").exists()
+    assert process.wait(timeout=60) == status and not (world / "new").exists()
+    stderr = log.read_text()
     if number == signal.SIGINT:
         assert "error: interrupted; repeat the command to resume" in stderr
     done = {p.name: p.stat().st_mtime_ns for p in (world / "new.partial").glob("data-*.arrow")}
     assert 2 <= len(done) < 6
     for out in ("new", "whole"):
         process = start(out)
-        stderr = process.communicate(timeout=120)[1]
-        assert process.returncode == 0, stderr
+        assert process.wait(timeout=120) == 0, log.read_text()
     final_mtimes = {p.name: p.stat().st_mtime_ns for p in (world / "new").glob("data-*.arrow")}
     assert done.items() <= final_mtimes.items(), "what was done is not done again"
     assert Store.open(world / "new").manifest.content_hash == Store.open(world / "whole").manifest.content_hash
@@ -133,11 +129,11 @@ def test_no_space_left(world, words):
         "import resource, torch, datasets, open_clip, torch.distributed.nn\nfrom revision_plugin.cli import main\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\nmain()"
     )
-    done = subprocess.run([sys.executable, "-c", script, *words.split()], cwd=world, capture_output=True, text=True)
+    done = FORKS.run(["-c", script, *words.split()], environment=ENVIRONMENT, cwd=world)
     lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert done.returncode == 2 and len(lines) == 1 and "cannot be written" in lines[0], done.stderr[-2000:]
     assert not (world / "new").exists()
-    done = subprocess.run(command(words), cwd=world, capture_output=True, text=True)
+    done = FORKS.run(["-m", "revision_plugin.cli", *words.split()], environment=ENVIRONMENT, cwd=world)
     assert done.returncode == 0 and (world / "new").exists(), done.stderr[-2000:]
 
 
@@ -151,10 +147,10 @@ def test_a_killed_fit_leaves_no_aligner_or_a_whole_one(world):
             f"import os, revision_plugin.aligners.base as base\nbase.{name} = lambda *a, **k: os.kill(os.getpid(), 9)\n"
             "from revision_plugin.cli import main\nmain()"
         )
-        done = subprocess.run([sys.executable, "-c", script, *FIT.split()], cwd=world, capture_output=True, text=True)
+        done = FORKS.run(["-c", script, *FIT.split()], environment=ENVIRONMENT, cwd=world)
         assert done.returncode == -9, done.stderr[-2000:]
         assert not (world / "new").exists()
-    done = subprocess.run(command(FIT), cwd=world, capture_output=True, text=True)
+    done = FORKS.run(["-m", "revision_plugin.cli", *FIT.split()], environment=ENVIRONMENT, cwd=world)
     assert done.returncode == 0 and load_aligner(world / "new").method == "realign", done.stderr
 
 

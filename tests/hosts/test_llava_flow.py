@@ -10,6 +10,7 @@ import torch
 from conftest import (
     ENVIRONMENT,
     FLAGS,
+    FORKS,
     ROOT,
     STAGE1,
     STEPS,
@@ -89,7 +90,7 @@ for path in {[str(p) for p in images]!r}:
         out = model.generate(ids, images=pixels, do_sample=False, max_new_tokens=5)
         print("ANSWER", json.dumps(tokenizer.batch_decode(out, skip_special_tokens=True)[0].strip()))
 """
-    llava_run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=ENVIRONMENT)
+    llava_run = FORKS.run(["-c", script], environment=ENVIRONMENT)
     answers = [json.loads(line[7:]) for line in llava_run.stdout.splitlines() if line.startswith("ANSWER")]
     assert len(answers) == 6, llava_run.stderr[-2000:]
     assert [row["answer"] for row in answer_rows] == answers

@@ -1,7 +1,6 @@
 """The papers' claims on the embedded world: what is compared, how a verdict is reached, and a real run."""
 
 import json
-import os
 import subprocess
 import sys
 import time
@@ -9,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from conftest import ENVIRONMENT, ROOT, kill_all
+from conftest import ENVIRONMENT, FORKS, ROOT, kill_all
 
 from revision_plugin.demo import world
 from revision_plugin.demo.tokenizer import build_tokenizer
@@ -289,6 +288,8 @@ def test_pairs_from_a_store_train_as_pairs_of_images_do(tmp_path):
     names = corpus.write_images(scenes, tmp_path / "images", seed=corpora.TEXT_STREAM)
     corpus.write_corpus(tmp_path / "pairs.json", corpus.caption_records(scenes, names))
     code = (
+        "import sys\n"
+        f"sys.path[:0] = {[str(ROOT), str(ROOT / 'tests'), str(ROOT / 'tests' / 'scripts')]!r}\n"
         "from pathlib import Path; import numpy as np; from test_claims import TINY, BY_NAME\n"
         "from scripts.claims.variant_training import fit_aligner, train_stage1\n"
         "from revision_plugin.aligners import ALIGNERS\n"
@@ -323,12 +324,8 @@ def test_pairs_from_a_store_train_as_pairs_of_images_do(tmp_path):
         tmp_path / "images",
         *schedule(TINY.steps),
     ]
-    environment = {
-        **ENVIRONMENT,
-        "PYTHONPATH": os.pathsep.join(map(str, (ROOT, ROOT / "tests", ROOT / "tests" / "scripts"))),
-    }
     for command in (["-c", code], ["-m", "revision_plugin.hosts.launch", *map(str, flags)]):
-        done = subprocess.run([sys.executable, *command], env=environment, capture_output=True, text=True, timeout=300)
+        done = FORKS.run(command, environment=ENVIRONMENT, cwd=ROOT)
         assert done.returncode == 0, done.stderr[-2000:]
     store_losses, image_losses = (
         [
@@ -345,7 +342,6 @@ def test_pairs_from_a_store_train_as_pairs_of_images_do(tmp_path):
 def test_the_script(tmp_path):
     out = tmp_path / "claims"
     command = [
-        sys.executable,
         "-m",
         "scripts.claims",
         "--out",
@@ -363,8 +359,6 @@ def test_the_script(tmp_path):
         tmp_path / "docs",
     ]
     for _ in range(2):
-        done = subprocess.run(
-            list(map(str, command)), env=ENVIRONMENT, cwd=ROOT, capture_output=True, text=True, timeout=300
-        )
+        done = FORKS.run(command, environment=ENVIRONMENT, cwd=ROOT)
         assert done.returncode == 0, done.stderr[-2000:]
     assert "paired images (bound)" in (tmp_path / "docs" / PAGE).read_text()

@@ -1,15 +1,13 @@
 """`scripts/cost.py` and `scripts/eval.sh` with arguments they cannot use: one line, status 2."""
 
 import subprocess
-import sys
 
 import pytest
-from conftest import ROOT
+from conftest import ENVIRONMENT, FORKS, ROOT
 
 
 def cost(*words):
-    command = [sys.executable, ROOT / "scripts" / "cost.py", *words]
-    return subprocess.run(list(map(str, command)), capture_output=True, text=True)
+    return FORKS.run([ROOT / "scripts" / "cost.py", *words], environment=ENVIRONMENT)
 
 
 def test_cost_refuses_in_one_line(tmp_path, tiny_llm):

@@ -1,15 +1,15 @@
 """`python -m scripts.dual_encoder` as a user runs it: stopped and resumed, in two processes, and its encoder used."""
 
 import json
+import os
 import signal
 import subprocess
-import sys
 import time
 
 import numpy as np
 import pytest
 import torch
-from conftest import ENVIRONMENT, ROOT, run_revision, torchrun
+from conftest import ENVIRONMENT, FORKS, ROOT, run_revision, torchrun
 from safetensors.torch import load_file
 
 from revision_plugin.errors import RevisionError
@@ -20,7 +20,7 @@ from scripts.dual_encoder.pair_batches import Batches
 STEPS = 12
 
 
-def command(world_files, out, *flags, launcher=(sys.executable,)):
+def command(world_files, out, *flags, launcher=()):
     return list(
         map(
             str,
@@ -55,9 +55,11 @@ def command(world_files, out, *flags, launcher=(sys.executable,)):
 
 
 def run(*arguments, expect=0, **keywords):
-    done = subprocess.run(
-        command(*arguments, **keywords), capture_output=True, text=True, env=ENVIRONMENT, cwd=ROOT, timeout=300
-    )
+    words = command(*arguments, **keywords)
+    if keywords.get("launcher"):
+        done = subprocess.run(words, capture_output=True, text=True, env=ENVIRONMENT, cwd=ROOT, timeout=300)
+    else:
+        done = FORKS.run(words, environment=ENVIRONMENT, cwd=ROOT)
     assert done.returncode == expect, done.stderr[-3000:]
     return done.stderr
 
@@ -72,9 +74,9 @@ def test_a_killed_training_ends_as_one_that_was_not(world_files, tmp_path):
     assert [row["step"] for row in read_log(tmp_path / "whole" / "monitor.jsonl")] == [0, 4, 8, 12]
     assert (tmp_path / "whole" / "figure2.png").stat().st_size > 10000
     cut = tmp_path / "cut"
-    process = subprocess.Popen(
-        command(world_files, cut), stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL, env=ENVIRONMENT, cwd=ROOT
-    )
+    with open(os.devnull, "w") as nothing:
+        words = command(world_files, cut)
+        process = FORKS.popen(words, environment=ENVIRONMENT, cwd=ROOT, stdout=nothing, stderr=nothing)
     while not (cut / "checkpoint.pt").exists():
         assert process.poll() is None, "ended before its first checkpoint"
         time.sleep(0.02)
@@ -141,15 +143,13 @@ def test_bad_input_ends_in_one_line(world_files, tmp_path):
     del records[3]["image"]
     (tmp_path / "broken.json").write_text(json.dumps(records))
     flags = ["--config", "world", "--image-folder", world_files / "images", "--out", tmp_path / "out", "--data"]
-    script = [sys.executable, "-m", "scripts.dual_encoder"]
+    script = ["-m", "scripts.dual_encoder"]
     for data, config, message in (
         (tmp_path / "broken.json", "world", "has no 'image'"),
         (tmp_path / "none.json", "world", "no such file"),
         (world_files / "paired.json", "wurld", "did you mean 'world'"),
     ):
         arguments = [config if flag == "world" else flag for flag in flags]
-        done = subprocess.run(
-            list(map(str, [*script, *arguments, data])), capture_output=True, text=True, env=ENVIRONMENT, cwd=ROOT
-        )
+        done = FORKS.run([*script, *arguments, data], environment=ENVIRONMENT, cwd=ROOT)
         assert done.returncode == 2 and message in done.stderr.strip().splitlines()[-1]
         assert not (tmp_path / "out").exists()

@@ -1,12 +1,10 @@
 """The studies of alignment, through their script."""
 
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
-from conftest import ROOT, unit_rows, write_store
+from conftest import ENVIRONMENT, FORKS, ROOT, unit_rows, write_store
 
 DIM = 16
 
@@ -23,7 +21,6 @@ def stores(tmp_path_factory):
 
 def study(name, stores, sources, targets, out, expect=0):
     command = [
-        sys.executable,
         "-m",
         "scripts.studies",
         name,
@@ -34,7 +31,7 @@ def study(name, stores, sources, targets, out, expect=0):
         "--out",
         out,
     ]
-    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=120, cwd=ROOT)
+    done = FORKS.run(command, environment=ENVIRONMENT, cwd=ROOT)
     assert done.returncode == expect, done.stderr[-2000:]
     if expect:
         return done.stderr.strip().splitlines()[-1]
