@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import time
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -14,6 +13,7 @@ import torch
 
 from .._common.files import read_json, write_json
 from .._common.folders import ClaimedFolder
+from .._common.timing import timed
 from ..aligners import ALIGNERS, create, load_aligner
 from ..embeddings.encode import encode_images, encode_texts
 from ..embeddings.moments import stream_moments
@@ -83,9 +83,8 @@ def _run(out: Path, recipe: Recipe, settings: dict) -> Path:
 @contextlib.contextmanager
 def _step(title: str, seconds: dict[str, float], name: str) -> Iterator[None]:
     logger.info("%s", title)
-    started = time.monotonic()
-    yield
-    seconds[name] = time.monotonic() - started
+    with timed(seconds, name):
+        yield
 
 
 def _prepare(out: Path, recipe: Recipe, seed: int) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from scripts.bench.timing import Measured, measure
+from scripts.bench.measured import Measured, measure
 
 
 def describe_machine() -> str:

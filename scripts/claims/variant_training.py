@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import json
 import shutil
-import time
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from revision_plugin._common.files import read_json, write_json
+from revision_plugin._common.timing import timed
 from revision_plugin.aligners import ALIGNERS, Aligner, create, load_aligner
 from revision_plugin.demo import measures as evaluate
 from revision_plugin.demo import world
@@ -51,11 +50,11 @@ def run_training(out: Path, settings: Settings, name: str, seed: int) -> Path:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     seconds = {}
-    with _timed(seconds, "fit"):
+    with timed(seconds, "fit"):
         aligner = fit_aligner(out, settings, variant, seed)
         aligner.save(folder / "aligner")
     write_rows(out, settings, variant, seed, folder / "rows")
-    with _timed(seconds, "stage 1"):
+    with timed(seconds, "stage 1"):
         train_stage1(settings, variant, seed, folder)
     record = {
         "variant": name,
@@ -63,13 +62,13 @@ def run_training(out: Path, settings: Settings, name: str, seed: int) -> Path:
         "loss": _losses(folder / "stage1"),
         "geometry": geometry(settings, variant, aligner),
     }
-    with _timed(seconds, "measure"):
+    with timed(seconds, "measure"):
         record |= measure_captions(settings, variant, folder)
     record["accuracy"] = {}
     if variant.tuned != "no":
         record["accuracy"]["0"] = measure_answers(settings, folder / "stage1", base=str(LANGUAGE_MODEL))
     for images in variant.tuning_images(settings):
-        with _timed(seconds, f"stage 2, {images} images"):
+        with timed(seconds, f"stage 2, {images} images"):
             train_stage2(out, settings, variant, seed, folder, images)
         record["accuracy"][str(images)] = measure_answers(settings, folder / "stage2")
         shutil.rmtree(folder / "stage2")
@@ -77,13 +76,6 @@ def run_training(out: Path, settings: Settings, name: str, seed: int) -> Path:
     shutil.rmtree(folder / "rows")
     write_json(folder / RESULT, record)
     return folder
-
-
-@contextlib.contextmanager
-def _timed(seconds: dict[str, float], name: str):
-    started = time.monotonic()
-    yield
-    seconds[name] = round(time.monotonic() - started, 3)
 
 
 def _losses(folder: Path) -> list[list[float]]:

@@ -6,7 +6,6 @@ loads through the same code as any other open_clip checkpoint.
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from dataclasses import dataclass
@@ -17,15 +16,13 @@ import open_clip
 import torch
 import torch.nn.functional as F
 from open_clip.loss import ClipLoss
-from safetensors.torch import save_file
 from sklearn.linear_model import Ridge
 
 from revision_plugin.demo import world
-from revision_plugin.demo.tokenizer import build_encoder_tokenizer, vocabulary
+from revision_plugin.demo.tokenizer import build_encoder_tokenizer
+from scripts.dual_encoder.clip import bound_logit_scale, new_clip, new_optimizer, write_clip
+from scripts.dual_encoder.demo_model import CONTEXT_LENGTH, PIXEL_MEAN, PIXEL_STD, model_config, preprocess_config
 
-EMBEDDING_DIM = 192
-CONTEXT_LENGTH = 18
-PIXEL_MEAN, PIXEL_STD = 0.5, 0.25
 RETRIEVAL_SIZE = 256
 PROBE_SCENES = 2500
 
@@ -50,32 +47,6 @@ class EncoderRecipe:
     highest_logit_scale: float = 16.0
     scenes: int = 20000
     seed: int = 0
-
-
-def preprocess_config() -> dict:
-    """open_clip's image transform of the demo encoder."""
-    return {
-        "mean": [PIXEL_MEAN] * 3,
-        "std": [PIXEL_STD] * 3,
-        "interpolation": "bicubic",
-        "resize_mode": "squash",
-    }
-
-
-def model_config() -> dict:
-    """open_clip's model config of the demo encoder."""
-    return {
-        "embed_dim": EMBEDDING_DIM,
-        "vision_cfg": {"image_size": world.IMAGE_SIZE, "layers": [1, 1, 1, 1], "width": 16, "head_width": 32},
-        "text_cfg": {
-            "context_length": CONTEXT_LENGTH,
-            "vocab_size": len(vocabulary()),
-            "hf_tokenizer_name": "tokenizer.json",
-            "width": 128,
-            "heads": 4,
-            "layers": 2,
-        },
-    }
 
 
 def pixels_to_tensor(images: np.ndarray):
@@ -149,18 +120,10 @@ def train_encoder(out: Path, recipe: EncoderRecipe, *, log=print) -> dict:
     torch.manual_seed(recipe.seed)
     rng = np.random.default_rng(recipe.seed)
     config, tokenizer = model_config(), build_encoder_tokenizer()
-    text_config = {k: v for k, v in config["text_cfg"].items() if k != "hf_tokenizer_name"}
-    model = open_clip.CLIP(config["embed_dim"], config["vision_cfg"], text_config)
-    model.logit_scale.data.fill_(math.log(recipe.logit_scale))
+    model = new_clip(config, logit_scale=recipe.logit_scale, output_dict=False)
     model = model.to(memory_format=torch.channels_last).train()
     loss_function = ClipLoss()
-    matrices = [p for p in model.parameters() if p.ndim >= 2]
-    undecayed = [p for p in model.parameters() if p.ndim < 2]
-    optimizer = torch.optim.AdamW(
-        [{"params": matrices, "weight_decay": recipe.weight_decay}, {"params": undecayed, "weight_decay": 0.0}],
-        lr=recipe.learning_rate,
-        betas=(0.9, 0.98),
-    )
+    optimizer = new_optimizer(model, rate=recipe.learning_rate, weight_decay=recipe.weight_decay, epsilon=1e-8)
     groups, scenes = [], []
     for scene in world.sample_scenes(recipe.scenes, seed=recipe.seed, held_out=False):
         group = world.rearrangements(scene, rng, most=recipe.arrangements)
@@ -187,8 +150,7 @@ def train_encoder(out: Path, recipe: EncoderRecipe, *, log=print) -> dict:
         loss.backward()
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-        with torch.no_grad():
-            model.logit_scale.clamp_(0, math.log(recipe.highest_logit_scale))
+        bound_logit_scale(model, recipe.highest_logit_scale)
         if step % 50 == 49 or step == 0:
             quality = ""
             if step % 200 == 199:
@@ -196,16 +158,8 @@ def train_encoder(out: Path, recipe: EncoderRecipe, *, log=print) -> dict:
             log(f"step {step + 1}/{recipe.steps} {time.time() - started:.0f} s loss {loss.item():.3f} {quality}")
 
     quality = held_out_quality(model, tokenizer) | place_probe(model, tokenizer)
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "open_clip_config.json").write_text(
-        json.dumps({"model_cfg": config, "preprocess_cfg": preprocess_config()}, indent=1) + "\n"
-    )
-    half = {
-        key: value.half().contiguous() if value.is_floating_point() else value
-        for key, value in model.state_dict().items()
-    }
-    save_file(half, out / "open_clip_model.safetensors")
-    tokenizer.save_pretrained(out)
+    half = {key: value.half() if value.is_floating_point() else value for key, value in model.state_dict().items()}
+    write_clip(out, half, config, preprocess_config(), tokenizer)
     return {
         "license": "Apache-2.0",
         "data": "scenes of the embedded world, made by the script",

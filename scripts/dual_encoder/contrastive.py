@@ -10,23 +10,22 @@ import os
 from dataclasses import asdict
 from pathlib import Path
 
-import open_clip
 import torch
 from open_clip.loss import ClipLoss
 from open_clip.tokenizer import SimpleTokenizer
 from open_clip.transform import PreprocessCfg, image_transform_v2
-from safetensors.torch import save_file
 from torch.utils.data import DataLoader
 
 from revision_plugin._common.devices import choose_device
 from revision_plugin._common.distributed import launched_processes, launched_rank
-from revision_plugin._common.files import hash_file, write_json
+from revision_plugin._common.files import hash_file
 from revision_plugin._common.folders import ClaimedFolder, new_folder
 from revision_plugin._common.progress import track
 from revision_plugin.demo.tokenizer import build_encoder_tokenizer
 from revision_plugin.errors import RevisionError
 from revision_plugin.geometry.monitor import GapMonitor, cut_log, read_log
 from revision_plugin.geometry.monitor_plot import plot_monitor
+from scripts.dual_encoder.clip import bound_logit_scale, new_clip, new_optimizer, write_clip
 from scripts.dual_encoder.dual_encoder_configs import Config
 from scripts.dual_encoder.pair_batches import Batches, Pair, PairImages, read_pairs
 
@@ -104,25 +103,13 @@ class _Run:
         )
         self.tokenizer = _tokenizer(config)
         torch.manual_seed(seed)
-        text = {k: v for k, v in config.model["text_cfg"].items() if k != "hf_tokenizer_name"}
-        self.model = open_clip.CLIP(
-            config.model["embed_dim"],
-            config.model["vision_cfg"],
-            text,
-            init_logit_scale=math.log(config.logit_scale),
-            output_dict=True,
-        ).to(device)
+        self.model = new_clip(config.model, logit_scale=config.logit_scale, output_dict=True).to(device)
         preprocess = PreprocessCfg(**{"size": config.model["vision_cfg"]["image_size"], **config.preprocess})
         self.transform, self.probe_transform = (
             image_transform_v2(preprocess, is_train=train) for train in (True, False)
         )
-        decayed = [p for p in self.model.parameters() if p.ndim >= 2]
-        undecayed = [p for p in self.model.parameters() if p.ndim < 2]
-        self.optimizer = torch.optim.AdamW(
-            [{"params": decayed, "weight_decay": config.weight_decay}, {"params": undecayed, "weight_decay": 0.0}],
-            lr=config.learning_rate,
-            betas=(0.9, 0.98),
-            eps=1e-6,
+        self.optimizer = new_optimizer(
+            self.model, rate=config.learning_rate, weight_decay=config.weight_decay, epsilon=1e-6
         )
         self.monitor = GapMonitor(
             self._embed_probe,
@@ -195,8 +182,7 @@ class _Run:
                 loss.backward()
                 self.step += 1
                 self.optimizer.step()
-                with torch.no_grad():
-                    self.model.logit_scale.clamp_(0, math.log(self.config.highest_logit_scale))
+                bound_logit_scale(self.model, self.config.highest_logit_scale)
                 if self.rank == 0:
                     with open(self.out / LOSSES, "a", encoding="utf-8") as file:
                         file.write(json.dumps({"step": self.step, "loss": loss.item()}) + "\n")
@@ -245,21 +231,9 @@ class _Run:
             f"pairs, {self.config.steps} steps of {self.config.batch}"
         )
         plot_monitor(read_log(self.out / LOG), self.out, freeze_step=self.config.freeze_step, title=title)
+        tokenizer = build_encoder_tokenizer() if self.config.word_tokenizer else None
         with new_folder(self.out / "encoder") as folder:
-            write_json(
-                folder / "open_clip_config.json",
-                {"model_cfg": self.config.model, "preprocess_cfg": self.config.preprocess},
-            )
-            save_file(
-                {k: v.cpu().contiguous() for k, v in self.model.state_dict().items()},
-                folder / "open_clip_model.safetensors",
-            )
-            if self.config.word_tokenizer:
-                _word_tokenizer().save_pretrained(folder)
-
-
-def _word_tokenizer():
-    return build_encoder_tokenizer()
+            write_clip(folder, self.model.state_dict(), self.config.model, self.config.preprocess, tokenizer)
 
 
 def _tokenizer(config: Config):
@@ -267,7 +241,7 @@ def _tokenizer(config: Config):
     length = config.model["text_cfg"]["context_length"]
     if not config.word_tokenizer:
         return SimpleTokenizer(context_length=length)
-    tokenizer = _word_tokenizer()
+    tokenizer = build_encoder_tokenizer()
     return lambda texts: (
         tokenizer(texts, return_tensors="pt", padding="max_length", truncation=True, max_length=length).input_ids
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from revision_plugin.registry import Registry
-from scripts.demo_artefacts.demo_encoder import model_config, preprocess_config
+from scripts.dual_encoder.demo_model import model_config, preprocess_config
 
 CONFIGS: Registry = Registry("dual-encoder config")
 

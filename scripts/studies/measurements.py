@@ -18,7 +18,7 @@ from revision_plugin.embeddings.store import Store
 from revision_plugin.errors import RevisionError
 from revision_plugin.geometry.neighbours import nearest, overlap
 from revision_plugin.geometry.spectrum import effective_rank, eigenvalues
-from scripts.bench.timing import measure
+from scripts.bench.measured import measure
 
 HELD_OUT_PERIOD = 5  # every fifth row is never fitted on
 OVERLAP_ROWS = 3000
