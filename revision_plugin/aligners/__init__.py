@@ -1,7 +1,7 @@
 """Aligners: one file a method. A new one is a file and an import line here, or an entry point of another package."""
 
 from .aniso import AnisoAlign
-from .base import ALIGNERS, Aligner, create
+from .base import ALIGNERS, Aligner, create, option, unit
 from .bc import BlockwiseCovariance
 from .c3 import ConnectCollapseCorrupt
 from .fit_report import FitReport
@@ -22,4 +22,6 @@ __all__ = [
     "ReAlign",
     "create",
     "load_aligner",
+    "option",
+    "unit",
 ]

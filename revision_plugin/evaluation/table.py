@@ -29,7 +29,7 @@ METRIC = "acc,none"
 
 @dataclass
 class Score:
-    """Accuracy and standard error in percent; `seen` of `rows` samples were scored (None where not recorded)."""
+    """Accuracy and standard error in percent; `scored_rows` of `rows` samples were scored (None where not recorded)."""
 
     accuracy: float
     error: float | None = None

@@ -32,7 +32,7 @@ def main() -> None:
     parser.add_argument("study", choices=NAMES)
     parser.add_argument("--source", type=Path, nargs="+", required=True, help="text store(s)")
     parser.add_argument("--target", type=Path, nargs="+", required=True, help="image store(s)")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0, help="of sample-sizes, the one study that draws rows")
     parser.add_argument("--out", type=Path, required=True)
     a = parser.parse_args()
     with one_line():

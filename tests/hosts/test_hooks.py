@@ -93,8 +93,13 @@ def test_a_host_of_another_package(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(HOSTS, "_entries", dict(HOSTS._entries))
     assert "other" in HOSTS.names() and find_host("other").version() == "1"
-    with pytest.raises(RevisionError, match=r"several hosts are installed \(llava, other\); name one with --host"):
+    with pytest.raises(
+        RevisionError, match=r"several hosts are installed \(llava, other\); name one: REVISION_HOST=NAME"
+    ):
         find_host()
+    monkeypatch.setenv("REVISION_HOST", "other")
+    assert find_host().name == "other" and find_host("llava").name == "llava"
+    monkeypatch.delenv("REVISION_HOST")
     monkeypatch.setattr(HOSTS.get("llava"), "version", lambda self: None)
     assert find_host().name == "other"
 

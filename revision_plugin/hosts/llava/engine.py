@@ -1,7 +1,7 @@
 """Asserts that training runs under the engine its flags ask for.
 
 With ACCELERATE_USE_CPU or --use_cpu, accelerate runs plain DistributedDataParallel under a --deepspeed flag and says
-nothing; a ZeRO run would then use the memory of none.
+nothing; a ZeRO run would then save no memory at all.
 """
 
 from __future__ import annotations

@@ -85,7 +85,7 @@ def recorded_start(original: Callable) -> Callable:
 def checkpoint_saver(original: Callable) -> Callable:
     """`_save_checkpoint` that leaves all that resuming needs, and rotates older ones only when the new one is whole.
 
-    LLaVA's own passes a 'metrics' argument on that Trainer's no longer takes.
+    LLaVA's own hands a 'metrics' argument to Trainer's, which no longer takes it.
     """
 
     @functools.wraps(original)

@@ -1,4 +1,4 @@
-"""Everything that is rebound for LLaVA-NeXT: what LLaVA 1.2.2 needs too, and what its age needs."""
+"""Everything that is rebound for LLaVA-NeXT: what LLaVA 1.2.2 needs too, and what only older code needs."""
 
 from __future__ import annotations
 
