@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -25,7 +25,12 @@ if TYPE_CHECKING:
     from .hosts.launch import install
     from .tower import PseudoVisionTower
 
-__version__ = version("revision-plugin")
+try:
+    __version__ = version("revision-plugin")
+except PackageNotFoundError:
+    raise ImportError(
+        "revision_plugin is on the path but not installed; 'pip install --no-deps -e' its checkout"
+    ) from None
 __all__ = [
     "Aligner",
     "AnisoAlign",

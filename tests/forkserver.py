@@ -193,9 +193,25 @@ class ForkServer:
             for end in ends:
                 end.close()
             output = [pool.submit(os.fdopen(read, errors="replace").read) for read, _ in pipes]
-            statuses = [child.wait(timeout) for child in children]
-            status = next(filter(None, statuses), 0)
+            try:
+                status = self._end_of(children, timeout)
+            finally:
+                for child in children:
+                    if child.poll() is None:
+                        child.send_signal(signal.SIGKILL)
             return subprocess.CompletedProcess(commands[0][0], status, *(text.result() for text in output))
+
+    @staticmethod
+    def _end_of(children: list[Forked], timeout: float) -> int:
+        """The first status that is not 0, as soon as one child has it; 0 when all have ended."""
+        deadline = time.monotonic() + timeout
+        while time.monotonic() < deadline:
+            statuses = [child.poll() for child in children]
+            failed = next(filter(None, statuses), None)
+            if failed is not None or None not in statuses:
+                return failed or 0
+            time.sleep(0.01)
+        raise subprocess.TimeoutExpired(f"process {children[0].pid}", timeout)
 
     def close(self) -> None:
         if self._process is not None:

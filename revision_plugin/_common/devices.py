@@ -14,8 +14,9 @@ def choose_device(name: str | None = None) -> torch.device:
     `cuda` without a number is, under torchrun or DeepSpeed, each process' own GPU. Raises RevisionError for a name that
     torch does not know, or a GPU that is not there.
     """
-    if name is None:
-        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name is None:  # several processes may share a GPU, or see only their own
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        name = f"cuda:{local_rank() % count}" if count else "cpu"
     try:
         device = torch.device(name)
     except RuntimeError as error:

@@ -17,6 +17,7 @@ from ..errors import RevisionError
 from .files import read_json, write_json
 
 LOCK = ".lock"
+_HELD: set[Path] = set()  # the folders that this process holds
 
 
 def changed_keys(before: dict, now: dict) -> list[str]:
@@ -47,18 +48,27 @@ class ClaimedFolder:
     ):
         self.folder = folder
         request = json.loads(json.dumps(request))
-        occupied = folder.exists() and any(path.name != LOCK for path in folder.iterdir())
-        if occupied and not shared and not (folder / mark).exists():
-            raise RevisionError(f"{folder}: already exists and is not empty; choose another {flag}")
+        self._place = folder.resolve()
+        if self._place in _HELD:  # a record lock would let this process in, and closing it would free the folder
+            raise RevisionError(f"{folder}: this process already writes here; choose another {flag}")
         try:
+            # what a kill while the mark was written left is no foreign file
+            present = list(folder.iterdir()) if folder.exists() else []
+            foreign = [p for p in present if p.name != LOCK and not p.name.startswith(f".{mark}.")]
+            if foreign and not shared and not (folder / mark).exists():
+                raise RevisionError(f"{folder}: already exists and is not empty; choose another {flag}")
             folder.mkdir(parents=True, exist_ok=True)
             self._lock = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
         except OSError as error:
             raise RevisionError(f"{folder}: cannot be created: {error.strerror}; choose another {flag}") from None
+        _HELD.add(self._place)
         try:
             self._hold(flag)
             self._compare(mark, request, flag, differences)
             write_json(folder / mark, request)
+        except OSError as error:
+            self.close()
+            raise RevisionError(f"{folder}: cannot be written: {error.strerror}; make room and repeat") from None
         except BaseException:
             self.close()
             raise
@@ -89,6 +99,7 @@ class ClaimedFolder:
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1
+            _HELD.discard(self._place)
 
     def __enter__(self) -> ClaimedFolder:
         return self

@@ -17,7 +17,7 @@ from .._common.files import write_json
 from .._common.folders import new_folder
 from .._common.validation import check_options, option
 from ..embeddings.moments import IsotropicMap, Moments, stream_moments
-from ..embeddings.rows import Rows, as_rows
+from ..embeddings.rows import Rows, as_rows, float_array
 from ..embeddings.store import Store
 from ..encoders import Identity, require_same
 from ..errors import RevisionError
@@ -219,9 +219,7 @@ class Aligner(ABC):
         """
         if isinstance(x, torch.Tensor):
             return self._checked(x, training)
-        array = np.asarray(x)
-        if not np.issubdtype(array.dtype, np.floating):
-            raise RevisionError(f"embeddings must be floats, not {array.dtype}")
+        array = float_array(x)
         tensor = torch.from_numpy(array if array.flags.writeable else array.copy())
         return self._checked(tensor, training).numpy()
 

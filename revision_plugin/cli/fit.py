@@ -63,9 +63,13 @@ def describe_options() -> str:
     """Every method's options with their defaults, a line each."""
     lines = []
     for method in ALIGNERS.names():
-        options = fields(ALIGNERS.get(method))  # type: ignore[arg-type]
+        try:
+            options = fields(ALIGNERS.get(method))  # type: ignore[arg-type]
+        except RevisionError as error:  # of another package; asking for it says the same
+            lines.append(str(error))
+            continue
         lines.append(f"options of {method}:" if options else f"{method} has no options")
-        lines += [f"  {each.name}={json.dumps(each.default)}  {each.metadata.get('help', '')}" for each in options]
+        lines += [f"  {each.name}={each.default!r}  {each.metadata.get('help', '')}" for each in options]
     return "\n".join(lines)
 
 

@@ -34,6 +34,7 @@ from .smollm2 import export_smollm2
 logger = logging.getLogger(__name__)
 ENCODER = "demo"
 HELD_OUT_SEED, EXAMPLES, SHEET = 900, 6, 16
+TEXTS_AT_A_TIME = 256  # the demo encoder is small
 
 
 def quickstart(out: Path, *, full: bool = False, small_llm: str = "demo", seed: int = 0) -> Path:
@@ -100,7 +101,7 @@ def _prepare(out: Path, recipe: Recipe, seed: int) -> None:
         names = corpus.write_images(question_scenes, data / "asked", seed=seed + 4)
         corpus.write_corpus(data / "questions.json", corpus.question_records(question_scenes, names, seed=seed + 4))
     if not (out / "texts").exists():
-        encode_texts(encoder, data / "texts.json", out / "texts")
+        encode_texts(encoder, data / "texts.json", out / "texts", batch_size=TEXTS_AT_A_TIME)
     if not (out / "images").exists():
         encode_images(encoder, data / "images", out / "images")
 

@@ -50,7 +50,7 @@ def encode_texts(
     out: Path,
     *,
     dtype: str = "float16",
-    batch_size: int = 256,
+    batch_size: int = 64,
     max_failures: int = 0,
     precision: str | None = None,
 ) -> Store:

@@ -98,7 +98,18 @@ def as_rows(value: Rows | np.ndarray | torch.Tensor | str | Path) -> Rows:
         return Store.open(value)
     if hasattr(value, "blocks"):
         return value  # type: ignore[return-value]
-    array = value.detach().cpu().numpy() if isinstance(value, torch.Tensor) else np.asarray(value)
+    if isinstance(value, torch.Tensor):
+        value = value.detach().cpu()
+        value = (value.float() if value.dtype == torch.bfloat16 else value).numpy()
+    return ArrayRows(float_array(value))
+
+
+def float_array(value: object) -> np.ndarray:
+    """`value` as a contiguous float array in this machine's byte order. Raises RevisionError for anything else."""
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise RevisionError(f"embeddings must be an array [N, D]: {str(error).splitlines()[0]}") from None
     if not np.issubdtype(array.dtype, np.floating):
         raise RevisionError(f"embeddings must be floats [N, D], not {array.dtype}; give a store, its path or an array")
-    return ArrayRows(array)
+    return np.ascontiguousarray(array, array.dtype.newbyteorder("="))

@@ -93,7 +93,7 @@ def evaluate(
     data_root: Path | None = None,
     blind: bool = False,
     limit: int | None = None,
-    batch_size: int = 1,
+    batch_size: int = 8,
     device: str | None = None,
     processes: int = 1,
     trust_remote_code: bool = False,

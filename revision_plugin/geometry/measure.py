@@ -126,6 +126,8 @@ def measure(
 def _check(source: Store, target: Store, aligners: dict, rows: int, energy: float) -> None:
     problem = f"{source.path} and {target.path} come from different encoders"
     require_same(source.encoder, target.encoder, problem, "encode both with one")
+    if source.dim != target.dim:
+        raise RevisionError(f"{source.path} and {target.path} differ in dimension: {source.dim} and {target.dim}")
     for name, aligner in aligners.items():
         aligner.check_encoder(source.encoder, str(source.path))
         if name in (SOURCE, TARGET):

@@ -90,7 +90,11 @@ class HookTable:
         places = {symbol: self._find(symbol, hook) for hook in pending for symbol in hook.symbols}
         for hook in pending:
             holder, name = places[hook.symbol]
-            replacement = pkgutil.resolve_name(hook.wrap)(getattr(holder, name, None))
+            wrap = pkgutil.resolve_name(hook.wrap)
+            try:
+                replacement = wrap(getattr(holder, name, None))
+            except AttributeError as error:
+                raise RevisionError(self._moved(hook.symbol, str(error))) from error
             for symbol in hook.symbols:
                 setattr(*places[symbol], replacement)
             self.applied.add(hook.symbol)
@@ -113,8 +117,11 @@ class HookTable:
     def _find(self, symbol: str, hook: Hook) -> tuple[Any, str]:
         try:
             holder, name = resolve(symbol)
-        except ImportError:
-            holder, name = None, ""
+        except ImportError as error:
+            raise RevisionError(self._moved(symbol, str(error))) from error
         if holder is None or not (hook.adds or hasattr(holder, name)):
-            raise RevisionError(f"{symbol} has moved in the installed version; this release binds to {self.binds_to}")
+            raise RevisionError(self._moved(symbol, "it is not there"))
         return holder, name
+
+    def _moved(self, symbol: str, reason: str) -> str:
+        return f"{symbol} has moved or does not load ({reason}); this release binds to {self.binds_to}"

@@ -27,6 +27,9 @@ def test_the_gpu_that_is_there_and_one_for_each_process(monkeypatch):
     gpus(monkeypatch, 2, local_rank=1)
     assert choose_device() == choose_device("cuda") == torch.device("cuda", 1)
     assert choose_device("cuda:0") == torch.device("cuda", 0)
+    gpus(monkeypatch, 1, local_rank=1)  # which sees only its own, or shares one
+    assert choose_device() == torch.device("cuda", 0)
+    gpus(monkeypatch, 2, local_rank=1)
     with pytest.raises(RevisionError, match="--device cuda:2: there is no such GPU"):
         choose_device("cuda:2")
 

@@ -35,6 +35,20 @@ def test_fit_takes_paths_stores_arrays_and_tensors(tmp_path, rng):
         ReAlign().fit(tmp_path / "nothing", tmp_path / "images")
     with pytest.raises(RevisionError, match="must be floats"):
         ReAlign().fit([["a"]], target)
+    with pytest.raises(RevisionError, match="must be an array"):
+        ReAlign().fit([[1.0], [1.0, 2.0]], target)
+
+
+def test_rows_in_any_order_of_bytes_and_in_bfloat16(rng):
+    source, target = unit_rows(rng, 60, 8), unit_rows(rng, 50, 8, shift=0.5)
+    aligner = ReAlign().fit(source, target)
+    swapped = source.astype(">f8")
+    np.testing.assert_array_equal(
+        ReAlign().fit(swapped, target).transform(swapped[::-1]), aligner.transform(source[::-1])
+    )
+    low = torch.from_numpy(source).bfloat16()
+    assert aligner.transform(low).dtype == torch.float32
+    assert ReAlign().fit(low, torch.from_numpy(target).bfloat16()).report.centroid_gap < 0.05
 
 
 def test_options_as_scikit_learn_has_them(rng):

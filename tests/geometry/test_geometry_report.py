@@ -136,6 +136,8 @@ def test_bad_input_ends_in_one_line(stores, rng, gap, capsys):
     other = {"spec": "other", "fingerprint": "1" * 64}
     write_store(stores / "other", unit_rows(rng, 50, DIM), modality="image", encoder=other)
     assert "come from different encoders" in line(target="other")
+    write_store(stores / "narrow", unit_rows(rng, 50, DIM - 1), modality="image")
+    assert "differ in dimension" in line(target="narrow")
     fitted = ALIGNERS.get("realign")().fit(*gap, encoder=Identity(**other), held_out=0)
     fitted.save(stores / "foreign")
     assert "fitted for another encoder ('other' and 'test')" in line("--aligner", stores / "foreign")

@@ -18,6 +18,10 @@ def double(original):
     return ("wrapped", original)
 
 
+def looks_for_what_has_moved(original):
+    return sys.nowhere_to_be_found
+
+
 @pytest.fixture
 def upstream(monkeypatch):
     module = types.ModuleType("upstream_of_this_test")
@@ -41,11 +45,16 @@ def test_a_hook_is_applied_once_and_wherever_the_symbol_was_copied(upstream):
 
 def test_nothing_is_rebound_where_a_symbol_has_moved(upstream):
     table = HookTable("upstream 1", before=[], after=[hook("a"), hook("gone")])
-    with pytest.raises(RevisionError, match="upstream_of_this_test.gone has moved .* binds to upstream 1"):
+    with pytest.raises(
+        RevisionError, match="upstream_of_this_test.gone has moved .*it is not there.* binds to upstream 1"
+    ):
         table.apply_after()
     assert upstream.a == 1
     HookTable("upstream 1", before=[], after=[hook("a"), hook("gone", optional=True)]).apply_after()
     assert upstream.a == ("wrapped", 1) and not hasattr(upstream, "gone")
+    broken = Hook("upstream_of_this_test.gone", "why", f"{__name__}:looks_for_what_has_moved", adds=True)
+    with pytest.raises(RevisionError, match="gone has moved or does not load .*nowhere_to_be_found"):
+        HookTable("upstream 1", before=[broken], after=[]).apply_before()
     HookTable("upstream 1", before=[hook("gone", adds=True)], after=[]).apply_before()
     assert upstream.gone == ("wrapped", None)
 
