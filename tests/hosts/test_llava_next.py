@@ -181,7 +181,7 @@ def test_both_stages(kind, llms, stores, world_files, tmp_path):
 
 
 def test_what_it_would_do_silently_is_refused(llms, stores, world_files, tmp_path):
-    stage2 = ("--version", "qwen_1_5", "--mm_tunable_parts", "mm_mlp_adapter", "--image_folder", world_files / "images")
+    stage2 = (*STAGE2, "--image_folder", world_files / "images")
     records = json.loads((world_files / "questions.json").read_text())
     records[1]["image"] = "missing.png"
     (tmp_path / "broken.json").write_text(json.dumps(records[:4]))
