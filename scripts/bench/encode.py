@@ -48,7 +48,7 @@ def make_corpus(folder: Path, images: int, texts: int, window: int) -> None:
     (folder / "texts.json").write_text(json.dumps([{"id": str(i), "text": "dog " * n} for i, n in enumerate(lengths)]))
 
 
-def timed(work) -> float:
+def seconds_of(work) -> float:
     started = time.perf_counter()
     work()
     return time.perf_counter() - started
@@ -98,7 +98,7 @@ def main() -> None:
             ),
             "texts, batches in the corpus' order": naive_texts,
         }
-        rounds = [{name: timed(work) for name, work in works.items()} for _ in range(a.rounds)]
+        rounds = [{name: seconds_of(work) for name, work in works.items()} for _ in range(a.rounds)]
         best = {name: min(times[name] for times in rounds) for name in works}
     print(describe_machine())
     print(

@@ -327,3 +327,35 @@ def test_the_aligner_reaches_the_data_module_without_the_image_processor(
     finally:
         training.tower = before
     assert "standard errors" in caplog.text and not hasattr(demo.image_processor, "aligner")
+
+
+def test_a_checkpoint_is_saved_with_the_runs_own_limit(tmp_path, monkeypatch):
+    """What is pickled into it is what the command said; older ones go only once the new one is whole."""
+    from transformers import Trainer
+
+    from revision_plugin.hosts import run_record
+    from revision_plugin.hosts.llava import resume
+
+    saved, rotated = [], []
+    monkeypatch.setattr(resume, "uses_plugin", lambda trainer: True)
+    monkeypatch.setattr(resume, "is_stage1", lambda trainer: False)
+    trainer = types.SimpleNamespace(
+        args=types.SimpleNamespace(save_total_limit=1, should_save=True),
+        state=types.SimpleNamespace(global_step=7, best_model_checkpoint=None),
+        _get_output_dir=lambda trial: str(tmp_path),
+    )
+    rotate = resume.rotation_of_whole_ones(lambda self, use_mtime, output_dir: rotated.append(sorted(names())))
+    trainer._rotate_checkpoints = lambda **keywords: rotate(trainer, **keywords)
+
+    def names():
+        return [path.name for path in (tmp_path / "checkpoint-7").iterdir()]
+
+    def save(self, model, trial):
+        (tmp_path / "checkpoint-7").mkdir()
+        saved.append(self.args.save_total_limit)
+        self._rotate_checkpoints(use_mtime=True, output_dir=str(tmp_path))  # as Trainer's does at its end
+
+    monkeypatch.setattr(Trainer, "_save_checkpoint", save)
+    (tmp_path / run_record.RECORD).write_text("{}")
+    resume.checkpoint_saver(save)(trainer, None, None)
+    assert saved == [1] and rotated == [["revision_complete.json"]]
