@@ -353,14 +353,29 @@ def stores(world_files, tmp_path_factory):
 
 
 def stage1_flags(stores) -> tuple:
-    """The flags of the fixture `stage1`."""
-    return (*STAGE1, "--data_path", stores / "texts", "--revision_aligner", stores / "realign", "--revision_tokens", 2)
+    """Stage 1 on the store of texts."""
+    return (*STAGE1, "--data_path", stores / "texts", "--revision_aligner", stores / "realign")
+
+
+def image_flags(world_files) -> tuple:
+    """Questions about the images of the small corpus."""
+    return ("--data_path", world_files / "questions.json", "--image_folder", world_files / "images")
+
+
+def stage2_flags(world_files) -> tuple:
+    """Stage 2 on the small corpus, in the template of Vicuna."""
+    return ("--version", "v1", *image_flags(world_files))
+
+
+def evaluate_words(model, benchmark, out) -> tuple:
+    """`revision evaluate` on a benchmark of the embedded world."""
+    return ("evaluate", "--model", model, "--tasks", "demo", "--data-root", benchmark, "--out", out, "--device", "cpu")
 
 
 @pytest.fixture(scope="session")
 def stage1(stores, tiny_llm, tmp_path_factory):
     out = tmp_path_factory.mktemp("stage1") / "run"
-    train(out, tiny_llm, *stage1_flags(stores))
+    train(out, tiny_llm, *stage1_flags(stores), "--revision_tokens", 2)
     return out
 
 
@@ -370,12 +385,7 @@ def stage2(stage1, world_files, tiny_llm, tmp_path_factory):
     train(
         out,
         tiny_llm,
-        "--version",
-        "v1",
-        "--data_path",
-        world_files / "questions.json",
-        "--image_folder",
-        world_files / "images",
+        *stage2_flags(world_files),
         "--pretrain_mm_mlp_adapter",
         stage1 / "mm_projector.bin",
         "--revision_tokens",

@@ -8,8 +8,8 @@ from ..errors import RevisionError
 from .distributed import local_rank
 
 
-def choose_device(name: str | None = None) -> torch.device:
-    """The device called `name`; without a name the GPU that is there, else the CPU.
+def choose_device(name: str | torch.device | None = None) -> torch.device:
+    """The device called `name`, or that device; without a name the GPU that is there, else the CPU.
 
     `cuda` without a number is, under torchrun or DeepSpeed, each process' own GPU. Raises RevisionError for a name that
     torch does not know, or a GPU that is not there.

@@ -127,7 +127,7 @@ class Aligner(ABC):
         """
         rows, targets = as_rows(source), as_rows(target)
         identity = common_encoder(rows, targets, encoder)
-        place = choose_device(None if device is None else str(device))
+        place = choose_device(device)
         moments = stream_moments(targets, device=place)
         task = Fit(self, targets, moments, CorpusReport.of(targets, moments), identity, seed, held_out, place)
         fitted = task.run(rows)
@@ -155,7 +155,7 @@ class Aligner(ABC):
             self.check_encoder(rows.encoder, str(rows.path))
         count = report.target.count
         moments = Moments(count, self.parameters["target_mean"] * count)
-        place = choose_device(None if device is None else str(device))
+        place = choose_device(device)
         task = Fit(self, None, moments, report.target, report.encoder, seed, held_out, place)
         return task.run(rows)
 

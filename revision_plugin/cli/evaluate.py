@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import logging
 from pathlib import Path
 
-from .._common.devices import choose_device
 from ..evaluation.run import GROUP, evaluate
 from ..evaluation.table import BENCHMARKS, markdown, read_row
 from .arguments import FlagsOf, add_consent, add_device, use_consent, whole
-
-logger = logging.getLogger(__name__)
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -31,7 +27,6 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 def run(a: argparse.Namespace) -> None:
     use_consent(a)
-    logger.info("scoring on %s", choose_device(a.device))
     scored = evaluate(
         a.model,
         a.tasks.split(","),

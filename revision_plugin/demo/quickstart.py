@@ -23,8 +23,7 @@ from ..encoders import load_encoder
 from ..errors import RevisionError
 from ..evaluation import run
 from ..hosts import find_host
-from . import corpus, world
-from . import measures as evaluate
+from . import corpus, measures, world
 from . import quickstart_report as report
 from .jobs import Job, run_commands, run_jobs
 from .questions import questions
@@ -198,19 +197,19 @@ def _evaluate_stage1(out: Path, results: dict, scenes, pictures, language_model:
     images = torch.empty(0)
     for name in report.STAGE1_LABELS:
         assistant = host.load(str(out / f"stage1-{name}"), base=str(language_model))
-        pixels = evaluate.image_inputs(assistant, pictures)
+        pixels = measures.image_inputs(assistant, pictures)
         if not len(images):
             images = encoder.encode_pixels(pixels).clone()
         row = {
-            "image": _summary(evaluate.caption_likelihood(assistant, pixels, captions)),
-            "shuffled": _summary(evaluate.caption_likelihood(assistant, pixels, evaluate.rotate(captions))),
+            "image": _summary(measures.caption_likelihood(assistant, pixels, captions)),
+            "shuffled": _summary(measures.caption_likelihood(assistant, pixels, measures.rotate(captions))),
         }
         if name != "paired":
             assistant.tower.use_aligner(load_aligner(out / f"aligner-{name}"))
-            row["text"] = _summary(evaluate.caption_likelihood(assistant, texts, captions))
-        generated[name] = evaluate.caption_images(assistant, pictures)
-        row["recall"] = evaluate.recall(generated[name], scenes)
-        row["recall_shuffled"] = evaluate.recall(evaluate.rotate(generated[name]), scenes)
+            row["text"] = _summary(measures.caption_likelihood(assistant, texts, captions))
+        generated[name] = measures.caption_images(assistant, pictures)
+        row["recall"] = measures.recall(generated[name], scenes)
+        row["recall_shuffled"] = measures.recall(measures.rotate(generated[name]), scenes)
         results["stage1"][name] = row
     clouds = {"images": images.double().numpy()}
     for method in ("none", "realign"):
@@ -247,7 +246,7 @@ def _evaluate_stage2(out: Path, results: dict, scenes) -> list[dict]:
             "--device",
             "cpu",
             "--batch-size",
-            evaluate.BATCH,
+            measures.BATCH,
         ]
         for name in names
     ]
@@ -255,7 +254,7 @@ def _evaluate_stage2(out: Path, results: dict, scenes) -> list[dict]:
     results["stage2"], answers = {}, {}
     for name in names:
         answers[name] = run.replies(out / f"evaluation-{name}", "revision_demo")
-        results["stage2"][name] = evaluate.accuracy([score for _, score in answers[name]], scene_questions)
+        results["stage2"][name] = measures.accuracy([score for _, score in answers[name]], scene_questions)
     every = max(1, len(scene_questions) // SHEET) | 1  # an odd stride meets all kinds
     return [
         {

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from lmms_eval.api.model import lmms
+from loguru import logger
 
 from .._common.devices import choose_device
 from .._common.distributed import launched_processes, launched_rank
@@ -52,6 +53,7 @@ class LlavaRevision(lmms):
         self.batch_size = _positive(batch_size)
         self._rank, self._world_size = launched_rank(), launched_processes()
         self._device = choose_device(device or None)
+        logger.info("answering on {}", self._device)
         self.assistant = find_host().load(pretrained, base=base, device=str(self._device), template=conversation)
         self._answers = None
         if answers:

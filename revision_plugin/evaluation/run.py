@@ -13,6 +13,7 @@ from pathlib import Path
 
 import yaml
 
+from .._common.devices import choose_device
 from .._common.distributed import torchrun
 from .._common.files import read_json
 from .._common.folders import ClaimedFolder
@@ -106,6 +107,7 @@ def evaluate(
     if find_spec("lmms_eval") is None:
         raise RevisionError("lmms-eval is not installed; 'pip install lmms-eval==0.7.3'")
     tasks = expand(tasks)
+    choose_device(device)  # at once, not after lmms-eval's long start; each process chooses its own there
     _check_model(model, base)
     settings = {"model": str(model), "base": base, "blind": blind, "limit": limit}
     if data_root is not None:

@@ -7,7 +7,7 @@ import time
 from types import SimpleNamespace
 
 import pytest
-from conftest import ENVIRONMENT, kill_all, run_revision
+from conftest import ENVIRONMENT, evaluate_words, kill_all, run_revision
 
 from revision_plugin.demo import corpus, world
 from revision_plugin.errors import RevisionError
@@ -32,27 +32,12 @@ def samples(out):
 
 
 def evaluate(model, root, out, *flags, expect=0):
-    return run_revision(
-        "evaluate",
-        "--model",
-        model,
-        "--tasks",
-        "demo",
-        "--data-root",
-        root,
-        "--out",
-        out,
-        "--device",
-        "cpu",
-        *flags,
-        expect=expect,
-        timeout=600,
-    )
+    return run_revision(*evaluate_words(model, root, out), *flags, expect=expect, timeout=600)
 
 
 def kill_after_an_answer(model, root, out):
     """kill -9 to an evaluation of one question at a time; returns the whole lines it had kept."""
-    command = ["evaluate", "--model", model, "--tasks", "demo", "--data-root", root, "--out", out, "--device", "cpu"]
+    command = evaluate_words(model, root, out)
     process = subprocess.Popen(
         [sys.executable, "-m", "revision_plugin.cli", *map(str, command), "--batch-size", "1"],
         stdout=subprocess.DEVNULL,
@@ -78,6 +63,7 @@ def test_the_same_answers_as_revision_ask_and_a_resumed_run(benchmark, stage2, t
     killed = kill_after_an_answer(stage2, root, tmp_path / "out")
     done = evaluate(stage2, root, tmp_path / "out", "--batch-size", 5)
     assert "revision_demo: accuracy " in done.stdout
+    assert "answering on cpu" in done.stderr
     (answer_file,) = (tmp_path / "out" / "answers").iterdir()
     assert answer_file.read_text().startswith(killed) and killed.count("\n") < len(answer_file.read_text().splitlines())
     replies = samples(tmp_path / "out")
@@ -175,6 +161,8 @@ def test_failures_are_failures(benchmark, stage1, stage2, tmp_path):
     root, _ = benchmark
     line = evaluate(stage1, root, tmp_path / "s1", expect=2).stderr.splitlines()[-1]
     assert "is a Stage-1 checkpoint (a projector only); give its language model with --base" in line
+    line = evaluate(stage2, root, tmp_path / "o0", "--device", "gpu", expect=2).stderr.splitlines()[-1]
+    assert line.startswith("error: --device gpu: ") and not (tmp_path / "o0").exists()
     line = evaluate(tmp_path / "none", root, tmp_path / "o1", expect=2).stderr.splitlines()[-1]
     assert "no such checkpoint" in line
     foreign = tmp_path / "foreign"

@@ -5,7 +5,7 @@ import json
 import pytest
 import tiny_llm2clip
 import torch
-from conftest import STAGE1, projector, run_revision, train
+from conftest import STAGE1, evaluate_words, projector, run_revision, stage2_flags, train
 from PIL import Image
 
 from revision_plugin.cli import main
@@ -40,12 +40,7 @@ def test_the_whole_flow(kind, spec, world_files, tiny_llm, tmp_path, monkeypatch
     train(
         stage2,
         tiny_llm,
-        "--version",
-        "v1",
-        "--data_path",
-        world_files / "questions.json",
-        "--image_folder",
-        world_files / "images",
+        *stage2_flags(world_files),
         "--pretrain_mm_mlp_adapter",
         stage1 / "mm_projector.bin",
         tower=tower,
@@ -62,20 +57,7 @@ def test_the_whole_flow(kind, spec, world_files, tiny_llm, tmp_path, monkeypatch
         benchmark = corpus.write_benchmark(
             world.sample_scenes(2, seed=5, held_out=True), tmp_path / "benchmark", seed=5
         )
-        evaluated = run_revision(
-            "evaluate",
-            "--model",
-            stage2,
-            "--tasks",
-            "demo",
-            "--data-root",
-            benchmark,
-            "--out",
-            tmp_path / "scores",
-            "--device",
-            "cpu",
-            *trust,
-        )
+        evaluated = run_revision(*evaluate_words(stage2, benchmark, tmp_path / "scores"), *trust)
         assert "revision_demo: accuracy " in evaluated.stdout
 
 

@@ -10,7 +10,7 @@ import sys
 
 import pytest
 import torch
-from conftest import ENVIRONMENT, ROOT, projector, torchrun
+from conftest import ENVIRONMENT, ROOT, evaluate_words, image_flags, projector, torchrun
 from safetensors.torch import load_file
 from test_resume import finish, start, stop_after_checkpoint
 
@@ -133,10 +133,7 @@ def test_both_stages(kind, llms, stores, world_files, tmp_path):
         llms[kind],
         *STAGE2[:-1],
         TEMPLATES[kind],
-        "--data_path",
-        world_files / "questions.json",
-        "--image_folder",
-        world_files / "images",
+        *image_flags(world_files),
         "--image_aspect_ratio",
         "pad",
         "--pretrain_mm_mlp_adapter",
@@ -164,19 +161,7 @@ def test_both_stages(kind, llms, stores, world_files, tmp_path):
     ]
     assert combined_output == "".join(separate_outputs) and combined_output.count("answer") == 2
     benchmark = corpus.write_benchmark(world.sample_scenes(2, seed=5, held_out=True), tmp_path / "benchmark", seed=5)
-    scored = revision(
-        "evaluate",
-        "--model",
-        stage2,
-        "--tasks",
-        "demo",
-        "--data-root",
-        benchmark,
-        "--out",
-        tmp_path / "scores",
-        "--device",
-        "cpu",
-    )
+    scored = revision(*evaluate_words(stage2, benchmark, tmp_path / "scores"))
     assert "revision_demo: accuracy " in scored.stdout
 
 
@@ -200,7 +185,7 @@ def test_what_it_would_do_silently_is_refused(llms, stores, world_files, tmp_pat
 def test_two_processes_killed(stage, llms, stores, world_files, tmp_path):
     flags = (*STAGE1, "--data_path", stores / "texts", "--revision_aligner", stores / "realign")
     if stage == "stage 2":
-        flags = (*STAGE2, "--data_path", world_files / "questions.json", "--image_folder", world_files / "images")
+        flags = (*STAGE2, *image_flags(world_files))
     more = ("--gradient_checkpointing", "False", "--dataloader_num_workers", "0", "--use_cpu", "True")
 
     def begin(out):

@@ -4,7 +4,16 @@ import json
 import subprocess
 
 import pytest
-from conftest import ENVIRONMENT, ROOT, STAGE1, run_revision, train
+from conftest import (
+    ENVIRONMENT,
+    ROOT,
+    evaluate_words,
+    image_flags,
+    run_revision,
+    stage1_flags,
+    stage2_flags,
+    train,
+)
 
 from revision_plugin.demo import corpus, world
 
@@ -29,12 +38,7 @@ def test_a_plain_llava_checkpoint(benchmark, world_files, tiny_clip, tiny_llm, t
     train(
         model,
         tiny_llm,
-        "--version",
-        "v1",
-        "--data_path",
-        world_files / "questions.json",
-        "--image_folder",
-        world_files / "images",
+        *stage2_flags(world_files),
         *PLAIN_CLIP,
         tower=("--vision_tower", tiny_clip),
     )
@@ -57,12 +61,7 @@ def test_a_lora_checkpoint(bits, benchmark, stage1, world_files, tiny_llm, tmp_p
     train(
         model,
         tiny_llm,
-        "--version",
-        "v1",
-        "--data_path",
-        world_files / "questions.json",
-        "--image_folder",
-        world_files / "images",
+        *stage2_flags(world_files),
         "--pretrain_mm_mlp_adapter",
         stage1 / "mm_projector.bin",
         "--revision_tokens",
@@ -86,21 +85,7 @@ def test_a_lora_checkpoint(bits, benchmark, stage1, world_files, tiny_llm, tmp_p
     if bits == 16:
         lacking = run_revision(*ask, expect=2).stderr
         assert "is a LoRA checkpoint (adapters only); give its language model with --base" in lacking
-        run_revision(
-            "evaluate",
-            "--model",
-            model,
-            "--base",
-            tiny_llm,
-            "--tasks",
-            "demo",
-            "--data-root",
-            benchmark,
-            "--out",
-            out,
-            "--device",
-            "cpu",
-        )
+        run_revision(*evaluate_words(model, benchmark, out), "--base", tiny_llm)
         assert len(answers(out)) == 12
 
 
@@ -161,14 +146,11 @@ def tiny_mistral(world_files, tmp_path_factory):
 def test_a_mistral(tiny_mistral, tiny_llm, stores, world_files, tmp_path):
     """Both stages train and load LLaVA's class for Mistral, whose attention slides over a window."""
     stage1, stage2 = tmp_path / "stage1", tmp_path / "stage2"
-    train(stage1, tiny_mistral, *STAGE1, "--data_path", stores / "texts", "--revision_aligner", stores / "realign")
+    train(stage1, tiny_mistral, *stage1_flags(stores))
     questions = (
         "--version",
         "mistral_instruct",
-        "--data_path",
-        world_files / "questions.json",
-        "--image_folder",
-        world_files / "images",
+        *image_flags(world_files),
         "--pretrain_mm_mlp_adapter",
         stage1 / "mm_projector.bin",
     )

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import ENVIRONMENT, FLAGS, FORKS, ROOT, STAGE1, kill_all, projector, torchrun
+from conftest import ENVIRONMENT, FLAGS, FORKS, ROOT, kill_all, projector, stage1_flags, stage2_flags, torchrun
 from safetensors.torch import load_file
 
 pytestmark = pytest.mark.slow
@@ -83,21 +83,8 @@ def stop_after_checkpoint(process, out, number, *, after=-1):
     raise AssertionError("no checkpoint in time")
 
 
-def stage1_of(stores):
-    return (*STAGE1, "--data_path", stores / "texts", "--revision_aligner", stores / "realign")
-
-
 def stage2_of(world_files):
-    return (
-        "--version",
-        "v1",
-        "--data_path",
-        world_files / "questions.json",
-        "--image_folder",
-        world_files / "images",
-        "--group_by_modality_length",
-        "True",
-    )
+    return (*stage2_flags(world_files), "--group_by_modality_length", "True")
 
 
 def losses(out):
@@ -107,7 +94,7 @@ def losses(out):
 
 def test_stage1_stopped_then_killed(stores, tiny_llm, tmp_path):
     """SIGTERM saves where it is; SIGKILL falls back to the last whole checkpoint, whatever lies beside it."""
-    flags = stage1_of(stores)
+    flags = stage1_flags(stores)
     finish(start(tmp_path / "whole", tiny_llm, *flags), tmp_path / "whole")
     out = tmp_path / "cut"
     process = start(out, tiny_llm, *flags)
@@ -160,7 +147,7 @@ CASES = {
 @pytest.mark.parametrize("case", CASES)
 def test_two_processes_killed(case, stores, world_files, tiny_llm, tmp_path):
     stage, config, launched_by_deepspeed = CASES[case]
-    flags = stage1_of(stores) if stage == "stage 1" else stage2_of(world_files)
+    flags = stage1_flags(stores) if stage == "stage 1" else stage2_of(world_files)
     flags = (*flags, "--deepspeed", ROOT / "scripts" / config) if config else (*flags, "--use_cpu", "True")
     environment = DEEPSPEED if config else ENVIRONMENT
 
@@ -194,7 +181,7 @@ def test_two_processes_killed(case, stores, world_files, tiny_llm, tmp_path):
 
 @pytest.mark.parametrize("config", ["zero2_offload.json", "zero3_offload.json"])
 def test_offload_runs(config, stores, tiny_llm, tmp_path):
-    flags = (*stage1_of(stores), "--deepspeed", ROOT / "scripts" / config)
+    flags = (*stage1_flags(stores), "--deepspeed", ROOT / "scripts" / config)
     out = tmp_path / "out"
     finish(
         start(out, tiny_llm, *flags, launcher=torchrun(processes=1), environment=DEEPSPEED, steps=3, every=EVERY), out
