@@ -54,7 +54,7 @@ setup(
             "hf = revision_plugin.encoders.hf:HuggingFaceEncoder",
             "llm2clip = revision_plugin.encoders.llm2clip:Llm2ClipEncoder",
             "open_clip = revision_plugin.encoders.open_clip:OpenClipEncoder",
-            "python = revision_plugin.encoders.python:python_encoder",
+            "python = revision_plugin.encoders.python:PYTHON",
         ],
         "lmms_eval.models": ["llava_revision = revision_plugin.evaluation.registration:manifest"],
     },

@@ -1,10 +1,13 @@
-"""The one exception type for everything a user can put right."""
+"""The one exception type for everything a user can put right, and what a command ends in."""
 
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 from collections.abc import Iterator
+
+CLOSED_PIPE = 141  # what a shell reports for a command whose reader went away
 
 
 class RevisionError(Exception):
@@ -18,19 +21,57 @@ class NotMeasurable(ValueError):
     """A metric has no value for these rows; the message says what it needs. Reports mark it and go on."""
 
 
+def shown(text: object) -> str:
+    """`text` on one line for a terminal: what does not print (control characters, halves of surrogate pairs, marks that
+    turn the writing direction) as its escape, since names and ids come from data.
+    """
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in str(text))
+
+
+def environment_line(error: OSError) -> str:
+    """What a file, folder or device that failed under a command is reported as."""
+    place = error.filename if error.filename is not None else "a file"
+    reason = error.strerror or str(error)
+    return f"{place}: {reason}; make room, or give the right to use it, and repeat the command"
+
+
 @contextlib.contextmanager
 def one_line(*, interrupted: str | None = None) -> Iterator[None]:
-    """What a command runs in: a RevisionError ends it with one line and status 2.
+    """What a command runs in: a RevisionError ends it with one line and status 2, and so does what the machine refuses
+    (a full disk, a missing right, no memory).
 
-    With `interrupted` so does a KeyboardInterrupt, with that line and status 130; otherwise it goes its way.
+    With `interrupted` so does a KeyboardInterrupt, with that line and status 130; otherwise it goes its way. Where the
+    reader of the output has gone, it ends in silence with the status of a broken pipe.
     """
     try:
         yield
+        sys.stdout.flush()
     except RevisionError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
+        _fail(str(error))
+    except BrokenPipeError:
+        _end_output()
+        raise SystemExit(CLOSED_PIPE) from None
+    except OSError as error:
+        _fail(environment_line(error))
+    except MemoryError:
+        _fail("not enough memory; give smaller batches or a larger machine")
     except KeyboardInterrupt:
         if interrupted is None:
             raise
-        print(f"error: interrupted; {interrupted}", file=sys.stderr)
-        raise SystemExit(130) from None
+        _fail(f"interrupted; {interrupted}", 130)
+
+
+def _fail(message: str, status: int = 2) -> None:
+    _end_output()
+    with contextlib.suppress(OSError):  # of a closed standard error: the status is all that can be told
+        print(f"error: {shown(message)}", file=sys.stderr, flush=True)
+    raise SystemExit(status) from None
+
+
+def _end_output() -> None:
+    """Write what standard output still holds, or drop what it cannot take: Python would try again at its end."""
+    try:
+        sys.stdout.flush()
+    except (OSError, ValueError):
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

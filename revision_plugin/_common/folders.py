@@ -14,7 +14,7 @@ from pathlib import Path
 from safetensors import SafetensorError
 
 from ..errors import RevisionError
-from .files import read_json, write_json
+from .files import read_object, sync, usual_mode, write_json
 
 LOCK = ".lock"
 _HELD: set[Path] = set()  # the folders that this process holds
@@ -87,7 +87,7 @@ class ClaimedFolder:
 
     def _compare(self, mark: str, request: dict, flag: str, differences: Callable[[dict, dict], list[str]]) -> None:
         path = self.folder / mark
-        changed = differences(read_json(path), request) if path.exists() else []
+        changed = differences(read_object(path), request) if path.exists() else []
         if changed:
             raise RevisionError(
                 f"{self.folder}: holds a stopped run with another {', '.join(changed)}; "
@@ -122,10 +122,13 @@ def new_folder(path: Path) -> Iterator[Path]:
         raise RevisionError(f"{path}: cannot be created: {error.strerror}; choose another --out") from None
     try:
         yield temporary
-        temporary.chmod(0o755)
+        usual_mode(temporary)
+        for file in temporary.rglob("*"):
+            sync(file)
         if path.exists():
             path.rmdir()
         os.replace(temporary, path)
+        sync(path.parent)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(temporary, ignore_errors=True)
         reason = getattr(error, "strerror", None) or error

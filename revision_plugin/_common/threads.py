@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import TypeVar
 
 Item = TypeVar("Item")
@@ -16,12 +16,17 @@ Result = TypeVar("Result")
 def prefetch(
     work: Callable[[Item], Result], items: Iterable[Item], *, threads: int, most: int
 ) -> Iterator[Iterator[Result]]:
-    """Results of `work` on `items`, in order, from `threads` threads; at most `most` items are under way or waiting."""
+    """Results of `work` on `items`, in order, from `threads` threads; at most `most` items are under way or waiting.
+
+    The first item is worked on alone: what libraries import when they are first used is not safe from other threads.
+    """
     waiting: deque[Future[Result]] = deque()
 
     def results(pool: ThreadPoolExecutor) -> Iterator[Result]:
-        for item in items:
+        for number, item in enumerate(items):
             waiting.append(pool.submit(work, item))
+            if number == 0:
+                wait(waiting)
             if len(waiting) >= most:
                 yield waiting.popleft().result()
         while waiting:

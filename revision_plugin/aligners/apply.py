@@ -29,6 +29,7 @@ def apply_aligner(aligner: Aligner, source: Store, out: Path, *, dtype: str | No
         raise RevisionError(
             f"{source.path}: is already aligned ({source.manifest.aligner['method']}); give the original store"
         )
+    source.verify()
     aligner.check_encoder(source.encoder, str(source.path))
     warn_if_far(aligner, source, corpus=source.path, aligner_path=aligner.path or "ALIGNER")
     writer = StoreWriter(

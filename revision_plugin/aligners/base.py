@@ -13,7 +13,7 @@ import torch
 from safetensors.numpy import save
 
 from .._common.devices import choose_device
-from .._common.files import write_json
+from .._common.files import hash_json, write_json
 from .._common.folders import new_folder
 from .._common.validation import check_options, option
 from ..embeddings.moments import IsotropicMap, Moments, stream_moments
@@ -23,7 +23,7 @@ from ..encoders import Identity, require_same
 from ..errors import RevisionError
 from ..registry import Registry
 from .fit_report import CorpusReport, FitReport
-from .fitting import Fit, common_encoder, require_rows
+from .fitting import Fit, common_encoder, require_role
 
 ALIGNERS: Registry[type[Aligner]] = Registry("aligner")
 WEIGHTS, RECORD = "aligner.safetensors", "aligner.json"
@@ -148,7 +148,7 @@ class Aligner(ABC):
             raise RevisionError(
                 f"'{self.method}' needs the target's rows, not only its mean and trace; fit it again with both stores"
             )
-        require_rows("source", rows)
+        require_role("source", rows)
         if rows.dim != self.dim:
             raise RevisionError(f"the source has {rows.dim} dimensions, the aligner {self.dim}")
         if isinstance(rows, Store):
@@ -286,7 +286,8 @@ class Aligner(ABC):
         weights = self._weights()
         with new_folder(Path(out)) as folder:
             (folder / WEIGHTS).write_bytes(weights)
-            write_json(folder / RECORD, {**record, "parameters_hash": hashlib.sha256(weights).hexdigest()})
+            record["parameters_hash"] = hashlib.sha256(weights).hexdigest()
+            write_json(folder / RECORD, {**record, "record_hash": hash_json(record)})
         self.path = Path(out)
 
 

@@ -92,10 +92,19 @@ def require_rows(role: str, rows: Rows) -> None:
         raise RevisionError(f"the {role} has {len(rows)} row(s); fitting needs at least {MINIMUM_ROWS}")
 
 
+def require_role(role: str, rows: Rows) -> None:
+    """`require_rows`, and where the corpus is a store that it can play this role: the source is text, the target
+    images.
+    """
+    if isinstance(rows, Store):
+        rows.require({"source": "text", "target": "image"}[role], f"the {role}")
+    require_rows(role, rows)
+
+
 def common_encoder(source: Rows, target: Rows, encoder: Identity | str | None) -> Identity | None:
     """The encoder of both corpora. Raises RevisionError for corpora that cannot be fitted on together."""
-    require_rows("source", source)
-    require_rows("target", target)
+    require_role("source", source)
+    require_role("target", target)
     if source.dim != target.dim:
         raise RevisionError(
             f"source and target differ in dimension: {source.dim} and {target.dim}; encode both with one encoder"
@@ -108,6 +117,4 @@ def common_encoder(source: Rows, target: Rows, encoder: Identity | str | None) -
         require_same(
             identities[0], other, "source and target come from different encoders", "encode both with one encoder"
         )
-    if len(stores) == 2 and stores[0].manifest.content_hash == stores[1].manifest.content_hash:
-        raise RevisionError("source and target are the same embeddings; give the text store and the image store")
     return identities[0] if identities else None

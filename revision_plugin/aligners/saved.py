@@ -4,26 +4,37 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+import torch
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
-from .._common.files import hash_file, read_json
+from .._common.files import hash_file, hash_json, is_count, read_object, require_types
 from ..errors import RevisionError
 from .base import ALIGNERS, FORMAT_VERSION, RECORD, WEIGHTS, Aligner, create
 from .fit_report import FitReport
 
+NOT_OPTIONS = ("kind", "format_version", "method", "dim", "options", "parameters_hash", "record_hash")
+RECORD_TYPES = {
+    "method": lambda value: isinstance(value, str),
+    "dim": lambda value: is_count(value) and value > 0,
+    "options": lambda value: isinstance(value, dict),
+    "parameters_hash": lambda value: isinstance(value, str),
+}
+
 
 def load_aligner(path: str | Path) -> Aligner:
-    """Open a saved aligner. Raises RevisionError for anything missing, cut, edited or of another version."""
+    """Open a saved aligner. Raises RevisionError for one that is missing, cut, edited or not finite."""
     path = Path(path)
     if not (path / RECORD).is_file():
         raise RevisionError(f"{path}: no {RECORD}, so not an aligner; make one with 'revision fit'")
-    record = read_json(path / RECORD)
+    record = read_object(path / RECORD)
     if record.get("kind") != "aligner" or record.get("format_version") != FORMAT_VERSION:
         raise RevisionError(f"{path / RECORD}: not an aligner of format version {FORMAT_VERSION}; fit it again")
-    missing = sorted({"method", "dim", "options", "parameters_hash"} - set(record))
-    if missing:
-        raise RevisionError(f"{path / RECORD}: lacks {', '.join(missing)}; fit the aligner again")
+    require_types(record, RECORD_TYPES, str(path / RECORD), "fit the aligner again")
+    known = record.pop("record_hash", None)  # aligners of old have none
+    if known not in (None, hash_json(record)):
+        raise RevisionError(f"{path / RECORD}: was edited or damaged; fit the aligner again")
     weights = path / WEIGHTS
     if not weights.is_file() or hash_file(weights) != record["parameters_hash"]:
         raise RevisionError(f"{weights}: missing, cut or edited; fit the aligner again")
@@ -31,8 +42,24 @@ def load_aligner(path: str | Path) -> Aligner:
         parameters = load_file(weights)
     except SafetensorError as error:
         raise RevisionError(f"{weights}: {error}; fit the aligner again") from None
-    aligner_keys = ("kind", "format_version", "method", "dim", "options", "parameters_hash")
-    report = FitReport.from_json({k: v for k, v in record.items() if k not in aligner_keys}, str(path / RECORD))
+    report = FitReport.from_json({k: v for k, v in record.items() if k not in NOT_OPTIONS}, str(path / RECORD))
     aligner = create(ALIGNERS.get(record["method"]), record["options"]).with_parameters(record["dim"], parameters)
     aligner._report, aligner.path = report, path
+    _try(aligner, weights)
     return aligner
+
+
+def _try(aligner: Aligner, weights: Path) -> None:
+    """Raise RevisionError unless the parameters are finite and map a row."""
+    if aligner.parameters.get("source_mean", np.empty(0)).shape != (aligner.dim,):
+        raise RevisionError(f"{weights}: holds no source mean of {aligner.dim} dimensions; fit the aligner again")
+    infinite = sorted(name for name, value in aligner.parameters.items() if not np.isfinite(value).all())
+    if infinite:
+        raise RevisionError(f"{weights}: '{infinite[0]}' is not finite; fit the aligner again on sound embeddings")
+    try:
+        mapped = aligner(torch.ones(1, aligner.dim))
+    except (KeyError, RuntimeError, ValueError, IndexError, MemoryError) as error:
+        reason = str(error).splitlines() or [type(error).__name__]
+        raise RevisionError(f"{weights}: its parameters do not fit together ({reason[0]}); fit it again") from None
+    if mapped.shape != (1, aligner.dim) or not mapped.isfinite().all():
+        raise RevisionError(f"{weights}: its parameters map rows to none; fit the aligner again")

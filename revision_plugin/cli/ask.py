@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from .._common.devices import choose_device
-from ..corpora.images import open_image
+from ..corpora.pixels import open_image
 from ..errors import RevisionError
 from ..hosts import find_host
 from .arguments import add_consent, add_device, use_consent, whole

@@ -2,36 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
+from .._common.files import require_regular
 from ..errors import RevisionError
 from .pickles import load_plain_pickle
-from .texts import read_texts
+from .texts import identify, parquet_batches, parquet_columns, read_texts, text_problem
 
 BATCH_ROWS = 16384
+ID_COLUMNS = ("key", "image_path", "url")  # of clip-retrieval's metadata
 
 
 @dataclass(frozen=True)
 class Features:
-    """A run of rows: ids, raw embeddings [n, D] of a float dtype, and texts (empty for images)."""
+    """A run of rows: ids, raw embeddings [n, D] of a float dtype, texts (empty for images), and by row the `problems`
+    for which one is unusable.
+    """
 
     ids: list[str]
     embeddings: np.ndarray
     texts: list[str]
+    problems: dict[int, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, ids: Sequence, embeddings: np.ndarray, texts: Sequence | None, start: int = 0) -> Features:
+        """Rows with ids and texts as a file gives them: null, or anything but text (an id may be a whole number), makes
+        a row unusable. `start` is the number of the first row.
+        """
+        named = [identify({"id": each}, f"row {start + row}") for row, each in enumerate(ids)]
+        problems = {row: problem for row, (_, problem) in enumerate(named) if problem}
+        for row, text in enumerate(texts or ()):
+            problem = (text_problem(text) if text.strip() else "is blank") if isinstance(text, str) else "has no text"
+            if problem:
+                problems.setdefault(row, problem)
+        row_texts = ["" if row in problems else str(text).strip() for row, text in enumerate(texts or ())]
+        return cls([name for name, _ in named], embeddings, row_texts, problems)
 
 
 def read_features(source: Path, modality: str, texts: Path | None) -> Iterator[Features]:
     """The rows of `source` in order, in parts. Raises RevisionError for files that cannot be read or rows that are
     ragged.
     """
-    if not source.exists():
-        raise RevisionError(f"{source}: no such file or folder")
+    if not source.is_dir():
+        require_regular(source)
     if source.is_dir() and (source / ("text_emb" if modality == "text" else "img_emb")).is_dir():
         yield from _read_clip_retrieval(source, modality)
     elif source.suffix == ".pkl" or (source.is_dir() and list(source.glob("*.pkl"))):
@@ -41,7 +58,7 @@ def read_features(source: Path, modality: str, texts: Path | None) -> Iterator[F
     elif source.suffix == ".npy":
         array = _load_array(source)
         ids = [str(i) for i in range(len(array))]
-        yield Features(ids, array, _texts_beside(texts, len(array)) if modality == "text" else [])
+        yield _with_texts_beside(ids, array, texts) if modality == "text" else Features(ids, array, [])
     elif source.suffix == ".parquet":
         yield from _read_parquet(source, modality)
     else:
@@ -66,70 +83,114 @@ def _read_pickle(path: Path, modality: str) -> Features:
         raise RevisionError(f"{path}: expected a list of records with 'id' and 'embed', or a dict of id to vector")
     if modality == "text" and not all("caption" in item for item in data):
         raise RevisionError(f"{path}: its records have no 'caption'; convert image features with --modality image")
-    rows = [np.asarray(item["embed"]) for item in data]
-    if len({row.shape for row in rows}) != 1 or rows[0].ndim != 1 or not np.issubdtype(rows[0].dtype, np.number):
+    rows = _stack([item["embed"] for item in data], path)
+    texts = [item["caption"] for item in data] if modality == "text" else None
+    return Features.of([_plain(item["id"]) for item in data], rows, texts)
+
+
+def _plain(identity: object) -> object:
+    return identity.item() if isinstance(identity, np.generic) else identity
+
+
+def _stack(vectors: list, path: Path) -> np.ndarray:
+    """Vectors of one length as rows [n, D] of floats; whole numbers are taken as floats."""
+    try:
+        rows = [np.asarray(vector) for vector in vectors]
+    except (ValueError, TypeError, OverflowError):
+        rows = []
+    if len({row.shape for row in rows}) != 1 or rows[0].ndim != 1 or not len(rows[0]):
         raise RevisionError(f"{path}: its vectors are not all numeric and of one length")
-    return Features([str(item["id"]) for item in data], np.stack(rows), [str(item.get("caption", "")) for item in data])
+    kinds = {row.dtype.kind for row in rows}
+    if not kinds <= set("fiu"):
+        raise RevisionError(f"{path}: its vectors are not all real numbers, but of type {rows[0].dtype}")
+    return np.stack(rows) if kinds == {"f"} else np.stack(rows).astype(np.float64)
 
 
 def _load_array(path: Path) -> np.ndarray:
+    require_regular(path)
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
-        raise RevisionError(f"{path}: not a plain .npy array: {str(error).splitlines()[0]}") from None
-    if array.ndim != 2 or not np.issubdtype(array.dtype, np.floating):
+    except (ValueError, EOFError, OSError, SyntaxError, TypeError, KeyError, MemoryError, RecursionError) as error:
+        reason = str(error).splitlines() or [type(error).__name__]
+        raise RevisionError(f"{path}: not a plain .npy array: {reason[0]}") from None
+    if not isinstance(array, np.ndarray):
+        raise RevisionError(f"{path}: holds several arrays; give one .npy")
+    if array.ndim != 2 or not np.issubdtype(array.dtype, np.floating) or not array.shape[1]:
         raise RevisionError(f"{path}: expected floats of shape [N, D], found {array.dtype} {list(array.shape)}")
     return array
 
 
-def _texts_beside(texts: Path | None, count: int) -> list[str]:
+def _with_texts_beside(ids: list[str], array: np.ndarray, texts: Path | None) -> Features:
     if texts is None:
         raise RevisionError("text features from .npy need --texts FILE with the texts in the same order")
-    row_texts = [item.text for item in read_texts(texts)]
-    if len(row_texts) != count:
-        raise RevisionError(f"{texts}: {len(row_texts)} texts for {count} rows; they must correspond line by line")
-    return row_texts
+    items = list(read_texts(texts))
+    if len(items) != len(array):
+        raise RevisionError(f"{texts}: {len(items)} texts for {len(array)} rows; they must correspond line by line")
+    problems = {row: item.problem for row, item in enumerate(items) if item.problem is not None}
+    return Features(ids, array, [item.text for item in items], problems)
 
 
 def _read_clip_retrieval(folder: Path, modality: str) -> Iterator[Features]:
     kind = "text" if modality == "text" else "img"
-    for file in sorted((folder / f"{kind}_emb").glob("*.npy"), key=_part_number):
+    start = 0
+    for number, file in _parts(folder, f"{kind}_emb/{kind}_emb", ".npy").items():
         array = _load_array(file)
-        meta = folder / "metadata" / f"metadata_{file.stem.rpartition('_')[2]}.parquet"
+        meta = folder / "metadata" / f"metadata_{number}.parquet"
         if not meta.is_file():
             raise RevisionError(f"{file}: its {meta.relative_to(folder)} is missing")
-        table = pq.read_table(meta)
-        if table.num_rows != len(array):
-            raise RevisionError(f"{meta}: {table.num_rows} rows for the {len(array)} of {file.name}")
-        if modality == "text" and "caption" not in table.column_names:
+        names = parquet_columns(meta)
+        if modality == "text" and "caption" not in names:
             raise RevisionError(f"{meta}: has no column 'caption'")
-        name = next((n for n in ("key", "image_path", "url") if n in table.column_names), None)
-        ids = (
-            [str(v) for v in table.column(name).to_pylist()]
-            if name
-            else [f"{file.stem}-{i}" for i in range(len(array))]
-        )
-        yield Features(ids, array, [str(v) for v in table.column("caption").to_pylist()] if modality == "text" else [])
+        name = next((n for n in ID_COLUMNS if n in names), None)
+        wanted = [*([name] if name else []), *(["caption"] if modality == "text" else [])]
+        columns: dict[str, list] = {each: [] for each in wanted}
+        rows = 0
+        for batch in parquet_batches(meta, wanted or names[:1]):
+            rows += batch.num_rows
+            for each in wanted:
+                columns[each] += batch.column(each).to_pylist()
+        if rows != len(array):
+            raise RevisionError(f"{meta}: {rows} rows for the {len(array)} of {file.name}")
+        ids = columns[name] if name else [f"{file.stem}-{i}" for i in range(len(array))]
+        yield Features.of(ids, array, columns["caption"] if modality == "text" else None, start)
+        start += rows
+
+
+def _parts(folder: Path, stem: str, suffix: str) -> dict[str, Path]:
+    """The numbered parts of a clip-retrieval folder, in order, by their numbers as they are written.
+
+    Raises RevisionError for a gap in the numbers, and for metadata whose embeddings are not there.
+    """
+
+    def numbered(pattern: str) -> dict[int, Path]:
+        files = {file.stem.rpartition("_")[2]: file for file in folder.glob(pattern)}
+        strange = sorted(name for name in files if not (name.isascii() and name.isdigit()))
+        if strange:
+            raise RevisionError(f"{files[strange[0]]}: its name does not end in the number of a part")
+        return dict(sorted((int(name), file) for name, file in files.items()))
+
+    parts = numbered(f"{stem}_*{suffix}")
+    described = numbered("metadata/metadata_*.parquet")
+    expected = {*range(max(parts, default=-1) + 1), *described}
+    missing = sorted(expected - parts.keys())
+    if missing:
+        raise RevisionError(f"{folder}: {stem}_{missing[0]}{suffix} is missing; the parts go up to {max(expected)}")
+    return {file.stem.rpartition("_")[2]: file for file in parts.values()}
 
 
 def _read_parquet(path: Path, modality: str) -> Iterator[Features]:
-    try:
-        file = pq.ParquetFile(path)
-    except pa.ArrowInvalid as error:
-        raise RevisionError(f"{path}: not a parquet file: {str(error).splitlines()[0]}") from None
-    names = file.schema_arrow.names
+    names = parquet_columns(path)
     vector = next((n for n in ("embedding", "embed", "emb") if n in names), None)
     text = next((n for n in ("text", "caption") if n in names), None)
     if vector is None or (modality == "text" and text is None):
         raise RevisionError(
             f"{path}: needs a column 'embedding'{' and text' if modality == 'text' else ''}; it has {', '.join(names)}"
         )
+    wanted = [vector, *(["id"] if "id" in names else []), *([text] if text and modality == "text" else [])]
     start = 0
-    for batch in file.iter_batches(batch_size=BATCH_ROWS):
-        rows = batch.column(vector).to_pylist()
-        if len({len(row) if row is not None else -1 for row in rows}) != 1 or rows[0] is None:
-            raise RevisionError(f"{path}: its vectors are not all of one length")
+    for batch in parquet_batches(path, wanted, BATCH_ROWS):
+        rows = _stack(batch.column(vector).to_pylist(), path)
         ids = batch.column("id").to_pylist() if "id" in names else range(start, start + len(rows))
-        texts = [str(v) for v in batch.column(text).to_pylist()] if modality == "text" else []
-        yield Features([str(i) for i in ids], np.array(rows, np.float32), texts)
+        texts = batch.column(text).to_pylist() if text and modality == "text" else None
+        yield Features.of(ids, rows.astype(np.float32), texts, start)
         start += len(rows)

@@ -1,22 +1,25 @@
-"""Reads images from a folder or a LLaVA JSON, and decodes them.
+"""Reads images from a folder or a LLaVA JSON.
 
 Readers yield items in order and never drop one: an item that cannot be used is yielded with its `problem`.
 """
 
 from __future__ import annotations
 
-import contextlib
+import os
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from PIL import Image, ImageFile, UnidentifiedImageError
+from .._common.files import open_regular, require_regular
+from ..errors import RevisionError, shown
+from .pixels import looks_like_image
+from .texts import encodable, identify, read_records
 
-from ..errors import RevisionError
-from .texts import read_records, require_file
-
-IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm"}
+IMAGE_SUFFIXES = (
+    ".png .apng .jpg .jpeg .jpe .jfif .webp .avif .bmp .dib .gif .tif .tiff .ppm .pgm .pbm .pnm .heic .heif .jp2 .jxl"
+).split()
+HEAD_BYTES = 32
 
 
 @dataclass(frozen=True)
@@ -28,56 +31,85 @@ class ImageItem:
     problem: str | None = None
 
 
-def read_images(path: Path, image_folder: Path | None = None) -> Iterator[ImageItem]:
+def read_images(path: Path, image_folder: Path | None = None, others: Counter | None = None) -> Iterator[ImageItem]:
     """All images of a folder (recursive, sorted; the id is the relative path) or of a LLaVA JSON/JSONL.
 
-    For a JSON each record's `image` is taken relative to `image_folder`, which it may not leave. A record that is only
-    a path, as in the ReVision authors' `{"images": [...]}`, is its own id.
+    In a folder a file counts by its suffix or by its content; what is no image is counted in `others` by suffix. A link
+    to a folder, and a folder that may not be read, are unusable items. For a JSON each record's `image` is taken
+    relative to `image_folder`. A record that is only a path, as in the ReVision authors' `{"images": [...]}`, is its
+    own id. No file outside the folder is used, whatever links lead to it.
     """
-    require_file(path)
     if path.is_dir():
-        for file in sorted(path.rglob("*")):
-            if file.suffix.lower() in IMAGE_SUFFIXES and not file.is_dir():
-                yield ImageItem(file.relative_to(path).as_posix(), file)
+        yield from _folder_items(path, others if others is not None else Counter())
         return
+    require_regular(path)
     if path.suffix.lower() not in (".json", ".jsonl"):
         raise RevisionError(f"{path}: give a folder of images or a .json/.jsonl whose records have 'image'")
     if image_folder is None:
         raise RevisionError(f"{path}: image paths in it need --image-folder")
+    if not image_folder.is_dir():
+        raise RevisionError(f"--image-folder {image_folder}: no such folder")
     root = image_folder.resolve()
     for index, record in enumerate(read_records(path, "images")):
         if isinstance(record, str):
             record = {"id": record, "image": record}
-        identity = str(record.get("id", index)) if isinstance(record, dict) else str(index)
+        identity, problem = identify(record, str(index)) if isinstance(record, dict) else (str(index), None)
         name = record.get("image") if isinstance(record, dict) else None
-        if not isinstance(name, str):
-            yield ImageItem(identity, root, problem="has no 'image'")
-            continue
-        file = (root / name).resolve()
-        if not file.is_relative_to(root):
-            yield ImageItem(identity, file, problem=f"'{name}' lies outside the image folder {image_folder}")
+        if not isinstance(name, str) or not name:
+            problem = problem or "has no 'image'"
+        if problem:
+            yield ImageItem(identity, image_folder, problem)
         else:
-            yield ImageItem(identity, file)
+            yield ImageItem(identity, root / str(name), outside_problem(root, str(name)))
 
 
-@contextlib.contextmanager
-def whole_images_only() -> Iterator[None]:
-    """Decode no truncated image inside, whatever another library (lmms-eval does) has switched on for the process."""
-    before, ImageFile.LOAD_TRUNCATED_IMAGES = ImageFile.LOAD_TRUNCATED_IMAGES, False
+def outside_problem(root: Path, name: str) -> str | None:
+    """Why the file `name` of the image folder `root`, a resolved path, may not be used: one rule for folders, JSON
+    files and both stages.
+
+    The path, links followed, must lead to a place inside the folder.
+    """
     try:
-        yield
-    finally:
-        ImageFile.LOAD_TRUNCATED_IMAGES = before
+        inside = (root / name).resolve().is_relative_to(root)
+    except (OSError, ValueError, RuntimeError) as error:  # too long, holds NUL, links that go round
+        return f"'{shown(name[:200])}' is no path that an image can have ({type(error).__name__})"
+    return None if inside else f"'{name}' lies outside the image folder {root}"
 
 
-def open_image(path: Path) -> Image.Image:
-    """The image as RGB `PIL.Image`. Raises RevisionError where it does not decode."""
+def _folder_items(root: Path, others: Counter) -> Iterator[ImageItem]:
+    problems: dict[Path, str] = {}
+    paths: list[Path] = []
+    resolved = root.resolve()
+
+    def unreadable(error: OSError) -> None:
+        problems[Path(error.filename)] = f"the folder cannot be read: {error.strerror}"
+
+    for name, subfolders, files in os.walk(root, onerror=unreadable):
+        folder = Path(name)
+        for link in filter(Path.is_symlink, (folder / each for each in subfolders)):
+            problems[link] = "is a link to a folder, which is not followed; give that folder itself, or copy it here"
+        paths += [folder / each for each in files]
+    for file in sorted([*paths, *problems]):
+        if file in problems:
+            yield _named(root, file, problems[file])
+        elif file.suffix.lower() in IMAGE_SUFFIXES or _is_image(file):
+            # only a link can lead out of a folder whose own links were not followed
+            problem = outside_problem(resolved, str(file.relative_to(root))) if file.is_symlink() else None
+            yield _named(root, file, problem)
+        else:
+            others[file.suffix.lower() or "no suffix"] += 1
+
+
+def _named(root: Path, file: Path, problem: str | None) -> ImageItem:
+    name = file.relative_to(root).as_posix()
+    if not encodable(name):  # bytes of another encoding: no store can hold it
+        return ImageItem(shown(name), file, problem="its name is not UTF-8; rename it")
+    return ImageItem(name, file, problem)
+
+
+def _is_image(file: Path) -> bool:
     try:
-        with whole_images_only(), Image.open(path) as image:
-            if image.mode.startswith("I;16"):  # converting clips at 255 instead of scaling
-                return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
-            return image.convert("RGB")
-    except FileNotFoundError:
-        raise RevisionError(f"{path}: no such file") from None
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise RevisionError(f"{path}: does not decode as an image: {error}") from None
+        with open_regular(file) as handle:
+            return looks_like_image(handle.read(HEAD_BYTES))
+    except (RevisionError, OSError):
+        return False  # no image that could be used: counted with the other files

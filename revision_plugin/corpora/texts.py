@@ -6,7 +6,6 @@ its `problem`, and the caller decides whether its failure budget covers it.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +13,13 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from .._common.files import read_json
-from ..errors import RevisionError
+from .._common.files import open_regular, parse_json, read_json, require_regular
+from ..errors import RevisionError, shown
 
 TEXT_SUFFIXES = (".json", ".jsonl", ".txt", ".parquet")
+
+
+IMAGE_MARK = "<image>"  # LLaVA puts the visual tokens in its place
 
 
 @dataclass(frozen=True)
@@ -36,12 +38,15 @@ def _caption_of(record: object, fallback_id: str) -> TextItem:
         record = {"text": record}
     if not isinstance(record, dict):
         return TextItem(fallback_id, "", problem=f"a record must be an object or a string, not {type(record).__name__}")
-    identity = str(record.get("id", fallback_id))
-    conversations = record.get("conversations")
+    identity, problem = identify(record, fallback_id)
+    if problem:
+        return TextItem(identity, "", problem=problem)
     text = record.get("text") or record.get("caption")
     try:
-        turns = [{"from": str(turn["from"]), "value": str(turn["value"])} for turn in conversations or []]
+        turns = [{"from": turn["from"], "value": turn["value"]} for turn in record.get("conversations") or []]
     except (TypeError, KeyError):
+        turns = [{"from": None, "value": None}]
+    if not all(isinstance(part, str) for turn in turns for part in turn.values()):
         return TextItem(identity, "", problem="'conversations' must be a list of objects with 'from' and 'value'")
     if text is None:
         text = next((turn["value"] for turn in turns if turn["from"] == "gpt"), None)
@@ -49,7 +54,45 @@ def _caption_of(record: object, fallback_id: str) -> TextItem:
         return TextItem(
             identity, "", problem="has no caption: give 'text', 'caption' or a conversation with a 'gpt' reply"
         )
-    return TextItem(identity, text.strip(), turns or None)
+    problem = text_problem(text) or conversation_problem(turns)
+    return TextItem(identity, "" if problem else text.strip(), turns or None, problem)
+
+
+def identify(record: dict, fallback_id: str) -> tuple[str, str | None]:
+    """A record's id, and why it is none: it is text or a whole number, or left out."""
+    identity = record.get("id", fallback_id)
+    if isinstance(identity, bool) or not isinstance(identity, (str, int)) or not encodable(str(identity)):
+        return fallback_id, f"its id is {shown(repr(identity)[:60])}, neither text nor a whole number"
+    return str(identity), None
+
+
+def encodable(text: str) -> bool:
+    """Whether UTF-8 can hold it: half of a surrogate pair, as JSON may spell one, it cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def text_problem(text: str) -> str | None:
+    """Why a model cannot be given `text` as a caption or a question; None where it can."""
+    if not encodable(text):
+        return "holds half of a surrogate pair, which is no character"
+    if IMAGE_MARK in text:
+        return f"holds {IMAGE_MARK}, which the model would take for another image"
+    return None
+
+
+def conversation_problem(turns: list[dict[str, str]]) -> str | None:
+    """Why a conversation about at most one image cannot be learned; None where it can."""
+    values = [turn["value"] for turn in turns]
+    if not all(encodable(each) for turn in turns for each in turn.values()):
+        return "holds half of a surrogate pair, which is no character"
+    marks = sum(value.count(IMAGE_MARK) for value in values)
+    if marks > 1 or any(IMAGE_MARK in turn["value"] for turn in turns if turn["from"] == "gpt"):
+        return f"its conversation holds {marks} {IMAGE_MARK}; one, in a question, is all that there may be"
+    return None
 
 
 def read_records(path: Path, part: str) -> Iterator[object]:
@@ -69,10 +112,7 @@ def read_records(path: Path, part: str) -> Iterator[object]:
         yield from records
     elif suffix == ".jsonl":
         for number, line in _lines(path):
-            try:
-                yield json.loads(line)
-            except json.JSONDecodeError as error:
-                raise RevisionError(f"{path}: line {number} is not valid JSON: {error.msg}") from None
+            yield parse_json(line, f"{path}: line {number}")
     elif suffix == ".txt":
         for _, line in _lines(path):
             yield line
@@ -83,40 +123,56 @@ def read_records(path: Path, part: str) -> Iterator[object]:
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    with open(path, encoding="utf-8") as handle:
-        number = 0
-        try:
-            for number, line in enumerate(handle, 1):
-                yield number, line.rstrip("\n")
-        except UnicodeDecodeError:
-            raise RevisionError(f"{path}: not UTF-8 after line {number}; save it as UTF-8") from None
+    """Lines that end in a line feed, with or without a carriage return, as JSONL's do; numbered from 1."""
+    with open_regular(path) as handle:
+        for number, line in enumerate(handle, 1):
+            try:
+                yield number, line.decode("utf-8").rstrip("\r\n")
+            except UnicodeDecodeError:
+                raise RevisionError(f"{path}: line {number} is not UTF-8; save it as UTF-8") from None
 
 
 def _parquet_records(path: Path) -> Iterator[object]:
-    try:
-        file = pq.ParquetFile(path)
-    except pa.ArrowInvalid as error:
-        raise RevisionError(f"{path}: not a parquet file: {str(error).splitlines()[0]}") from None
-    names = set(file.schema_arrow.names)
+    names = set(parquet_columns(path))
     if not names & {"text", "caption", "conversations"}:
         raise RevisionError(
             f"{path}: no column 'text', 'caption' or 'conversations'; it has {', '.join(sorted(names))}"
         )
     columns = sorted(names & {"id", "text", "caption", "conversations"})
-    for batch in file.iter_batches(columns=columns):
+    for batch in parquet_batches(path, columns):
         yield from batch.to_pylist()
 
 
-def require_file(path: Path) -> None:
-    """Raise RevisionError where there is nothing at `path`."""
-    if not path.exists():
-        raise RevisionError(f"{path}: no such file")
+def parquet_columns(path: Path) -> list[str]:
+    """The names of a parquet file's columns. Raises RevisionError for a file that is none, is cut or is encrypted."""
+    require_regular(path)
+    try:
+        with pq.ParquetFile(path) as file:
+            return file.schema_arrow.names
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise _unreadable(path, error) from None
+
+
+def parquet_batches(path: Path, columns: list[str], rows: int = 65536) -> Iterator[pa.RecordBatch]:
+    """Those columns in batches. Raises RevisionError where the file's pages are damaged."""
+    try:
+        with pq.ParquetFile(path) as file:
+            for batch in file.iter_batches(batch_size=rows, columns=columns):
+                batch.validate(full=True)  # a text that is not UTF-8 would fail only where it is read
+                yield batch
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise _unreadable(path, error) from None
+
+
+def _unreadable(path: Path, error: Exception) -> RevisionError:
+    reason = str(error).splitlines() or [type(error).__name__]
+    return RevisionError(f"{path}: not a whole, readable parquet file: {reason[0]}")
 
 
 def read_texts(path: Path) -> Iterator[TextItem]:
     """All texts of a corpus file, in order. Raises RevisionError for a file that cannot be read at all."""
-    require_file(path)
     if path.is_dir():
         raise RevisionError(f"{path}: is a folder; give one file of {', '.join(TEXT_SUFFIXES)}")
+    require_regular(path)
     for index, record in enumerate(read_records(path, "texts")):
         yield _caption_of(record, str(index))

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from .._common.files import hash_file
 from ..corpora.features import Features, read_features
 from ..encoders import Identity, load_encoder
 from ..errors import RevisionError
@@ -35,13 +36,20 @@ def convert(
     `encoder` is the spec the features were made with, or `external:NAME` where it cannot be loaded here. Raises
     RevisionError for unreadable files, ragged rows, and rows that are not finite or zero beyond `max_failures`.
     """
-    identity = _identity(encoder)
+    identity, encoder_dim = _identity(encoder)
     parts = read_features(source, modality, texts)
     first = next(parts, None)
     if first is None:
         raise RevisionError(f"{source}: holds no rows")
     dim = first.embeddings.shape[1]
-    request = {"source": source.name, "files": sorted((p.name, p.stat().st_size) for p in _files(source))}
+    if encoder_dim not in (None, dim):
+        raise RevisionError(f"{source}: rows of {dim} dimensions; encoder '{encoder}' gives {encoder_dim}")
+    # the times of large files, instead of their contents, which would have to be read twice
+    request = {
+        "source": source.name,
+        "files": [(str(p.relative_to(source)), p.stat().st_size, p.stat().st_mtime_ns) for p in _files(source)],
+        "texts": hash_file(texts) if texts else None,
+    }
     writer = StoreWriter(out, modality=modality, encoder=identity, dim=dim, dtype=dtype, request=request)
     with contextlib.closing(writer):
         chunk, failures = 0, 0
@@ -67,10 +75,12 @@ def _chain(first: Features, rest: Iterator[Features]) -> Iterator[Features]:
     yield from rest
 
 
-def _identity(spec: str) -> Identity:
+def _identity(spec: str) -> tuple[Identity, int | None]:
+    """The encoder's identity and its dimension, where it can be known."""
     if spec.startswith(EXTERNAL):
-        return Identity(spec, hashlib.sha256(spec.encode()).hexdigest())
-    return load_encoder(spec).identity
+        return Identity(spec, hashlib.sha256(spec.encode()).hexdigest()), None
+    encoder = load_encoder(spec)
+    return encoder.identity, encoder.dim
 
 
 def _files(source: Path) -> list[Path]:
@@ -80,11 +90,12 @@ def _files(source: Path) -> list[Path]:
 def _write(writer: StoreWriter, chunk: int, part: Features, rows: slice, modality: str) -> int:
     embeddings = part.embeddings[rows].astype(np.float64)
     norms = np.linalg.norm(embeddings, axis=1)
-    good = np.isfinite(norms) & (norms > 0)
     ids = part.ids[rows]
-    failures = [
-        {"id": ids[i], "reason": "is zero" if norms[i] == 0 else "holds NaN or infinity"} for i in np.flatnonzero(~good)
-    ]
+    reasons = {row: "is zero" if norms[row] == 0 else "holds NaN or infinity" for row in _no_direction(norms)}
+    reasons |= {row - rows.start: reason for row, reason in part.problems.items() if rows.start <= row < rows.stop}
+    failures = [{"id": ids[row], "reason": reasons[row]} for row in sorted(reasons)]
+    good = np.ones(len(ids), bool)
+    good[list(reasons)] = False
     usable_rows = np.flatnonzero(good)
     extra: dict[str, Any] = {"texts": [part.texts[rows][i] for i in usable_rows]} if modality == "text" else {}
     writer.write_chunk(
@@ -95,3 +106,7 @@ def _write(writer: StoreWriter, chunk: int, part: Features, rows: slice, modalit
         **extra,
     )
     return len(failures)
+
+
+def _no_direction(norms: np.ndarray) -> list[int]:
+    return np.flatnonzero(~(np.isfinite(norms) & (norms > 0))).tolist()

@@ -7,6 +7,7 @@ import hashlib
 import itertools
 import json
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,8 @@ from .._common import distributed
 from .._common.files import hash_file
 from .._common.progress import track
 from .._common.threads import prefetch
-from ..corpora.images import ImageItem, open_image, read_images
+from ..corpora.images import ImageItem, read_images
+from ..corpora.pixels import open_image
 from ..corpora.texts import TextItem, read_texts
 from ..encoders import Encoder
 from ..errors import RevisionError
@@ -96,7 +98,11 @@ def encode_images(
     Raises RevisionError as `encode_texts` does, and for images that do not decode. A resumed run must find the same
     files, by name, size and time of change.
     """
-    count, files = _identify_images(corpus, image_folder)
+    others: Counter[str] = Counter()
+    count, files = _identify_images(corpus, image_folder, others)
+    if others and distributed.rank() == 0:
+        kinds = ", ".join(f"{count} {suffix}" for suffix, count in sorted(others.items()))
+        logger.info("%s: %d file(s) are no images and are passed over (%s)", corpus, others.total(), kinds)
     request = {
         "corpus": corpus.name,
         "corpus_hash": hash_file(corpus) if corpus.is_file() else None,
@@ -129,13 +135,13 @@ def encode_images(
     return task.run(out, dtype, request)
 
 
-def _identify_images(corpus: Path, image_folder: Path | None) -> tuple[int, str]:
+def _identify_images(corpus: Path, image_folder: Path | None, others: Counter[str]) -> tuple[int, str]:
     """How many images there are, and a hash of every file's id, size and time of change.
 
     Hashing contents would read the whole corpus twice; a picture that is written again has another time.
     """
     count, digest = 0, hashlib.sha256()
-    for item in read_images(corpus, image_folder):
+    for item in read_images(corpus, image_folder, others):
         stat = item.path.stat() if item.problem is None and item.path.is_file() else None
         state = (item.id, stat.st_size, stat.st_mtime_ns) if stat else (item.id, item.problem)
         digest.update(json.dumps(state).encode() + b"\n")

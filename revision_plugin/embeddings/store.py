@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
-from .._common.files import read_json
+from .._common.files import hash_json, is_count, is_texts, read_object, require_regular, require_types
 from ..encoders.identity import Identity
 from ..errors import RevisionError
 
@@ -24,6 +25,20 @@ MANIFEST = "manifest.json"
 FAILURES = "failures.jsonl"
 FORMAT_VERSION = 1
 DTYPES = {"float16": np.float16, "float32": np.float32}
+SHARD_NAME = re.compile(r"[\w-][\w.-]*")  # a file of the store's own folder
+TEXT_COLUMNS = ("id", "text", "conversations")
+MANIFEST_TYPES = {
+    "modality": lambda value: value in ("text", "image"),
+    "dim": lambda value: is_count(value) and value > 0,
+    "dtype": lambda value: value in ("float16", "float32"),
+    "count": lambda value: is_count(value) and value > 0,
+    "unit_norm": lambda value: value is True,
+    "content_hash": lambda value: isinstance(value, str),
+    "conversations": is_count,
+    "failures": is_count,
+    "shards": lambda value: is_texts(value) and all(SHARD_NAME.fullmatch(name) for name in value),
+    "versions": lambda value: isinstance(value, dict),
+}
 UNIT_NORM_TOLERANCE = {"float16": 1e-2, "float32": 1e-3}
 
 
@@ -45,39 +60,37 @@ class Manifest:
     aligner: dict | None = None
     kind: str = "store"
     format_version: int = FORMAT_VERSION
-
-    def problems(self) -> list[str]:
-        """Everything that is wrong with these values, all at once."""
-        messages = []
-        if self.kind != "store":
-            messages.append(f"kind is '{self.kind}', not 'store'")
-        if self.format_version != FORMAT_VERSION:
-            messages.append(f"format version {self.format_version}, this release reads {FORMAT_VERSION}")
-        if self.modality not in ("text", "image"):
-            messages.append(f"modality '{self.modality}' is neither 'text' nor 'image'")
-        if self.dtype not in DTYPES:
-            messages.append(f"dtype '{self.dtype}' is not one of {', '.join(DTYPES)}")
-        if self.dim < 1 or self.count < 1:
-            messages.append(f"dim {self.dim} and count {self.count} must be positive")
-        return messages
+    columns: dict[str, str] | None = None  # hashes by column, of which `content_hash` is made
 
     def to_json(self) -> dict:
-        return {**asdict(self), "encoder": self.encoder.to_json()}
+        """Plain values under a hash of their own."""
+        values = {**asdict(self), "encoder": self.encoder.to_json()}
+        return {**values, "manifest_hash": hash_json(values)}
 
     @classmethod
-    def from_json(cls, value: object, where: Path) -> Manifest:
+    def from_json(cls, value: dict, where: Path) -> Manifest:
         """Read what `to_json` gave. Raises RevisionError with everything that is wrong with it."""
-        if not isinstance(value, dict):
-            raise RevisionError(f"{where}: not the manifest of a store")
+        remedy = "encode the store again"
+        value = dict(value)
+        if value.get("kind") != "store" or value.get("format_version") != FORMAT_VERSION:
+            raise RevisionError(f"{where}: not the manifest of a store of format version {FORMAT_VERSION}; {remedy}")
+        require_types(value, MANIFEST_TYPES, str(where), remedy)
+        if value.pop("manifest_hash", None) not in (None, hash_json(value)):  # stores of old have none
+            raise RevisionError(f"{where}: was edited or damaged; {remedy}")
         encoder = Identity.from_json(value.get("encoder"), str(where))
-        try:
-            manifest = cls(**{**value, "encoder": encoder})
-            problems = manifest.problems()
-        except TypeError as error:
-            problems = [str(error).replace("Manifest.__init__() ", "")]
-        if problems:
-            raise RevisionError(f"{where}: {'; '.join(problems)}")
+        if not isinstance(value.get("aligner"), (dict, type(None))):
+            raise RevisionError(f"{where}: its 'aligner' names none; {remedy}")
+        unknown = sorted(value.keys() - cls.__dataclass_fields__.keys())
+        if unknown:
+            raise RevisionError(f"{where}: holds '{unknown[0]}', which no manifest has; {remedy}")
+        manifest = cls(**{**value, "encoder": encoder})
+        if manifest.columns is not None and manifest.content_hash != manifest.joined(manifest.columns):
+            raise RevisionError(f"{where}: was edited or damaged; {remedy}")
         return manifest
+
+    def joined(self, columns: dict[str, str]) -> str:
+        """The content hash that columns of these hashes have."""
+        return joined_hash(columns, self.modality, self.dim, self.dtype)
 
 
 def arrow_schema(modality: str, dim: int, dtype: str) -> pa.Schema:
@@ -113,7 +126,7 @@ class Store:
             raise RevisionError(
                 f"{path}: no {MANIFEST}, so not a finished embedding store; make one with 'revision encode'"
             )
-        manifest = Manifest.from_json(read_json(path / MANIFEST), path / MANIFEST)
+        manifest = Manifest.from_json(read_object(path / MANIFEST), path / MANIFEST)
         shape = (manifest.modality, manifest.dim, manifest.dtype)
         tables = [map_shard(path / name, *shape) for name in manifest.shards]
         rows = sum(table.num_rows for table in tables)
@@ -183,9 +196,40 @@ class Store:
         row["embedding"] = np.asarray(scalar.values.to_numpy(), np.float32).copy()
         return row
 
+    def require(self, modality: str, role: str) -> None:
+        """Raise RevisionError unless it holds embeddings of that modality, not aligned: `role` says what for."""
+        if self.manifest.modality != modality:
+            kinds = {"text": "texts", "image": "images"}
+            raise RevisionError(
+                f"{self.path}: is a store of {kinds[self.manifest.modality]}; {role} must be one of {kinds[modality]}"
+            )
+        if self.manifest.aligner:
+            method = self.manifest.aligner.get("method", "an aligner")
+            raise RevisionError(f"{self.path}: is already aligned ({method}); give the original store")
+
     def verify(self) -> None:
-        """Raise RevisionError unless the rows still have the manifest's content hash."""
-        actual_hash = content_hash(self._tables, self.manifest.modality, self.dim, self.manifest.dtype)
+        """Raise RevisionError unless the rows still have the manifest's content hash; reads all of them."""
+        try:
+            for table in self._tables:
+                table.validate(full=True)
+        except pa.ArrowException as error:
+            raise _damaged(self.path, error) from None
+        manifest = self.manifest
+        self._require_hash(manifest.joined(column_hashes(self._tables, manifest.modality, manifest.dim)))
+
+    def verify_texts(self) -> None:
+        """Raise RevisionError unless ids, texts and conversations still are those under the content hash.
+
+        For who reads captions: cheaper than `verify`, as embeddings are not read. An old store is verified whole.
+        """
+        known = self.manifest.columns
+        if known is None:
+            return self.verify()
+        names = [name for name in TEXT_COLUMNS if name in known]
+        now = column_hashes(self._tables, self.manifest.modality, self.dim, names)
+        return self._require_hash(self.manifest.joined({**known, **now}))
+
+    def _require_hash(self, actual_hash: str) -> None:
         if actual_hash != self.manifest.content_hash:
             raise RevisionError(
                 f"{self.path}: the content does not match its hash; a shard was damaged or edited: encode it again"
@@ -194,18 +238,31 @@ class Store:
 
 def map_shard(path: Path, modality: str, dim: int, dtype: str) -> pa.Table:
     """One shard, mapped into memory. Raises RevisionError where it is missing, damaged or has other columns."""
+    require_shard(path)
     try:
         table = pa.ipc.open_stream(pa.memory_map(str(path))).read_all()
-    except FileNotFoundError:
-        raise RevisionError(f"{path}: shard is missing; encode the store again") from None
-    except (pa.ArrowInvalid, OSError) as error:
-        raise RevisionError(
-            f"{path}: shard is damaged ({str(error).splitlines()[0]}); encode the store again"
-        ) from None
+        table.validate()
+    except (pa.ArrowException, OSError, ValueError, OverflowError, MemoryError) as error:
+        raise _damaged(path, error) from None
     expected = arrow_schema(modality, dim, dtype)
     if not table.schema.remove_metadata().equals(expected):
         raise RevisionError(f"{path}: its columns are not those the manifest promises; encode the store again")
+    required = [name for name in table.column_names if name != "conversations"]
+    if any(table.column(name).null_count for name in required):
+        raise RevisionError(f"{path}: rows lack their id, text or embedding; encode the store again")
     return table
+
+
+def require_shard(path: Path) -> None:
+    """Raise RevisionError where there is no shard, or something else in its place."""
+    if not path.exists():
+        raise RevisionError(f"{path}: shard is missing; encode the store again")
+    require_regular(path)
+
+
+def _damaged(path: Path, error: Exception) -> RevisionError:
+    reason = str(error).splitlines() or [type(error).__name__]
+    return RevisionError(f"{path}: shard is damaged ({reason[0]}); encode the store again")
 
 
 def _matrices(table, dim: int) -> Iterator[np.ndarray]:
@@ -213,12 +270,16 @@ def _matrices(table, dim: int) -> Iterator[np.ndarray]:
         yield chunk.flatten().to_numpy(zero_copy_only=True).reshape(-1, dim)
 
 
-def content_hash(tables: list[pa.Table], modality: str, dim: int, dtype: str) -> str:
-    """A hash of all rows in order that does not depend on how they are cut into shards."""
-    columns = {"embedding": hashlib.blake2b()}
+def column_hashes(
+    tables: list[pa.Table], modality: str, dim: int, names: Sequence[str] | None = None
+) -> dict[str, str]:
+    """By column (all of them, or `names`) a hash of its values in order, which does not depend on how they are cut into
+    shards.
+    """
+    wanted = arrow_schema(modality, dim, "float32").names if names is None else names
+    columns = {name: hashlib.blake2b() for name in wanted}
     for table in tables:
-        for name in table.column_names:
-            hasher = columns.setdefault(name, hashlib.blake2b())
+        for name, hasher in columns.items():
             if name == "embedding":
                 for matrix in _matrices(table, dim):
                     hasher.update(np.ascontiguousarray(matrix).data)
@@ -226,7 +287,12 @@ def content_hash(tables: list[pa.Table], modality: str, dim: int, dtype: str) ->
             for batch in table.select([name]).to_batches(max_chunksize=4096):
                 for value in batch.column(0).to_pylist():
                     hasher.update(json.dumps(value).encode() + b"\n")
+    return {name: hasher.hexdigest() for name, hasher in columns.items()}
+
+
+def joined_hash(columns: dict[str, str], modality: str, dim: int, dtype: str) -> str:
+    """The content hash of rows whose columns have these hashes."""
     store_hasher = hashlib.blake2b(f"{modality} {dim} {dtype}".encode(), digest_size=32)
     for name in sorted(columns):
-        store_hasher.update(name.encode() + columns[name].digest())
+        store_hasher.update(name.encode() + bytes.fromhex(columns[name]))
     return store_hasher.hexdigest()

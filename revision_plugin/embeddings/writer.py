@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from datasets import DatasetInfo, Features
 
-from .._common.files import hash_json, read_json, write_json
+from .._common.files import hash_json, read_object, sync, whole_file, write_json, write_text
 from .._common.folders import LOCK, ClaimedFolder, require_free
 from .._common.versions import versions
 from ..encoders.identity import Identity
@@ -31,7 +31,8 @@ from .store import (
     Manifest,
     Store,
     arrow_schema,
-    content_hash,
+    column_hashes,
+    joined_hash,
     map_shard,
 )
 
@@ -77,8 +78,17 @@ class StoreWriter:
         return self.partial / f"data-{chunk:05d}.arrow", self.partial / f"data-{chunk:05d}.json"
 
     def has_chunk(self, chunk: int) -> bool:
-        """Whether an earlier run has finished this chunk."""
-        return self._paths(chunk)[1].exists()
+        """Whether an earlier run has finished this chunk, and both of its files are still whole.
+
+        A power loss can leave a mark without its chunk, or a torn one: such a chunk is made again.
+        """
+        path, done = self._paths(chunk)
+        if not done.exists():
+            return False
+        try:
+            return map_shard(path, self.modality, self.dim, self.dtype).num_rows == read_object(done).get("rows")
+        except RevisionError:
+            return False
 
     def failures(self, chunks: int) -> list[dict]:
         """The failures recorded in those of the first `chunks` chunks that are finished, in input order."""
@@ -87,11 +97,11 @@ class StoreWriter:
 
     def chunk_failures(self, chunk: int) -> list[dict]:
         """The failures recorded in one finished chunk."""
-        return read_json(self._paths(chunk)[1])["failures"]
+        return read_object(self._paths(chunk)[1])["failures"]
 
     def truncated(self, chunks: int) -> int:
         """How many texts of the first `chunks` chunks were longer than the encoder's window, whoever encoded them."""
-        return sum(read_json(self._paths(chunk)[1]).get("truncated", 0) for chunk in range(chunks))
+        return sum(read_object(self._paths(chunk)[1]).get("truncated", 0) for chunk in range(chunks))
 
     def write_chunk(
         self,
@@ -117,14 +127,11 @@ class StoreWriter:
             columns.append(pa.array(conversations or [None] * len(ids), self._schema.field("conversations").type))
         table = pa.Table.from_arrays(columns, schema=self._schema)
         path, done = self._paths(chunk)
-        temporary = path.with_suffix(f".{os.getpid()}.tmp")
         try:
-            with pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_stream(sink, self._schema) as stream:
+            with whole_file(path) as handle, pa.ipc.new_stream(handle, self._schema) as stream:
                 stream.write_table(table)
-            os.replace(temporary, path)
             write_json(done, {"rows": len(ids), "failures": list(failures), "truncated": truncated})
         except OSError as error:
-            temporary.unlink(missing_ok=True)
             raise RevisionError(
                 f"{path}: cannot be written: {error.strerror}; what is done is kept, repeat the command to resume"
             ) from None
@@ -161,6 +168,7 @@ class StoreWriter:
             twice = next(entry["values"].as_py() for entry in counts if entry["counts"].as_py() > 1)
             raise RevisionError(f"{self.out}: id '{twice}' occurs more than once; ids must be unique")
         talks = sum(len(t) - t.column("conversations").null_count for t in tables) if self.modality == "text" else 0
+        columns = column_hashes(tables, self.modality, self.dim)
         manifest = Manifest(
             modality=self.modality,
             encoder=self.encoder,
@@ -169,7 +177,8 @@ class StoreWriter:
             aligner=self.aligner,
             count=count,
             unit_norm=True,
-            content_hash=content_hash(tables, self.modality, self.dim, self.dtype),
+            content_hash=joined_hash(columns, self.modality, self.dim, self.dtype),
+            columns=columns,
             conversations=talks,
             failures=len(failures),
             shards=[path.name for path in paths],
@@ -180,7 +189,9 @@ class StoreWriter:
         write_json(self.partial / MANIFEST, manifest.to_json())
         if self.out.exists():
             self.out.rmdir()
+        sync(self.partial)
         os.replace(self.partial, self.out)
+        sync(self.out.parent)
         # only now: a kill before the rename leaves all that the repeated command needs
         for leftover in (*(self._paths(chunk)[1].name for chunk in range(chunks)), REQUEST, LOCK):
             (self.out / leftover).unlink(missing_ok=True)
@@ -190,7 +201,7 @@ class StoreWriter:
     def write_failures(self, failures: Sequence[dict]) -> Path:
         """List unusable items, one JSON object a line."""
         path = self.partial / FAILURES
-        path.write_text("".join(json.dumps(failure, ensure_ascii=False) + "\n" for failure in failures))
+        write_text(path, "".join(json.dumps(failure, ensure_ascii=False) + "\n" for failure in failures))
         return path
 
     def _write_datasets_files(self, manifest: Manifest) -> None:

@@ -12,7 +12,7 @@ from .identity import Identity, require_same
 
 if TYPE_CHECKING:
     from .base import ENCODERS, Encoder, ImageProcessor, Scheme, Tokens, load_encoder
-    from .hub import allow_remote_code
+    from .remote_code import allow_remote_code
 
 __all__ = [
     "ENCODERS",
@@ -30,4 +30,4 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
-    return getattr(import_module(".hub" if name == "allow_remote_code" else ".base", __name__), name)
+    return getattr(import_module(".remote_code" if name == "allow_remote_code" else ".base", __name__), name)

@@ -18,6 +18,7 @@ from .._common.files import hash_file, hash_json
 from ..errors import RevisionError
 from ..registry import Registry
 from .identity import Identity
+from .remote_code import require_module_consent
 
 MakeEncoder: TypeAlias = "Callable[[str, str], Encoder]"
 
@@ -31,6 +32,7 @@ class Scheme:
 
     make: MakeEncoder
     needs_name: bool = True
+    runs_code: bool = False  # whether the name is that of a module, which is imported
 
 
 ENCODERS: Registry[Scheme | MakeEncoder] = Registry("encoder")
@@ -83,6 +85,7 @@ class Encoder(ABC):
     spec: str
     dim: int
     image_processor: ImageProcessor
+    code_record: dict[str, str] | None = None  # of an encoder that is a module of the user's: which file it is
 
     def __init__(self, spec: str):
         self.spec = spec
@@ -172,11 +175,12 @@ def hash_files(paths: list[Path]) -> dict[str, str]:
     return {path.name: hash_file(path) for path in sorted(paths)}
 
 
-def load_encoder(spec: str) -> Encoder:
+def load_encoder(spec: str, *, named_by_data: bool = False, code: dict | None = None) -> Encoder:
     """The encoder a spec names: `demo`, `open_clip:ARCH/PRETRAINED`, `open_clip:FOLDER`, `hf:REPO_OR_FOLDER`,
     `llm2clip:VISION?text=LLM`, `python:MODULE:CLASS`, or one that another package registers.
 
-    Raises RevisionError for an unknown name or files that are missing.
+    Where a checkpoint names it and not the user (`named_by_data`), a module is imported by consent alone, and only if
+    it is the one whose `code_record` is `code`. Raises RevisionError for an unknown name or files that are missing.
     """
     scheme, _, rest = spec.partition(":")
     if not rest and scheme not in ENCODERS.names():
@@ -189,4 +193,6 @@ def load_encoder(spec: str) -> Encoder:
     )  # another package may register its class as it is
     if encoder_scheme.needs_name and not rest:
         raise RevisionError(f"encoder '{spec}' names no model; write '{scheme}:NAME'")
+    if encoder_scheme.runs_code and named_by_data:
+        require_module_consent(spec, rest.partition(":")[0], code)
     return encoder_scheme.make(spec, rest)

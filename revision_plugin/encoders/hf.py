@@ -11,7 +11,7 @@ from torch import nn
 from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoTokenizer
 
 from ..errors import RevisionError
-from . import hub
+from . import hub, remote_code
 from .base import Encoder, ImageProcessor, Tokens, hash_files
 
 
@@ -21,12 +21,13 @@ class HuggingFaceEncoder(Encoder):
     def __init__(self, spec: str, name: str):
         super().__init__(spec)
         self._folder = hub.model_folder(spec, name)
-        self._code = hub.consented_code(spec, name, self._folder)
+        self._code = remote_code.consented_code(spec, name, self._folder)
         try:
             self._config = AutoConfig.from_pretrained(self._folder, trust_remote_code=bool(self._code))
-            self._processor = AutoImageProcessor.from_pretrained(self._folder)
-        except (OSError, ValueError) as error:
-            raise RevisionError(f"encoder '{spec}': {str(error).splitlines()[0]}") from None
+            self._processor = AutoImageProcessor.from_pretrained(self._folder, trust_remote_code=bool(self._code))
+        except (OSError, ValueError, TypeError, KeyError, AttributeError, ImportError) as error:
+            reason = str(error).splitlines() or [type(error).__name__]
+            raise RevisionError(f"encoder '{spec}': {reason[0]}") from None
         text = getattr(self._config, "text_config", None)
         if text is None or not hasattr(self._config, "vision_config"):
             raise RevisionError(f"encoder '{spec}' ({self._config.model_type}) has not both a text and a vision tower")
@@ -58,7 +59,7 @@ class HuggingFaceEncoder(Encoder):
 
     @functools.cached_property
     def _tokenizer(self):
-        return AutoTokenizer.from_pretrained(self._folder)
+        return AutoTokenizer.from_pretrained(self._folder, trust_remote_code=bool(self._code))
 
     def tokenize_texts(self, texts: list[str]) -> Tokens:
         lengths = [len(ids) for ids in self._tokenizer(texts, truncation=False, verbose=False).input_ids]

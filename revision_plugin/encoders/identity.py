@@ -24,7 +24,8 @@ class Identity:
         if isinstance(value, Identity):
             return value
         identity_keys = {"spec", "fingerprint", "image_fingerprint"}
-        if not isinstance(value, dict) or not {"spec", "fingerprint"} <= value.keys() <= identity_keys:
+        texts = isinstance(value, dict) and all(isinstance(each, str) for each in value.values())
+        if not isinstance(value, dict) or not texts or not {"spec", "fingerprint"} <= value.keys() <= identity_keys:
             raise RevisionError(f"{where}: names no encoder by 'spec' and 'fingerprint'; it was edited or cut")
         return cls(**value)
 

@@ -19,7 +19,7 @@ from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoTokenize
 
 from .._common.files import hash_json
 from ..errors import RevisionError
-from . import bidirectional, hub
+from . import bidirectional, hub, remote_code
 from .base import Encoder, Tokens, hash_files
 from .hf import processor_transform
 from .identity import Identity
@@ -39,7 +39,7 @@ class Llm2ClipEncoder(Encoder):
             raise RevisionError(f"encoder '{spec}': write llm2clip:VISION?text=LLM, each a folder or a hub name")
         self._folder = hub.model_folder(spec, vision)
         self._weights = hub.weight_files(self._folder)
-        self._code = hub.consented_code(spec, vision, self._folder)
+        self._code = remote_code.consented_code(spec, vision, self._folder)
         if not self._code:
             raise RevisionError(f"{self._folder}: brings no code, so no text adapter; LLM2CLIP's vision models do")
         load = functools.partial(AutoConfig.from_pretrained, self._folder, trust_remote_code=bool(self._code))
@@ -107,13 +107,13 @@ class Llm2ClipEncoder(Encoder):
     @functools.cached_property
     def _processor(self):
         if (self._folder / "preprocessor_config.json").is_file():
-            return AutoImageProcessor.from_pretrained(self._folder)
+            return AutoImageProcessor.from_pretrained(self._folder, trust_remote_code=bool(self._code))
         size = self._config.vision_config.image_size  # the released models keep CLIP's own preprocessing
         return CLIPImageProcessor(size={"shortest_edge": size}, crop_size={"height": size, "width": size})
 
     @functools.cached_property
     def _tokenizer(self):
-        tokenizer = AutoTokenizer.from_pretrained(self._text_folder)
+        tokenizer = AutoTokenizer.from_pretrained(self._text_folder, trust_remote_code=False)  # it needs none
         bidirectional.prepare_tokenizer(tokenizer)
         return tokenizer
 

@@ -15,9 +15,10 @@ from open_clip.pretrained import download_pretrained, get_pretrained_cfg, list_p
 from open_clip.transform import PreprocessCfg, image_transform_v2, merge_preprocess_dict
 from torch import nn
 
-from .._common.files import read_json
+from .._common.files import read_object
 from ..errors import RevisionError
 from .base import Encoder, ImageProcessor, Tokens, hash_files
+from .remote_code import READ_IT, consented_code, is_remote_code_allowed, never_asking
 
 CONFIG = "open_clip_config.json"
 WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth")
@@ -31,18 +32,36 @@ class OpenClipEncoder(Encoder):
         self._folder = Path(name) if Path(name).is_dir() else None
         if self._folder:
             self._name, self._pretrained = f"local-dir:{self._folder}", None
-            config = read_json(self._folder / CONFIG) if (self._folder / CONFIG).is_file() else None
-            if not config or "model_cfg" not in config:
+            config = read_object(self._folder / CONFIG) if (self._folder / CONFIG).is_file() else {}
+            if not isinstance(config.get("model_cfg"), dict):
                 raise RevisionError(f"{self._folder}: no {CONFIG} with 'model_cfg', so not an open_clip folder")
             self._config, self._preprocess = config["model_cfg"], config.get("preprocess_cfg", {})
             if not self._weight_files():
                 raise RevisionError(f"{self._folder}: holds {CONFIG} but no weights ({', '.join(WEIGHT_SUFFIXES)})")
         else:
             self._name, self._pretrained, self._config, self._preprocess = _known_model(spec, name)
+        self._code = self._consented_code()
         if "text_cfg" not in self._config:
             raise RevisionError(f"encoder '{spec}' has no text tower; alignment needs both towers")
-        self.dim = int(self._config["embed_dim"])
-        self.image_processor = self._processor()
+        try:
+            self.dim = int(self._config["embed_dim"])
+            self.image_processor = self._processor()
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise RevisionError(f"encoder '{spec}': its config does not describe a model ({error!r:.80})") from None
+
+    def _consented_code(self) -> list[Path]:
+        """Code that the text tower or its tokenizer brings, where the user allows it. open_clip hands
+        `trust_remote_code` from the config on, and asks on standard input for a model with an `auto_map`.
+        """
+        text = self._config.get("text_cfg") or {}
+        names = [text.get("hf_model_name"), text.get("hf_tokenizer_name"), str(self._folder) if self._folder else None]
+        folders = [Path(name) for name in names if isinstance(name, str) and name and Path(name).is_dir()]
+        code: list[Path] = []
+        for folder in dict.fromkeys(folders):
+            code += consented_code(self.spec, str(folder), folder)
+        if (text.get("tokenizer_kwargs") or {}).get("trust_remote_code") and not is_remote_code_allowed():
+            raise RevisionError(f"encoder '{self.spec}': its {CONFIG} asks for code of a tokenizer's own; {READ_IT}")
+        return code
 
     def _weight_files(self) -> list[Path]:
         if self._folder:
@@ -69,14 +88,17 @@ class OpenClipEncoder(Encoder):
             "preprocess": json.dumps(self._preprocess, sort_keys=True),
             "weights": sorted(hash_files(self._weight_files()).values()),
             "tokenizer": hash_files(tokenizer),
+            **({"code": hash_files(self._code)} if self._code else {}),
         }
 
     def load_model(self) -> nn.Module:
-        return open_clip.create_model(self._name, pretrained=self._pretrained)
+        with never_asking():
+            return open_clip.create_model(self._name, pretrained=self._pretrained)
 
     @functools.cached_property
     def _tokenizer(self):
-        return open_clip.get_tokenizer(self._name)
+        with never_asking():
+            return open_clip.get_tokenizer(self._name)
 
     def _processor(self) -> ImageProcessor:
         size = self._config["vision_cfg"]["image_size"]

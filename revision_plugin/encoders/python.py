@@ -6,7 +6,8 @@ import importlib
 import sys
 
 from ..errors import RevisionError
-from .base import Encoder
+from .base import Encoder, Scheme
+from .remote_code import module_record
 
 
 def python_encoder(spec: str, rest: str) -> Encoder:
@@ -23,7 +24,7 @@ def python_encoder(spec: str, rest: str) -> Encoder:
         sys.path.insert(0, "")
     try:
         encoder_class = getattr(importlib.import_module(module_name), class_name, None)
-    except ImportError as error:
+    except (ImportError, SyntaxError, ValueError) as error:
         raise RevisionError(f"encoder '{spec}': {module_name} does not import: {error}") from error
     if not (isinstance(encoder_class, type) and issubclass(encoder_class, Encoder)):
         raise RevisionError(
@@ -37,4 +38,8 @@ def python_encoder(spec: str, rest: str) -> Encoder:
     absent = [name for name in ("dim", "image_processor") if not hasattr(encoder, name)]
     if absent:
         raise RevisionError(f"encoder '{spec}': {class_name} does not set {', '.join(absent)}")
+    encoder.code_record = module_record(module_name)
     return encoder
+
+
+PYTHON = Scheme(python_encoder, runs_code=True)

@@ -12,9 +12,9 @@ from pathlib import Path
 
 from datasets import Image as ImageFeature
 from huggingface_hub import hf_hub_download
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
-from ..corpora.images import whole_images_only
+from ..corpora.pixels import decode_image, open_image
 from ..errors import RevisionError
 
 DATA_ROOT = "REVISION_DATA_ROOT"  # set by `revision evaluate --data-root`: where mirrored datasets lie
@@ -56,14 +56,14 @@ def decode(value, where: str):
     damaged.
     """
     try:
-        if isinstance(value, dict):
-            source = io.BytesIO(value["bytes"]) if value.get("bytes") else value["path"]
-            with whole_images_only(), Image.open(source) as opened:
-                return opened.convert("RGB")
-        if value is not None:
-            return value.convert("RGB")
-    except (OSError, UnidentifiedImageError, SyntaxError, ValueError, TypeError) as error:
-        raise RevisionError(f"{where}: the image does not decode ({error}); get the dataset again") from None
+        if isinstance(value, Image.Image):
+            return decode_image(value, where)
+        if isinstance(value, dict) and value.get("bytes"):
+            return decode_image(io.BytesIO(value["bytes"]), where)
+        if isinstance(value, dict) and value.get("path"):
+            return open_image(Path(value["path"]))
+    except RevisionError as error:
+        raise RevisionError(f"{error}; get the dataset again") from None
     raise RevisionError(f"{where}: the row has no image; get the dataset again")
 
 

@@ -124,6 +124,8 @@ def measure(
 
 
 def _check(source: Store, target: Store, aligners: dict, rows: int, energy: float) -> None:
+    source.require("text", "the source")
+    target.require("image", "the target")
     problem = f"{source.path} and {target.path} come from different encoders"
     require_same(source.encoder, target.encoder, problem, "encode both with one")
     if source.dim != target.dim:

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow.compute as pc
 
+from .._common.distributed import launched_rank
+from ..corpora.texts import IMAGE_MARK
 from ..embeddings.store import Store
 from ..errors import RevisionError
-
-IMAGE_MARK = "<image>"
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,8 @@ class TextOnlyData:
             raise RevisionError(f"{store.path}: is an image store; text-only training needs a text store")
         if store.manifest.aligner:
             raise RevisionError(f"{store.path}: is already aligned; give the original store and --revision_aligner")
+        if launched_rank() == 0:
+            store.verify_texts()
         self.store, self.reconstruct = store, reconstruct
 
     def __len__(self) -> int:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 import platform
+import re
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
+from huggingface_hub import try_to_load_from_cache
+
 from .._common.distributed import launched_processes
-from .._common.files import hash_file, read_json, write_json
+from .._common.files import hash_file, hash_json, outline, read_object, write_json
 from .._common.flags import parse_flags
 from .._common.folders import ClaimedFolder
 from .._common.versions import versions
 from ..embeddings.store import MANIFEST
+from ..errors import RevisionError
 
 RECORD = "run.json"
 CLAIMS: list[ClaimedFolder] = []  # held until the process ends: workers of a killed launcher live on
@@ -31,41 +36,88 @@ FREE_FLAGS = {
     "--revision_trust_remote_code",
 }
 READ_FLAGS = ("--data_path", "--revision_store", "--revision_aligner", "--pretrain_mm_mlp_adapter", "--deepspeed")
+MODEL_FLAG = "--model_name_or_path"
+LOOKED_AT_IMAGES = 20_000
+SECRET_FLAG = re.compile(r"token$|key$|secret|password|credential", re.I)
+SECRET_VALUE = re.compile(r"hf_[A-Za-z0-9]{20,}|sk-[A-Za-z0-9_-]{20,}|(?<=://)[^/@\s]+@")
+GIT = ("git", "-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null")  # a repository may name programs to run
 PACKAGES = ("llava-torch", "llava", "accelerate", "deepspeed", "peft", "bitsandbytes")
 
 
 def begin(out: Path, arguments: Sequence[str]) -> None:
     """Write OUT/run.json. Hold OUT for this process.
 
-    Raises RevisionError where OUT holds checkpoints of a run with other flags or inputs, or another training writes
-    there.
+    Raises RevisionError where OUT holds checkpoints of a run with other flags, inputs or number of processes, or
+    another training writes there.
     """
     flags = parse_flags(arguments)
+    model = flags.get(MODEL_FLAG)
+    inputs = {flag: _identity(Path(flags[flag])) for flag in READ_FLAGS if flag in flags}
     record = {
-        "command": flags,
-        "inputs": {flag: _identity(Path(flags[flag])) for flag in READ_FLAGS if flag in flags},
+        "command": {flag: _without_secret(flag, value) for flag, value in flags.items()},
+        "inputs": inputs if model is None else {**inputs, MODEL_FLAG: _model_identity(model)},
         "processes": launched_processes(),
         "versions": {**versions(PACKAGES), "python": platform.python_version()},
         "git": _git_state(),
     }
+    if _has_checkpoints(out) and (out / RECORD).is_file():
+        record["images"] = read_object(out / RECORD).get("images")
 
     def differences(before: dict, now: dict) -> list[str]:
-        return _differences(before, now) if any(out.glob("checkpoint-*")) else []
+        return _differences(before, now) if _has_checkpoints(out) else []
 
     CLAIMS.append(ClaimedFolder(out, RECORD, record, flag="--output_dir", shared=True, differences=differences))
 
 
+def _has_checkpoints(out: Path) -> bool:
+    return any(out.glob("checkpoint-*"))
+
+
+def _without_secret(flag: str, value: str) -> str:
+    """`value`, unless it is a key or holds one: run.json is a file that people share."""
+    secret = SECRET_FLAG.search(flag) and value not in ("", "True", "False")
+    return "(not recorded)" if secret else SECRET_VALUE.sub("(not recorded)", value)
+
+
+def require_same_images(folder: Path, names: Sequence[str]) -> None:
+    """Keep what the images of this training are. Raises RevisionError where a stopped training had others.
+
+    They are known by name, size and time of change; of more than `LOOKED_AT_IMAGES`, so many evenly spread ones are
+    looked at, since asking a network's file system for every file of a large corpus takes longer than a step is worth.
+    """
+    if not CLAIMS:
+        return
+    out = CLAIMS[-1].folder
+    stride = -(-len(names) // LOOKED_AT_IMAGES)
+    digest = hashlib.sha256(str(len(names)).encode())
+    for name in names[::stride]:
+        path = folder / name
+        state = (path.stat().st_size, path.stat().st_mtime_ns) if path.is_file() else None
+        digest.update(f"{name} {state}\n".encode(errors="surrogateescape"))
+    record = read_object(out / RECORD)
+    if record.get("images") not in (None, digest.hexdigest()):
+        raise RevisionError(
+            f"{out}: holds a stopped run with other images in {folder}; put them back, or choose another --output_dir"
+        )
+    write_json(out / RECORD, {**record, "images": digest.hexdigest()})
+
+
 def _differences(before: dict, now: dict) -> list[str]:
     """The flags that changed, with their values, and the inputs whose content did."""
-    flags = [record["command"] for record in (before, now)]
+    old_flags, old_inputs = before.get("command"), before.get("inputs")
+    if not isinstance(old_flags, dict) or not isinstance(old_inputs, dict):
+        return ["record (run.json was edited or cut)"]
+    new_flags, new_inputs = now["command"], now["inputs"]
     changed = []
-    for flag in sorted((flags[0].keys() | flags[1].keys()) - FREE_FLAGS):
-        old, new = (values.get(flag, "not given") for values in flags)
+    for flag in sorted((old_flags.keys() | new_flags.keys()) - FREE_FLAGS):
+        old, new = (values.get(flag, "not given") for values in (old_flags, new_flags))
         if old != new:
             changed.append(f"{flag} ({old}, now {new})")
-    for flag in sorted(before["inputs"].keys() | now["inputs"].keys()):
-        if before["inputs"].get(flag) != now["inputs"].get(flag):
+    for flag in sorted(old_inputs.keys() | new_inputs.keys()):
+        if flag in old_inputs and old_inputs.get(flag) != new_inputs.get(flag):
             changed.append(f"content of its {flag}")
+    if before.get("processes") != now["processes"]:
+        changed.append(f"number of processes ({before.get('processes')}, now {now['processes']})")
     return changed
 
 
@@ -77,16 +129,27 @@ def is_begun(out: Path) -> bool:
 def add(out: Path, name: str, value: dict) -> None:
     """Add a section to OUT/run.json."""
     path = out / RECORD
-    write_json(path, {**read_json(path), name: value})
+    write_json(path, {**read_object(path), name: value})
 
 
 def _identity(path: Path) -> str | None:
     """What a file, store or aligner contains, as a hash; None where it is not there (its reader says so)."""
     if (path / MANIFEST).is_file():
-        return read_json(path / MANIFEST).get("content_hash")
+        return read_object(path / MANIFEST).get("content_hash")
     if (path / "aligner.json").is_file():
-        return read_json(path / "aligner.json").get("parameters_hash")
+        return read_object(path / "aligner.json").get("parameters_hash")
     return hash_file(path) if path.is_file() else None
+
+
+def _model_identity(name: str) -> str | None:
+    """What a language model's folder holds, as a hash over its files' sizes and ends, or its commit in the hub's cache;
+    None where neither can be told.
+    """
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return hash_json(outline((path for path in folder.iterdir() if path.is_file()), folder))
+    cached = try_to_load_from_cache(name, "config.json") if len(Path(name).parts) == 2 else None
+    return Path(cached).parent.name if isinstance(cached, str) else None
 
 
 def _git_state() -> dict | None:
@@ -94,7 +157,7 @@ def _git_state() -> dict | None:
 
     def git(*words: str) -> str | None:
         try:
-            done = subprocess.run(["git", *words], capture_output=True, text=True, timeout=30)
+            done = subprocess.run([*GIT, *words], capture_output=True, text=True, timeout=30)
         except (OSError, subprocess.TimeoutExpired):
             return None
         return done.stdout.strip() if done.returncode == 0 else None

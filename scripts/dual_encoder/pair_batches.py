@@ -9,7 +9,8 @@ from pathlib import Path
 
 import torch
 
-from revision_plugin.corpora.images import open_image, read_images
+from revision_plugin.corpora.images import read_images
+from revision_plugin.corpora.pixels import open_image
 from revision_plugin.corpora.texts import read_texts
 from revision_plugin.errors import RevisionError
 

@@ -191,7 +191,7 @@ def test_fit_refuses_one_store_as_both_and_passes_over_empty_shards(tmp_path, rn
     rows = unit_rows(rng, 40, 8)
     write_store(tmp_path / "t", rows)
     line = refuse(capsys, "fit", "--source", tmp_path / "t", "--target", tmp_path / "t", "--out", tmp_path / "a")
-    assert "are the same embeddings" in line and not (tmp_path / "a").exists()
+    assert "is a store of texts; the target must be one of images" in line and not (tmp_path / "a").exists()
     writer = StoreWriter(
         tmp_path / "gaps",
         modality="image",

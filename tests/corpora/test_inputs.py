@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from revision_plugin.corpora.images import open_image, read_images
+from revision_plugin.corpora.images import read_images
+from revision_plugin.corpora.pixels import open_image
 from revision_plugin.corpora.texts import read_texts
 from revision_plugin.errors import RevisionError
 from revision_plugin.evaluation import documents
@@ -62,10 +63,10 @@ def test_unusable_records_are_reported_not_dropped(tmp_path, record, reason):
         ("a.json", b"[1, 2", "not valid JSON at line 1"),
         ("a.json", b'{"a": 1}', "expected a JSON list"),
         ("a.json", b'["\xff"]', "not UTF-8"),
-        ("a.jsonl", b'"ok"\n{broken\n', "line 2 is not valid JSON"),
-        ("a.txt", b"ok\n\xff\xfe\n", "not UTF-8"),
+        ("a.jsonl", b'"ok"\n{broken\n', "line 2: not valid JSON"),
+        ("a.txt", b"ok\n\xff\xfe\n", "line 2 is not UTF-8"),
         ("a.csv", b"x", "cannot read '.csv'"),
-        ("a.parquet", b"not parquet at all", "not a parquet file"),
+        ("a.parquet", b"not parquet at all", "not a whole, readable parquet file"),
     ],
 )
 def test_unreadable_files(tmp_path, name, content, message):
@@ -137,6 +138,6 @@ def test_truncated_images_are_refused_whatever_the_process_allows(tmp_path, rng,
     monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
     with pytest.raises(RevisionError, match="does not decode"):
         open_image(cut)
-    with pytest.raises(RevisionError, match="row id=7: the image does not decode"):
+    with pytest.raises(RevisionError, match="row id=7: does not decode"):
         documents.image({"id": 7, "image": {"bytes": cut.read_bytes(), "path": None}})
     assert open_image(whole).size == (40, 40) and ImageFile.LOAD_TRUNCATED_IMAGES is True

@@ -95,7 +95,9 @@ class Hostile:
 def test_a_hostile_pickle_runs_no_code(tmp_path, attack):
     marker = tmp_path / "owned"
     dump(tmp_path / "bad.pkl", attack(marker))
-    with pytest.raises(RevisionError, match=r"refused: it wants to call (posix|nt|os)\.system"):
+    with pytest.raises(
+        RevisionError, match=r"refused: it (wants to call (posix|nt|os)\.system|holds an array of 'O8')"
+    ):
         load_plain_pickle(tmp_path / "bad.pkl")
     assert not marker.exists()
 

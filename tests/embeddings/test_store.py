@@ -144,6 +144,7 @@ def test_duplicate_ids_and_empty_corpus(rng, tmp_path):
 def damage(path, kind):
     shard = path / "data-00001.arrow"
     manifest = json.loads((path / "manifest.json").read_text())
+    old = {key: value for key, value in manifest.items() if key not in ("manifest_hash", "columns")}  # as first written
     if kind == "flipped byte":
         data = bytearray(shard.read_bytes())
         data[data.index(b"row-15")] ^= 1
@@ -153,13 +154,15 @@ def damage(path, kind):
     elif kind == "missing shard":
         shard.unlink()
     elif kind == "stale manifest":
-        (path / "manifest.json").write_text(json.dumps({**manifest, "count": 99}))
+        (path / "manifest.json").write_text(json.dumps({**old, "count": 99}))
+    elif kind == "edited manifest":
+        (path / "manifest.json").write_text(json.dumps({**manifest, "shards": manifest["shards"][::-1]}))
     elif kind == "wrong dimension":
-        (path / "manifest.json").write_text(json.dumps({**manifest, "dim": 7}))
+        (path / "manifest.json").write_text(json.dumps({**old, "dim": 7}))
     elif kind == "unknown field":
-        (path / "manifest.json").write_text(json.dumps({**manifest, "surprise": 1}))
+        (path / "manifest.json").write_text(json.dumps({**old, "surprise": 1}))
     elif kind == "several problems":
-        (path / "manifest.json").write_text(json.dumps({**manifest, "modality": "sound", "dtype": "int8"}))
+        (path / "manifest.json").write_text(json.dumps({**old, "modality": "sound", "dtype": "int8"}))
 
 
 @pytest.mark.parametrize(
@@ -169,9 +172,10 @@ def damage(path, kind):
         ("cut shard", "damaged|rows"),
         ("missing shard", "data-00001.arrow: shard is missing"),
         ("stale manifest", "says 99 rows, the shards hold 20"),
+        ("edited manifest", "manifest.json: was edited or damaged"),
         ("wrong dimension", "columns are not those"),
         ("unknown field", "surprise"),
-        ("several problems", "modality 'sound'.*dtype 'int8'"),
+        ("several problems", "dtype, modality cannot be what they say"),
     ],
 )
 def test_damage_is_detected(rng, tmp_path, kind, message):

@@ -11,7 +11,7 @@ from test_encoders import check_contract
 from tiny_llm2clip import record_llm2vec
 from transformers import AutoModel, AutoTokenizer, CLIPImageProcessor
 
-from revision_plugin.encoders import bidirectional, hub, load_encoder
+from revision_plugin.encoders import bidirectional, load_encoder, remote_code
 from revision_plugin.errors import RevisionError
 
 GOLDEN = json.loads((ROOT / "tests" / "golden" / "llm2vec.json").read_text())
@@ -24,7 +24,7 @@ def spec(tmp_path_factory):
 
 @pytest.fixture
 def consent(monkeypatch):
-    monkeypatch.setattr(hub, "_consent", True)
+    monkeypatch.setattr(remote_code, "_consent", True)
 
 
 @pytest.mark.parametrize("name", GOLDEN)
@@ -102,16 +102,16 @@ def test_code_runs_only_by_consent(spec, tmp_path, monkeypatch):
         with pytest.raises(RevisionError, match=r"brings code of its own \(.*modeling_tiny.*\).*--trust-remote-code"):
             load_encoder(f"{scheme}:{rest}")
     assert not trap.exists()
-    monkeypatch.setattr(hub, "_consent", True)
+    monkeypatch.setattr(remote_code, "_consent", True)
     with pytest.raises(RevisionError, match="runs only at a fixed commit; write owner/model@vision"):
-        hub.require_consent("s", "owner/model@main", folder)
-    hub.require_consent("s", "owner/model@" + "0" * 40, folder)
+        remote_code.require_consent("s", "owner/model@main", folder)
+    remote_code.require_consent("s", "owner/model@" + "0" * 40, folder)
     config = json.loads((folder / "config.json").read_text())
     config["auto_map"]["AutoModel"] = "someone/else--modeling_tiny.Tiny"
     (folder / "config.json").write_text(json.dumps(config))
     for name in (str(folder), "owner/model@" + "0" * 40):
         with pytest.raises(RevisionError, match="lies in another repository \\(someone/else\\)"):
-            hub.require_consent("s", name, folder)
+            remote_code.require_consent("s", name, folder)
 
 
 def load_parts(spec, tmp_path):

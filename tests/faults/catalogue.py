@@ -68,7 +68,7 @@ def _(w):
     (w / "texts.json").write_text((w / "texts.json").read_text()[:200])
 
 
-@fault("a text that is not UTF-8", ENCODE_TEXTS.replace(".json", ".txt"), "not UTF-8 after line 0; save it as UTF-8")
+@fault("a text that is not UTF-8", ENCODE_TEXTS.replace(".json", ".txt"), "line 1 is not UTF-8; save it as UTF-8")
 def _(w):
     (w / "texts.txt").write_bytes(b"caf\xe9\n")
 
@@ -244,9 +244,18 @@ def _(w):
     shard(w).write_bytes(bytes(data))
 
 
-@fault("a stale manifest", FIT, "the manifest says 99 rows, the shards hold 12")
+@fault("an edited manifest", FIT, "manifest.json: was edited or damaged; encode the store again")
 def _(w):
     edit_json(w / "texts" / "manifest.json", lambda manifest: manifest.update(count=99))
+
+
+@fault("a manifest of old with another count", FIT, "the manifest says 99 rows, the shards hold 12")
+def _(w):
+    def change(manifest):
+        del manifest["manifest_hash"], manifest["columns"]
+        manifest["count"] = 99
+
+    edit_json(w / "texts" / "manifest.json", change)
 
 
 @fault("an aligner cut short", APPLY, "missing, cut or edited; fit the aligner again")

@@ -10,7 +10,7 @@ from PIL import Image
 
 from revision_plugin.cli import main
 from revision_plugin.demo import corpus, world
-from revision_plugin.encoders import hub, load_encoder
+from revision_plugin.encoders import load_encoder, remote_code
 
 pytestmark = pytest.mark.slow
 KINDS = ("open_clip", "siglip", "llm2clip")
@@ -25,7 +25,7 @@ def spec(kind, tiny_open_clip, tiny_siglip, tiny_clip, tmp_path):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_whole_flow(kind, spec, world_files, tiny_llm, tmp_path, monkeypatch):
-    monkeypatch.setattr(hub, "_consent", False)
+    monkeypatch.setattr(remote_code, "_consent", False)
     remote = kind == "llm2clip"
     trust, trusted = (["--trust-remote-code"], ["--revision_trust_remote_code", "True"]) if remote else ([], [])
     for source, files in (("--texts", "texts.json"), ("--images", "images")):
@@ -68,7 +68,7 @@ def test_llava_gives_the_pixels_of_the_encoder(kind, spec, world_files, monkeypa
 
     from revision_plugin.tower import PseudoVisionTower
 
-    monkeypatch.setattr(hub, "_consent", True)
+    monkeypatch.setattr(remote_code, "_consent", True)
     encoder = load_encoder(spec)
     images = [Image.open(world_files / "images" / f"{i:05}.png").convert("RGB").resize((50, 40)) for i in range(3)]
     reference_pixels = encoder.image_processor.preprocess(images)["pixel_values"]

@@ -340,6 +340,7 @@ def test_a_checkpoint_is_saved_with_the_runs_own_limit(tmp_path, monkeypatch):
     monkeypatch.setattr(resume, "uses_plugin", lambda trainer: True)
     monkeypatch.setattr(resume, "is_stage1", lambda trainer: False)
     trainer = types.SimpleNamespace(
+        model=torch.nn.Linear(2, 2),
         args=types.SimpleNamespace(save_total_limit=1, should_save=True),
         state=types.SimpleNamespace(global_step=7, best_model_checkpoint=None),
         _get_output_dir=lambda trial: str(tmp_path),

@@ -11,7 +11,7 @@ from typing import Any
 
 from transformers import TrainerCallback
 
-from ..._common.files import read_json
+from ..._common.files import read_object
 from ...errors import RevisionError
 
 
@@ -25,7 +25,7 @@ def check_engine(arguments: Any, model: Any) -> None:
             f"--deepspeed {arguments.deepspeed} was given, but training runs under {engine}; unset ACCELERATE_USE_CPU, "
             "leave out --use_cpu, and on a machine without a GPU set DS_ACCELERATOR=cpu"
         )
-    settings = arguments.deepspeed if isinstance(arguments.deepspeed, dict) else read_json(Path(arguments.deepspeed))
+    settings = arguments.deepspeed if isinstance(arguments.deepspeed, dict) else read_object(Path(arguments.deepspeed))
     stage = settings.get("zero_optimization", {}).get("stage", 0)
     if model.zero_optimization_stage() != stage:
         raise RevisionError(

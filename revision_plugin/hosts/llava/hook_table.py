@@ -56,6 +56,27 @@ PROCESSES = (
 )
 MODELS = (
     Hook(
+        "transformers.dynamic_module_utils.resolve_trust_remote_code",
+        "code that comes with a model runs by --trust-remote-code alone: LLaVA trusts every name with 'mpt' in it, and "
+        "transformers asks on standard input",
+        f"{SHIMS}.transformers_code:by_consent_alone",
+        also=(
+            "transformers.generation.utils.resolve_trust_remote_code",
+            *(
+                f"transformers.models.auto.{module}.resolve_trust_remote_code"
+                for module in (
+                    "auto_factory",
+                    "configuration_auto",
+                    "feature_extraction_auto",
+                    "image_processing_auto",
+                    "processing_auto",
+                    "tokenization_auto",
+                    "video_processing_auto",
+                )
+            ),
+        ),
+    ),
+    Hook(
         "transformers.PreTrainedModel.from_pretrained",
         "--bits 4 passes load_in_4bit beside a quantization_config, which is refused, and its adapters could not be "
         "merged; since transformers 5, torch_dtype=None means the dtype of the files instead of float32",
@@ -158,6 +179,16 @@ TRAINING = (
         f"{TRAINER}.train",
         "asserts the DeepSpeed engine that the flags ask for; SIGINT and SIGTERM stop with a checkpoint",
         f"{LLAVA}.stop:stoppable",
+    ),
+    Hook(
+        f"{TRAINER}.training_step",
+        "stops at a loss that is not finite, which transformers logs as 0.0",
+        f"{LLAVA}.stop:finite_losses",
+    ),
+    Hook(
+        "llava.train.train.Image",
+        "images are decoded as encoding decodes them, and none outside --image_folder",
+        f"{LLAVA}.training_images:one_decoder",
     ),
     Hook(
         "llava.train.train.safe_save_model_for_hf_trainer",

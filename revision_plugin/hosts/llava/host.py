@@ -16,7 +16,7 @@ from pathlib import Path
 from transformers import set_seed
 
 from ..._common.distributed import launched_rank
-from ..._common.files import read_json
+from ..._common.files import read_object
 from ..._common.flags import parse_flags, says_true
 from ...encoders import allow_remote_code
 from ...errors import RevisionError
@@ -31,6 +31,7 @@ SUPPORTED_LLAVA = "1.2.2"
 SUPPORTED_TRANSFORMERS = ("4.57", "5.23")
 RENAMED_FLAGS = {"--evaluation_strategy": "--eval_strategy"}
 RENAMED_SINCE_5 = {"--warmup_ratio": "--warmup_steps"}  # where a number below 1 is a share of all steps
+MPT = "mpt"
 FINISHED_FILES = ("mm_projector.bin", "model.safetensors", "model.safetensors.index.json", "adapter_config.json")
 
 
@@ -87,13 +88,16 @@ class LlavaHost(Host):
         if says_true(flags.get("--revision_trust_remote_code", False)):
             allow_remote_code()
         out = flags.get("--output_dir")
+        self.install()
+        command_line = importlib.import_module(".command_line", __package__)
+        command_line.check_arguments(arguments)
         if out is not None and flags.get("--vision_tower") == TOWER_NAME and launched_rank() == 0:
             run_record.begin(Path(out), arguments)
-        self.install()
         set_seed(int(flags.get("--seed", "42")))  # LLaVA builds the projector before the Trainer seeds
         before, sys.argv = sys.argv, [sys.argv[0], *arguments]
         try:
-            importlib.import_module("llava.train.train").train()
+            with command_line.failures_in_one_line(out):
+                importlib.import_module("llava.train.train").train()
         finally:
             sys.argv = before
 
@@ -109,8 +113,8 @@ class LlavaHost(Host):
 
     def check_checkpoint(self, model: Path, base: str | None) -> None:
         require_base(model, base)
-        record = read_json(model / "config.json").get("revision")
-        if record:
+        record = read_object(model / "config.json").get("revision")
+        if record is not None:
             checkpoint_encoder(record)
 
 
@@ -154,7 +158,14 @@ def require_base(path: Path, base: str | None) -> bool:
 
 
 def _require_model(name: str | None) -> None:
-    """Raise RevisionError for a path, not a hub name, at which there is no language model."""
+    """Raise RevisionError for a path, not a hub name, at which there is no language model, and for one that LLaVA would
+    take for another kind.
+    """
+    if name and MPT in name:
+        raise RevisionError(
+            f"{name}: LLaVA takes every name with '{MPT}' in it for an MPT model and runs the code in its folder; give "
+            "the same folder by a name without it, such as a link"
+        )
     if name and name.startswith(("/", "./", "../", "~")) and not (Path(name).expanduser() / "config.json").is_file():
         raise RevisionError(
             f"{name}: no language model there; give --model_name_or_path a folder with config.json, or a hub name"

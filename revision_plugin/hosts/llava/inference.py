@@ -15,21 +15,33 @@ from llava.constants import DEFAULT_IMAGE_TOKEN, IMAGE_TOKEN_INDEX
 from llava.mm_utils import process_images, tokenizer_image_token
 from llava.model.builder import load_pretrained_model
 
-from ..._common.files import read_json
+from ...corpora.texts import text_problem
 from ...errors import RevisionError
 from ...tower import PseudoVisionTower
+from ..model_type import model_type
 from .host import require_base
 from .tokenizers import prepare_tokenizer
+from .weights import quiet_loading, require_weights
 
 PLAIN = "plain"
 
 
+# what LLaVA's loader, which goes by names, must hear to take a class; a checkpoint's own name is never passed on
+LOADED_AS = {
+    "llava": "llama",
+    "llava_llama": "llama",
+    "llama": "llama",
+    "llava_mistral": "mistral",
+    "mistral": "mistral",
+}
+
+
 def _loader_name(path: Path) -> str:
-    """A model name from which LLaVA's loader, which goes by names, takes the right class."""
-    if not path.is_dir():
-        return path.name if "llava" in path.name.lower() else f"llava_{path.name}"
-    kind = read_json(path / "config.json").get("model_type", "llava")
-    return f"llava_revision_{kind}" + ("_lora" if (path / "adapter_config.json").is_file() else "")
+    """A model name from which LLaVA's loader takes the right class. Raises RevisionError for other kinds of model."""
+    kind = model_type(str(path))
+    if kind not in LOADED_AS:
+        raise RevisionError(f"{path}: a checkpoint of type '{kind}'; with LLaVA 1.2.2 there are {', '.join(LOADED_AS)}")
+    return f"llava_revision_{LOADED_AS[kind]}" + ("_lora" if (path / "adapter_config.json").is_file() else "")
 
 
 def _usual_template(name: str) -> str:
@@ -84,10 +96,12 @@ class LlavaAssistant:
         path = Path(model)
         needs_base = require_base(path, base) if path.is_dir() or len(path.parts) != 2 else False
         name = _loader_name(path)
-        with contextlib.redirect_stdout(io.StringIO()):  # LLaVA prints while it loads
+        with quiet_loading(), contextlib.redirect_stdout(io.StringIO()):  # LLaVA prints while it loads
             tokenizer, loaded, processor, _ = load_pretrained_model(
                 str(model), base if needs_base else None, name, device=device
             )
+        if path.is_dir():
+            require_weights(path, base if needs_base else None, loaded)
         if device == "cpu":
             loaded = loaded.float()
         record = getattr(loaded.config, "revision", None) or {}
@@ -113,6 +127,9 @@ class LlavaAssistant:
     def _prompt(self, question: str | None, *, with_image: bool):
         """The prompt of one question and the mark that ends its answer."""
         template = self._template()
+        problem = text_problem(question) if question else None
+        if problem:
+            raise RevisionError(f"the question '{str(question)[:60]}' {problem}")
         if template.sep_style == conversation.SeparatorStyle.PLAIN:
             if question:
                 raise RevisionError(

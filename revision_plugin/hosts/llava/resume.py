@@ -8,7 +8,6 @@ plugin's tower all of that is mended; with any other tower LLaVA is left as it i
 from __future__ import annotations
 
 import functools
-import logging
 import os
 import shutil
 from collections.abc import Callable
@@ -25,13 +24,14 @@ from transformers import Trainer
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from ..._common.distributed import launched_rank
+from ..._common.files import sync, usual_mode
 from ...errors import RevisionError
 from ...tower import PseudoVisionTower
 from .. import run_record
+from . import checkpoints
 
-logger = logging.getLogger(__name__)
-COMPLETE = "revision_complete.json"  # the last file of a checkpoint: without it a kill cut the others short
 PROJECTOR = "mm_projector.bin"
+UNFINISHED = ".revision_unfinished"
 
 
 def uses_plugin(trainer) -> bool:
@@ -53,13 +53,10 @@ def wait_for_all() -> None:
         dist.barrier()
 
 
-def drop_torn_checkpoints(out: str | Path) -> None:
-    """Delete checkpoints in which a kill left something out; all processes return when that is done."""
+def tidy_checkpoints(out: str | Path) -> None:
+    """`checkpoints.tidy`, by one process; all processes return when that is done."""
     if launched_rank() == 0:
-        for folder in sorted(Path(out).glob("checkpoint-*")):
-            if not (folder / COMPLETE).exists():
-                logger.warning("%s: was cut short by a kill and is deleted", folder)
-                shutil.rmtree(folder)
+        checkpoints.tidy(Path(out))
     wait_for_all()
 
 
@@ -74,7 +71,7 @@ def recorded_start(original: Callable) -> Callable:
             keywords["processing_class"] = keywords.pop("tokenizer")
         original(self, *arguments, **keywords)
         if uses_plugin(self):
-            drop_torn_checkpoints(self.args.output_dir)
+            tidy_checkpoints(self.args.output_dir)
             if self.args.process_index == 0:
                 details = {"training_arguments": self.args.to_dict(), "model": self.model.config.to_dict()}
                 run_record.add(Path(self.args.output_dir), "resolved", details)
@@ -93,25 +90,25 @@ def checkpoint_saver(original: Callable) -> Callable:
         if not uses_plugin(self):
             save = original if is_stage1(self) else Trainer._save_checkpoint
             return save(self, model, trial)
-        folder = Path(self._get_output_dir(trial=trial))
+        out = Path(self._get_output_dir(trial=trial))
+        checkpoints.require_finite(self.model)
+        folder = out / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
+        if self.args.should_save:
+            folder = checkpoints.begin(out, self.state.global_step)
         if is_stage1(self):
             original(self, model, trial)  # the projector
         Trainer._save_checkpoint(self, model, trial)
         wait_for_all()
         if self.args.should_save:
-            (folder / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}" / COMPLETE).write_text("{}\n")
-            _rotate(self, str(folder))
+            checkpoints.complete(folder)
+            _rotate(self, str(out))
 
     return _save_checkpoint
 
 
 def _newest_is_torn(folder: str | Path) -> bool:
     """Whether the newest checkpoint of a training with the plugin's tower is not whole yet."""
-    checkpoints = [
-        path for path in Path(folder).glob(f"{PREFIX_CHECKPOINT_DIR}-*") if path.name.split("-")[-1].isdigit()
-    ]
-    newest = max(checkpoints, key=lambda path: int(path.name.split("-")[-1]), default=None)
-    return newest is not None and run_record.is_begun(Path(folder)) and not (newest / COMPLETE).exists()
+    return run_record.is_begun(Path(folder)) and checkpoints.newest_is_torn(Path(folder))
 
 
 def rotation_of_whole_ones(original: Callable) -> Callable:
@@ -259,16 +256,23 @@ def final_saver(original: Callable) -> Callable:
     def safe_save_model_for_hf_trainer(trainer, output_dir):
         if not uses_plugin(trainer):
             return original(trainer, output_dir)
-        unfinished = Path(output_dir) / ".unfinished"
+        checkpoints.require_finite(trainer.model)
+        unfinished = Path(output_dir) / UNFINISHED
+        if launched_rank() == 0:
+            shutil.rmtree(unfinished, ignore_errors=True)  # of a run that was killed here
+        wait_for_all()
         original(trainer, str(unfinished))
         wait_for_all()
         if trainer.args.should_save:
             if is_stage1(trainer):
                 weights = torch.load(unfinished / PROJECTOR, map_location="cpu", weights_only=True)
                 save_file({k: v.contiguous() for k, v in weights.items()}, unfinished / "mm_projector.safetensors")
+            usual_mode(unfinished)
             for path in sorted(unfinished.iterdir(), key=_weights_last):
+                sync(path)
                 os.replace(path, Path(output_dir) / path.name)
             unfinished.rmdir()
+            sync(Path(output_dir))
         wait_for_all()
         return None
 

@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM end a training after its step, with a checkpoint that the same command resumes from."""
+"""What ends a training before its last step: a signal, after which the same command resumes, or a broken loss."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import torch
 import torch.distributed as dist
 from transformers import TrainerCallback
 
+from ...errors import RevisionError
 from .engine import EngineCheck
 from .resume import uses_plugin
 
@@ -46,6 +47,24 @@ def _largest(number: int, args) -> int:
     shared = torch.tensor([number], device=args.device)
     dist.all_reduce(shared, op=dist.ReduceOp.MAX)
     return int(shared)
+
+
+def finite_losses(original: Callable) -> Callable:
+    """The Trainer's `training_step`, which stops at a loss that is not finite: transformers logs it as 0.0, goes on and
+    saves what came of it.
+    """
+
+    @functools.wraps(original)
+    def training_step(self, *arguments, **keywords):
+        loss = original(self, *arguments, **keywords)
+        if uses_plugin(self) and not torch.isfinite(loss).all():
+            raise RevisionError(
+                f"the loss of step {self.state.global_step + 1} is {float(loss.max())}; lower --learning_rate, or look "
+                "for broken data (a batch in which every label is masked); earlier checkpoints are kept"
+            )
+        return loss
+
+    return training_step
 
 
 def stoppable(original: Callable) -> Callable:

@@ -7,12 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ..._common.files import read_json
+from ..._common.files import is_count, read_object, require_types
 from ...aligners import load_aligner
 from ...encoders import Encoder, Identity, load_encoder, require_same
 from ...errors import RevisionError
 from ...tower import TOWER_NAME, PseudoVisionTower
 from .training import training
+from .weights import check_projector_file
 
 
 def build_or_pass_on(original: Callable) -> Callable:
@@ -40,16 +41,36 @@ def _tower_from_flags(arguments: Any) -> PseudoVisionTower:
     return tower
 
 
+RECORD_TYPES = {
+    "encoder": lambda value: isinstance(value, dict),
+    "tokens": lambda value: is_count(value) and value > 0,
+    "aligner": lambda value: isinstance(value, (dict, type(None))),
+    "conversation": lambda value: isinstance(value, str),
+}
+
+
+def checked_record(record: Any, where: str) -> dict:
+    """What a checkpoint's config says of its tower. Raises RevisionError for what no training writes."""
+    remedy = "it was edited or cut; get the checkpoint again"
+    if not isinstance(record, dict):
+        raise RevisionError(f"{where}: 'revision' is no record of a tower; {remedy}")
+    require_types(record, RECORD_TYPES, f"{where}: 'revision'", remedy)
+    return record
+
+
 def _tower_from_config(record: dict) -> PseudoVisionTower:
     """The tower of a trained checkpoint: needs its encoder, and neither store nor statistics."""
     return PseudoVisionTower(checkpoint_encoder(record), tokens=record["tokens"])
 
 
 def checkpoint_encoder(record: dict) -> Encoder:
-    """The encoder a checkpoint was trained with. Raises RevisionError where it is missing or another one now."""
-    trained = Identity.from_json(record.get("encoder"), "the checkpoint's config.json")
+    """The encoder a checkpoint was trained with. Raises RevisionError where it is missing or another one now, or is a
+    module that nobody consented to.
+    """
+    record = checked_record(record, "the checkpoint's config.json")
+    trained = Identity.from_json(record["encoder"], "the checkpoint's config.json")
     try:
-        encoder = load_encoder(trained.spec)
+        encoder = load_encoder(trained.spec, named_by_data=True, code=record.get("encoder_code"))
     except RevisionError as error:
         raise RevisionError(f"the checkpoint's encoder '{trained.spec}' cannot be loaded: {error}") from None
     problem = "the checkpoint was trained with another encoder than the one there now"
@@ -74,6 +95,7 @@ def record_for_inference(original: Callable) -> Callable:
                 "tokens": tower.num_patches,
                 "aligner": tower.aligner.identity if tower.aligner else None,
                 "conversation": model_args.version,
+                **({"encoder_code": tower.encoder.code_record} if tower.encoder.code_record else {}),
             }
 
     return initialize_vision_modules
@@ -100,8 +122,9 @@ def _check_projector(path: Path, spec: str | None) -> None:
         raise RevisionError(
             f"{path}: no such projector; give the mm_projector.bin of Stage 1 to --pretrain_mm_mlp_adapter"
         )
+    check_projector_file(path)
     config = path.with_name("config.json")
-    record = read_json(config).get("revision") if config.is_file() else None
+    record = read_object(config).get("revision") if config.is_file() else None
     if record and spec:
         trained = Identity.from_json(record.get("encoder"), str(config))
         problem = f"{path}: was trained with another encoder"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from ...tower import PseudoVisionTower
 
@@ -12,6 +13,7 @@ class Training:
     """The training of this process: its data module needs the aligner, and LLaVA shows it only an image processor."""
 
     tower: PseudoVisionTower | None = None
+    image_folder: Path | None = None  # resolved
 
 
 training = Training()

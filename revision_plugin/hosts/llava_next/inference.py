@@ -12,11 +12,12 @@ import torch
 from llava import conversation
 from transformers import AutoTokenizer
 
-from ..._common.files import read_json
+from ..._common.files import read_object
 from ...errors import RevisionError
 from ..llava.host import require_base
 from ..llava.inference import PLAIN, LlavaAssistant, decode_greedily
 from ..llava.tokenizers import prepare_tokenizer
+from ..llava.weights import PROJECTOR_FILE, quiet_loading, read_tensors, require_weights
 
 CLASSES = {
     "qwen2": ("llava_qwen", "LlavaQwenForCausalLM", "LlavaQwenConfig"),
@@ -38,22 +39,23 @@ class NextAssistant(LlavaAssistant):
         """
         path = Path(model)
         needs_base = require_base(path, base)
-        raw = read_json(path / "config.json")
+        raw = read_object(path / "config.json")
         if "revision" not in raw or (path / "adapter_config.json").is_file():
             raise RevisionError(
                 f"{path}: only full checkpoints trained with --vision_tower revision load with LLaVA-NeXT"
             )
         model_class, config_class = _classes(path, raw.get("model_type"))
         weights = str(base) if needs_base else str(path)
-        loaded = model_class.from_pretrained(
-            weights,
-            config=config_class.from_pretrained(path),
-            attn_implementation="sdpa",
-            dtype=torch.float32 if device == "cpu" else torch.float16,
-        ).to(device)
+        with quiet_loading():
+            loaded = model_class.from_pretrained(
+                weights,
+                config=config_class.from_pretrained(path),
+                attn_implementation="sdpa",
+                dtype=torch.float32 if device == "cpu" else torch.float16,
+            ).to(device)
         if needs_base:
-            projector = torch.load(path / "mm_projector.bin", map_location=device, weights_only=True)
-            loaded.load_state_dict(projector, strict=False)
+            loaded.load_state_dict(read_tensors(path / PROJECTOR_FILE), strict=False)
+        require_weights(path, base if needs_base else None, loaded)
         tower = loaded.get_vision_tower()
         tower.load_model()
         tower.to(device=loaded.device, dtype=loaded.dtype)

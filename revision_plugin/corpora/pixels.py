@@ -1,0 +1,125 @@
+"""From a file or a decoded picture to RGB pixels: one way for encoding, questions, evaluation and training."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
+
+from .._common.files import open_regular
+from ..errors import RevisionError
+
+# what is decoded, in Pillow's names: formats of pictures, none of which starts another program or asks the network
+FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "AVIF", "BMP", "DIB", "GIF", "TIFF", "PPM")
+MOST_PIXELS = 178_956_970  # twice what Pillow warns of: where it refuses, unless another library has lifted that
+SIGNATURES = (
+    b"\x89PNG\r\n\x1a\n",
+    b"\xff\xd8\xff",
+    b"GIF87a",
+    b"GIF89a",
+    b"BM",
+    b"II*\0",
+    b"MM\0*",
+    b"\xff\x0a",  # JPEG XL, and the next: known, but not decoded
+    b"\0\0\0\x0cJXL ",
+    b"\0\0\0\x0cjP  ",
+)
+BRANDS = (b"avif", b"avis", b"heic", b"heix", b"mif1", b"hevc")
+EXIF_TURN = 0x0112
+_FIRST = threading.Lock()
+
+
+def looks_like_image(head: bytes) -> bool:
+    """Whether a file that begins with `head` (32 bytes) is of an image format, decodable here or not."""
+    if head.startswith(SIGNATURES) and (not head.startswith(b"BM") or head[6:10] == b"\0\0\0\0"):
+        return True
+    return head[:4] == b"RIFF" and head[8:12] == b"WEBP" or head[4:8] == b"ftyp" and head[8:12] in BRANDS
+
+
+@contextlib.contextmanager
+def whole_images_only() -> Iterator[None]:
+    """Decode no truncated image inside, whatever another library (lmms-eval does) has switched on for the process."""
+    before, ImageFile.LOAD_TRUNCATED_IMAGES = ImageFile.LOAD_TRUNCATED_IMAGES, False
+    try:
+        yield
+    finally:
+        ImageFile.LOAD_TRUNCATED_IMAGES = before
+
+
+def open_image(path: Path) -> Image.Image:
+    """The file's picture as RGB `PIL.Image`. Raises RevisionError where it is no regular file or does not decode."""
+    try:
+        handle = open_regular(path)
+    except OSError as error:
+        raise RevisionError(f"{path}: cannot be read: {error.strerror or error}") from None
+    with handle:
+        return decode_image(handle, str(path))
+
+
+def decode_image(source: IO[bytes] | Image.Image, where: str) -> Image.Image:
+    """`source`, a binary file or a picture that is already open, as RGB `PIL.Image`: of an animation the first frame.
+
+    Raises RevisionError, naming `where`, for other formats, more than `MOST_PIXELS`, and what does not decode.
+    """
+    try:
+        with whole_images_only():
+            if isinstance(source, Image.Image):
+                return to_rgb(source)
+            with Image.open(source, formats=_readers()) as image:
+                return to_rgb(image)
+    except UnidentifiedImageError:
+        raise RevisionError(f"{where}: does not decode as an image of {', '.join(FORMATS)}") from None
+    except (
+        OSError,
+        SyntaxError,
+        ValueError,
+        TypeError,
+        EOFError,
+        OverflowError,
+        Image.DecompressionBombError,
+    ) as error:
+        raise RevisionError(f"{where}: does not decode as an image: {error}") from None
+    except (KeyError, IndexError, AttributeError, RuntimeError, MemoryError, ZeroDivisionError) as error:
+        # of Pillow's readers on damaged headers
+        raise RevisionError(f"{where}: does not decode as an image ({type(error).__name__})") from None
+
+
+def _readers() -> tuple[str, ...]:
+    """Those of `FORMATS` that this Pillow reads. It imports its readers at the first image, where a second thread would
+    find them missing.
+    """
+    with _FIRST:
+        Image.init()
+    return tuple(name for name in FORMATS if name in Image.OPEN)
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """The picture as it is meant to be seen, in RGB of 8 bits: turned as its EXIF says; 16 bits and floats from 0 to 1
+    are scaled; a transparent picture keeps the colours under its transparency, as CLIP's and LLaVA's own readers do.
+
+    Raises ValueError for numbers whose range nobody names: other integers of 32 bits, other floats.
+    """
+    if image.width * image.height > MOST_PIXELS:
+        raise ValueError(f"its {image.width} x {image.height} pixels exceed the limit of {MOST_PIXELS}")
+    if image.mode.startswith("I") or image.mode == "F":
+        turn = image.getexif().get(EXIF_TURN)
+        values = np.asarray(image)
+        if image.mode == "F":
+            scaled = _within(values, 1.0, "floats") * 255
+        else:
+            scaled = _within(values, 65535, "32-bit integers") >> 8
+        image = Image.fromarray(np.round(scaled).astype(np.uint8))
+        if turn:
+            image.getexif()[EXIF_TURN] = turn
+    return ImageOps.exif_transpose(image).convert("RGB")
+
+
+def _within(values: np.ndarray, high: float, kind: str) -> np.ndarray:
+    if not ((values >= 0) & (values <= high)).all():  # NaN is not, either
+        raise ValueError(f"its pixels are {kind} beyond 0 to {high:g}, a range that nothing in the file names")
+    return values

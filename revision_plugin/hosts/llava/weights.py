@@ -1,0 +1,146 @@
+"""Whether a loaded checkpoint holds the weights that its files hold: what is missing there would be random."""
+
+from __future__ import annotations
+
+import contextlib
+import pickle
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from transformers import logging as transformers_logging
+
+from ..._common.files import read_object
+from ...errors import RevisionError
+
+PROJECTOR_FILE = "mm_projector.bin"
+LORA_FILE = "non_lora_trainables.bin"
+PROJECTOR = "mm_projector."
+TOWER = "vision_tower."
+BUFFERS = ("rotary_emb.inv_freq",)
+PATTERNS = ("model*.safetensors", "pytorch_model*.bin")
+
+
+@contextlib.contextmanager
+def quiet_loading() -> Iterator[None]:
+    """Without transformers' warnings of new weights, which it gives for healthy checkpoints, too: `require_weights`
+    says what is missing.
+    """
+    before = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(before)
+
+
+def read_tensors(path: Path) -> dict[str, torch.Tensor]:
+    """The tensors of a `.bin`, read without running code. Raises RevisionError where it is missing, cut or holds
+    anything else.
+    """
+    if not path.is_file():
+        raise RevisionError(f"{path}: no such file; get the checkpoint again, or train it to the end")
+    try:
+        value = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except (RuntimeError, EOFError, ValueError, OSError, KeyError, pickle.UnpicklingError) as error:
+        reason = str(error).splitlines() or [type(error).__name__]
+        raise RevisionError(f"{path}: holds no weights that can be read ({reason[0][:120]})") from None
+    if not isinstance(value, dict) or not all(isinstance(each, torch.Tensor) for each in value.values()):
+        raise RevisionError(f"{path}: holds something else than weights")
+    return value
+
+
+def check_projector_file(path: Path) -> None:
+    """Raise RevisionError for a projector file that holds no projector, or one that is not finite."""
+    tensors = {name: value for name, value in read_tensors(path).items() if PROJECTOR in name}
+    if not tensors:
+        raise RevisionError(f"{path}: holds no weights of a projector")
+    _require_finite(path, tensors)
+
+
+def _require_finite(path: Path, tensors: dict[str, torch.Tensor]) -> None:
+    broken = sorted(name for name, value in tensors.items() if not torch.isfinite(value).all())
+    if broken:
+        raise RevisionError(f"{path}: the weights '{broken[0]}' are not finite; train it again")
+
+
+def require_weights(path: Path, base: str | None, loaded: Any) -> None:
+    """Raise RevisionError unless every weight of the model `loaded` came from the folder `path`, or from its language
+    model `base`, and the projector's are those of the file, and finite.
+    """
+    folder = Path(base) if base else path
+    projector_file = next(
+        (path / name for name in (LORA_FILE, PROJECTOR_FILE) if base and (path / name).exists()), None
+    )
+    if base and projector_file is None:
+        raise RevisionError(f"{path}: holds no projector ({PROJECTOR_FILE}, or {LORA_FILE} of a LoRA training)")
+    names = _saved_names(folder) if folder.is_dir() else None
+    if projector_file:
+        tensors = {name: value for name, value in read_tensors(projector_file).items() if PROJECTOR in name}
+        _require_projector(projector_file, tensors, loaded)
+    elif names is not None:
+        stored = {name: file for name, file in names.items() if PROJECTOR in name}
+        _require_projector(path, {name: _read(file, name) for name, file in stored.items()}, loaded)
+    if names is not None:
+        _require_names(folder, set(names), loaded)
+
+
+def _require_projector(path: Path, tensors: dict[str, torch.Tensor], loaded: Any) -> None:
+    ours = {name.partition(PROJECTOR)[2]: value for name, value in tensors.items()}
+    for name, value in loaded.get_model().mm_projector.state_dict().items():
+        if name not in ours:
+            raise RevisionError(f"{path}: lacks the projector's weights '{PROJECTOR}{name}'; train it again")
+        if ours[name].shape != value.shape:
+            shapes = f"{list(ours[name].shape)}, this model takes {list(value.shape)}"
+            raise RevisionError(f"{path}: its '{PROJECTOR}{name}' has shape {shapes}")
+        if value.device.type != "meta" and not torch.equal(ours[name].to(value.dtype), value.cpu()):
+            raise RevisionError(f"{path}: its '{PROJECTOR}{name}' was not loaded; the file names its weights otherwise")
+    _require_finite(path, tensors)
+
+
+def _require_names(folder: Path, saved: set[str], loaded: Any) -> None:
+    """Every other weight is in the files: under its own name, or without the name of the whole model before it."""
+    tied = getattr(loaded, "_tied_weights_keys", None) or ()
+    expected = (name for name, _ in loaded.named_parameters() if PROJECTOR not in name and TOWER not in name)
+    missing = [
+        name
+        for name in expected
+        if name not in saved
+        and name.removeprefix("model.") not in saved
+        and not any(name.endswith(each) for each in tied)
+        and not name.endswith(BUFFERS)
+    ]
+    if missing:
+        raise RevisionError(f"{folder}: lacks the weights '{missing[0]}' ({len(missing)} in all); get it again")
+
+
+def _saved_names(folder: Path) -> dict[str, Path]:
+    """The names of all weights in a folder, each with its file. Raises RevisionError where a part is missing or cut."""
+    files = next((found for pattern in PATTERNS if (found := sorted(folder.glob(pattern)))), [])
+    if not files:
+        raise RevisionError(f"{folder}: holds no weights ({', '.join(PATTERNS)}); the training did not finish")
+    for index in folder.glob(f"{files[0].name.split('-')[0].split('.')[0]}*.index.json"):
+        parts = read_object(index).get("weight_map")
+        missing = sorted({str(each) for each in parts.values()} - {f.name for f in files}) if parts else []
+        if missing:
+            raise RevisionError(f"{folder}: {missing[0]} of {index.name} is missing; get it again")
+    names: dict[str, Path] = {}
+    for file in files:
+        if file.suffix == ".bin":
+            names |= dict.fromkeys(read_tensors(file), file)
+            continue
+        try:
+            with safe_open(file, "pt") as opened:
+                names |= dict.fromkeys(opened.keys(), file)
+        except (SafetensorError, OSError) as error:
+            raise RevisionError(f"{file}: is cut or damaged ({error}); get it again") from None
+    return names
+
+
+def _read(file: Path, name: str) -> torch.Tensor:
+    if file.suffix == ".bin":
+        return read_tensors(file)[name]
+    with safe_open(file, "pt") as opened:
+        return opened.get_tensor(name)
