@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Iterable
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 from transformers import AutoTokenizer
 
 from revision_plugin._common.files import write_json
+from revision_plugin.cli import Parser
 from revision_plugin.corpora.texts import read_texts
 from revision_plugin.errors import RevisionError, one_line
 
@@ -54,7 +54,7 @@ def dollars(text: str) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = Parser(description=__doc__)
     parser.add_argument("--generated", type=Path, required=True, help="the corpus: texts the language model wrote")
     parser.add_argument("--prompts", type=Path, help="what it read to write them, in any form `revision encode` takes")
     parser.add_argument("--tokenizer", required=True, help="a transformers tokenizer, folder or name")
@@ -62,8 +62,8 @@ def main() -> None:
     parser.add_argument("--price-out", type=dollars, default=PRICE_OUT, help="dollars per million tokens written")
     parser.add_argument("--paired-dollars", type=dollars, default=PAIRED_DOLLARS, help="cost of the paired baseline")
     parser.add_argument("--out", type=Path, required=True, help="JSON for `revision table --cost ROW=FILE`")
-    a = parser.parse_args()
     with one_line():
+        a = parser.parse_args()
         tokenizer = load_tokenizer(a.tokenizer)
         tokens_out = count_tokens(read_captions(a.generated), tokenizer)
         tokens_in = count_tokens(read_captions(a.prompts), tokenizer) if a.prompts else 0

@@ -11,6 +11,8 @@ source "$here/launch.sh"
 [ -z "$IMAGES" ] || set -- --image_folder "$IMAGES" "$@"
 [ -z "$ALIGNER" ] || set -- --revision_aligner "$ALIGNER" "$@"
 [ -z "$DEEPSPEED" ] || set -- --deepspeed "$DEEPSPEED" "$@"
+require_whole GPUS GLOBAL_BATCH BATCH_PER_GPU TOKENS SAVE_STEPS
+require_number LEARNING_RATE
 accumulation=$(accumulation)
 # shellcheck disable=SC2086
 launch $LAUNCHER "$here/train.py" \

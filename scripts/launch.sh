@@ -9,6 +9,17 @@ esac
 : "${ENCODER:?the encoder spec the store was made with}"
 : "${GPUS:=8}" "${GLOBAL_BATCH:=256}" "${PRECISION=--bf16 True --tf32 True}" "${LAUNCHER:=deepspeed --num_gpus $GPUS}"
 
+# Numbers are checked before any arithmetic, which would run what stands in brackets.
+require_whole() {
+    local name
+    for name in "$@"; do
+        [[ ${!name} =~ ^[1-9][0-9]{0,8}$ ]] || { printf 'error: %s=%q; a whole number of at least 1 is needed\n' "$name" "${!name}" >&2; exit 2; }
+    done
+}
+require_number() {
+    [[ ${!1} =~ ^[0-9]*\.?[0-9]+([eE][-+]?[0-9]{1,3})?$ ]] || { printf 'error: %s=%q; a number is needed\n' "$1" "${!1}" >&2; exit 2; }
+}
+
 # Steps of one forward pass that make up the global batch, whatever the number of GPUs.
 accumulation() {
     local together=$((GPUS * BATCH_PER_GPU))

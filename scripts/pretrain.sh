@@ -9,6 +9,8 @@ source "$here/launch.sh"
 : "${BATCH_PER_GPU:=32}" "${LEARNING_RATE:=5e-4}" "${SAVE_STEPS:=500}" "${DEEPSPEED=$here/zero2.json}"
 [ -z "$ALIGNER" ] || set -- --revision_aligner "$ALIGNER" "$@"
 [ -z "$DEEPSPEED" ] || set -- --deepspeed "$DEEPSPEED" "$@"
+require_whole GPUS GLOBAL_BATCH BATCH_PER_GPU TOKENS SAVE_STEPS
+require_number LEARNING_RATE
 accumulation=$(accumulation)
 # shellcheck disable=SC2086
 launch $LAUNCHER "$here/train.py" \

@@ -1,7 +1,13 @@
 # Makes or reuses .venv with the tested set; sourced by quickstart.sh and test.sh. With TRANSFORMERS=VERSION, .venv-VERSION with that one.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
+[[ ${TRANSFORMERS:-0} =~ ^[0-9][0-9A-Za-z.]*$ ]] || { printf 'error: TRANSFORMERS=%q; a version is needed\n' "$TRANSFORMERS" >&2; exit 2; }
 venv=.venv${TRANSFORMERS:+-$TRANSFORMERS}
+# programs of an environment name the place where it was made: a copied or moved one would run the code there
+if [ -f "$venv/bin/activate" ] && ! grep -qF -e "VIRTUAL_ENV=$PWD/$venv" -e "VIRTUAL_ENV='$PWD/$venv'" -e "VIRTUAL_ENV=\"$PWD/$venv\"" "$venv/bin/activate"; then
+    echo "$venv was copied or moved from elsewhere: making it again" >&2
+    rm -rf "$venv"
+fi
 constraints=constraints-py311-transformers4.57.txt  # the tested set, whole
 stamp=$(cat "$constraints" setup.py | sha256sum | cut -d' ' -f1)
 if [ "$(cat "$venv/.stamp" 2>/dev/null || true)" != "$stamp" ]; then

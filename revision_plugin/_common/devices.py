@@ -7,6 +7,8 @@ import torch
 from ..errors import RevisionError
 from .distributed import local_rank
 
+KINDS = ("cpu", "cuda", "mps")
+
 
 def choose_device(name: str | torch.device | None = None) -> torch.device:
     """The device called `name`, or that device; without a name the GPU that is there, else the CPU.
@@ -21,6 +23,8 @@ def choose_device(name: str | torch.device | None = None) -> torch.device:
         device = torch.device(name)
     except RuntimeError as error:
         raise RevisionError(f"--device {name}: {str(error).splitlines()[0]}") from None
+    if device.type not in KINDS:
+        raise RevisionError(f"--device {name}: nothing is computed there; use {', '.join(KINDS)}")
     if device.type == "cuda" and device.index is None:
         device = torch.device("cuda", local_rank())
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():

@@ -27,19 +27,27 @@ def torchrun(processes: int) -> list[str]:
     return ["-m", "torch.distributed.run", "--nproc_per_node", str(processes), *address]
 
 
+def _number(name: str, default: int) -> int:
+    """A whole number from the environment. Raises RevisionError for anything else there."""
+    text = os.environ.get(name, str(default))
+    if not (text.isascii() and text.isdigit() and len(text) < 10):
+        raise RevisionError(f"the environment variable {name} is '{text}', not a number of a process; unset it")
+    return int(text)
+
+
 def launched_rank() -> int:
     """This process' number as its launcher (torchrun, deepspeed) tells it, joined or not."""
-    return int(os.environ.get("RANK", "0"))
+    return _number("RANK", 0)
 
 
 def launched_processes() -> int:
     """How many processes the launcher started."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
+    return _number("WORLD_SIZE", 1)
 
 
 def local_rank() -> int:
     """This process' number on its machine, from 0: that of its GPU."""
-    return int(os.environ.get("LOCAL_RANK", "0"))
+    return _number("LOCAL_RANK", 0)
 
 
 def start() -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import io
 import logging
 import sys
 from typing import NoReturn
 
-from ..errors import RevisionError, one_line
+from ..errors import RevisionError, one_line, shown
+from .environment import require_own_environment
 
 COMMANDS = {
     "encode": "encode texts or images into an embedding store (torchrun shares the work)",
@@ -51,9 +53,22 @@ def build_parser(command: str | None = None) -> Parser:
 def main(argv: list[str] | None = None) -> None:
     """Entry point. Exits with status 2 and one line for bad input."""
     words = sys.argv[1:] if argv is None else argv
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr, force=True)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal that cannot show a character gets its escape
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(OneLine("%(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     logging.getLogger("revision_plugin").setLevel(logging.INFO)
     with one_line(interrupted="repeat the command to resume"):
+        require_own_environment()
         command = next((word for word in words if word in COMMANDS), None)
         arguments = build_parser(command).parse_args(words)
         arguments.run(arguments)
+
+
+class OneLine(logging.Formatter):
+    """Messages on one line each: names and ids in them come from data."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return shown(super().format(record))

@@ -29,30 +29,48 @@ class FlagsOf:
         self._parser.add_argument(flag, help=help or None, **settings)
 
 
-def whole(low: int) -> Callable[[str], int]:
-    """An argparse type: a whole number of at least `low`."""
+MOST = 2**31 - 1  # of counts
+MOST_SEED = 2**32 - 1  # that every library takes
+
+
+def whole(low: int, high: int = MOST) -> Callable[[str], int]:
+    """An argparse type: a whole number from `low` to `high`."""
 
     def read(text: str) -> int:
-        value = int(text)
-        if value < low:
-            raise argparse.ArgumentTypeError(f"a whole number of at least {low} is needed, not {text}")
+        value = int(text) if text.isascii() and text.lstrip("+-").isdigit() and len(text) < 20 else low - 1
+        if not low <= value <= high:
+            bound = f"of at least {low}" if value < low else f"of at most {high}"
+            raise argparse.ArgumentTypeError(f"a whole number {bound} is needed, not {text[:40]}")
         return value
 
     read.__name__ = "whole number"
     return read
 
 
-def share(high: float) -> Callable[[str], float]:
-    """An argparse type: a number from 0 to `high`."""
+def add_seed(flags: FlagsOf) -> None:
+    flags.add("--seed", type=whole(0, MOST_SEED))
+
+
+def share(high: float, *, above_zero: bool = False) -> Callable[[str], float]:
+    """An argparse type: a number from 0 to `high`, or above 0."""
 
     def read(text: str) -> float:
         value = float(text)
-        if not (math.isfinite(value) and 0 <= value <= high):
-            raise argparse.ArgumentTypeError(f"a number from 0 to {high:g} is needed, not {text}")
+        if not (math.isfinite(value) and 0 <= value <= high) or (above_zero and value == 0):
+            low = "above 0 and up" if above_zero else "from 0"
+            raise argparse.ArgumentTypeError(f"a number {low} to {high:g} is needed, not {text[:40]}")
         return value
 
     read.__name__ = "number"
     return read
+
+
+def finite(text: str) -> float:
+    """An argparse type: a finite number."""
+    value = float(text)
+    if not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f"a finite number is needed, not {text[:40]}")
+    return value
 
 
 def add_consent(parser: argparse.ArgumentParser) -> None:

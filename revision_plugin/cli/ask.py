@@ -11,7 +11,8 @@ from pathlib import Path
 
 from .._common.devices import choose_device
 from ..corpora.pixels import open_image
-from ..errors import RevisionError
+from ..corpora.texts import text_problem
+from ..errors import RevisionError, shown
 from ..hosts import find_host
 from .arguments import add_consent, add_device, use_consent, whole
 
@@ -33,9 +34,10 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 def run(a: argparse.Namespace) -> None:
     use_consent(a)
-    questions = a.question or ([line.strip() for line in sys.stdin if line.strip()] if a.stdin else [None])
-    if not questions:
-        raise RevisionError("--stdin: no question came; write one a line")
+    questions = a.question or (_read_questions() if a.stdin else [None])
+    problems = [f"the question '{each[:60]}' {text_problem(each)}" for each in questions if each and text_problem(each)]
+    if problems:
+        raise RevisionError(problems[0])
     images = {path: open_image(path) for path in a.image}  # each once, however many questions
     device = choose_device(a.device)
     assistant = find_host().load(str(a.model), base=a.base, device=str(device))
@@ -49,9 +51,20 @@ def run(a: argparse.Namespace) -> None:
             print(_line(path, question, answer, as_json=a.json, alone=len(pairs) == 1), flush=True)
 
 
+def _read_questions() -> list[str]:
+    try:
+        lines = sys.stdin.readlines()
+    except UnicodeDecodeError:
+        raise RevisionError("--stdin: what came is not UTF-8") from None
+    questions = [line.strip() for line in lines if line.strip()]
+    if not questions:
+        raise RevisionError("--stdin: no question came; write one a line")
+    return questions
+
+
 def _line(path: Path, question: str | None, answer: str, *, as_json: bool, alone: bool) -> str:
     if as_json:
         return json.dumps({"image": str(path), "question": question, "answer": answer}, ensure_ascii=False)
     if alone:
         return answer
-    return f"{path}: {question} {answer}" if question else f"{path}: {answer}"
+    return f"{shown(path)}: {shown(question)} {answer}" if question else f"{shown(path)}: {answer}"

@@ -14,7 +14,7 @@ from .._common.devices import choose_device
 from .._common.folders import require_free
 from ..aligners import ALIGNERS, Aligner, create, load_aligner
 from ..errors import RevisionError
-from .arguments import FlagsOf, add_device, share, whole
+from .arguments import FlagsOf, add_device, add_seed, share
 
 logger = logging.getLogger(__name__)
 METHOD = "realign"
@@ -33,7 +33,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.epilog = describe_options()
     flags = FlagsOf(parser, Aligner.fit)
     flags.add("--held-out", type=share(0.5), help="share of both corpora for the held-out report")
-    flags.add("--seed", type=whole(0))
+    add_seed(flags)
     add_device(parser)
     parser.add_argument("--out", type=Path, required=True)
 
@@ -82,6 +82,6 @@ def read_options(pairs: list[str]) -> dict[str, Any]:
             raise RevisionError(f"--option {pair}: write NAME=VALUE")
         try:
             options[name] = json.loads(value)
-        except json.JSONDecodeError:
+        except (ValueError, RecursionError):
             options[name] = value
     return options

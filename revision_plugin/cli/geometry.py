@@ -11,7 +11,7 @@ from ..embeddings.store import Store
 from ..errors import RevisionError
 from ..geometry.measure import measure
 from ..geometry.report import write_report
-from .arguments import FlagsOf, whole
+from .arguments import FlagsOf, add_seed, share, whole
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -21,8 +21,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     flags.add("--pairs", help="rows of equal id are pairs: measure those too")
     parser.add_argument("--aligner", type=Path, nargs="+", default=[], help="fitted aligners to compare")
     flags.add("--rows", type=whole(2), help="sample of a store for neighbours and densities")
-    flags.add("--energy", type=float, help="share of the variance that the subspace U holds")
-    flags.add("--seed", type=whole(0))
+    flags.add("--energy", type=share(1, above_zero=True), help="share of the variance that the subspace U holds")
+    add_seed(flags)
     parser.add_argument("--out", type=Path, required=True)
 
 

@@ -7,11 +7,13 @@ import json
 from pathlib import Path
 from typing import Any
 
-from .._common.files import read_json
+from .._common.files import read_object
 from ..aligners import load_aligner
 from ..aligners.base import RECORD
 from ..embeddings.store import MANIFEST, Store
-from ..errors import RevisionError
+from ..encoders import Identity
+from ..errors import RevisionError, shown
+from ..hosts.tower_record import checked_record
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -21,7 +23,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 def run(a: argparse.Namespace) -> None:
     report = inspect_path(a.path)
-    print(json.dumps(report, indent=1) if a.json else "\n".join(f"{key}: {value}" for key, value in report.items()))
+    print(json.dumps(report, indent=1) if a.json else "\n".join(f"{k}: {shown(v)}" for k, v in report.items()))
 
 
 def inspect_path(path: Path) -> dict[str, Any]:
@@ -60,9 +62,11 @@ def inspect_path(path: Path) -> dict[str, Any]:
 
 
 def _checkpoint(path: Path) -> dict[str, Any]:
-    record = read_json(path / "config.json").get("revision")
+    record = read_object(path / "config.json").get("revision")
     if record is None:
         raise RevisionError(f"{path}: is a model, but not one trained with --vision_tower revision")
+    record = checked_record(record, str(path / "config.json"))
+    encoder = Identity.from_json(record["encoder"], str(path / "config.json"))
     weights = [
         p.name
         for pattern in ("mm_projector.bin", "model*.safetensors", "adapter_model.safetensors")
@@ -72,8 +76,9 @@ def _checkpoint(path: Path) -> dict[str, Any]:
         raise RevisionError(f"{path}: has a config.json but no weights; the training did not finish")
     return {
         "kind": "Stage-1 checkpoint (projector)" if weights == ["mm_projector.bin"] else "checkpoint",
-        "encoder": record["encoder"]["spec"],
-        "fingerprint": record["encoder"]["fingerprint"],
+        "encoder": encoder.spec,
+        "encoder's code": record.get("encoder_code"),
+        "fingerprint": encoder.fingerprint,
         "visual tokens": record["tokens"],
         "aligner": record["aligner"],
         "conversation": record["conversation"],

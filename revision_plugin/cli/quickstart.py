@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..demo.quickstart import quickstart
 from ..demo.recipe import LANGUAGE_MODELS
-from .arguments import FlagsOf, whole
+from .arguments import FlagsOf, add_seed
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -15,7 +15,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     flags = FlagsOf(parser, quickstart)
     flags.add("--full", help="more data and steps, for the best accuracy")
     flags.add("--small-llm", choices=LANGUAGE_MODELS)
-    flags.add("--seed", type=whole(0))
+    add_seed(flags)
 
 
 def run(a: argparse.Namespace) -> None:

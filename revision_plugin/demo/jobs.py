@@ -11,6 +11,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from .._common.processes import start_child
 from .._common.progress import track
 from ..errors import RevisionError
 
@@ -42,9 +43,9 @@ class Job:
     def start(self, threads: int) -> subprocess.Popen:
         shutil.rmtree(self.out, ignore_errors=True)  # an unfinished run of an earlier, stopped quickstart
         flags = [*COMMON_FLAGS, "--max_steps", str(self.steps), "--output_dir", str(self.out), *self.flags]
-        command = [sys.executable, "-m", "revision_plugin.hosts.launch", *flags]
+        command = [sys.executable, "-P", "-m", "revision_plugin.hosts.launch", *flags]
         with open(self.log, "wb") as log:
-            return subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=_environment(threads))
+            return start_child(command, stdout=log, stderr=subprocess.STDOUT, env=_environment(threads))
 
     def steps_done(self) -> int:
         if not self.log.exists():
@@ -54,7 +55,7 @@ class Job:
 
 
 def _environment(threads: int) -> dict[str, str]:
-    return {**os.environ, "OMP_NUM_THREADS": str(threads), "TOKENIZERS_PARALLELISM": "false"}
+    return {**os.environ, "PYTHONSAFEPATH": "1", "OMP_NUM_THREADS": str(threads), "TOKENIZERS_PARALLELISM": "false"}
 
 
 def _last_line(log: Path) -> str:
@@ -103,10 +104,8 @@ def run_commands(commands: list[list], logs: list[Path]) -> None:
     try:
         for command, log in zip(commands, logs):
             with open(log, "wb") as log_file:
-                full_command = [sys.executable, "-m", "revision_plugin.cli", *map(str, command)]
-                running.append(
-                    subprocess.Popen(full_command, stdout=log_file, stderr=subprocess.STDOUT, env=environment)
-                )
+                full_command = [sys.executable, "-P", "-m", "revision_plugin.cli", *map(str, command)]
+                running.append(start_child(full_command, stdout=log_file, stderr=subprocess.STDOUT, env=environment))
         for process, command, log in zip(running, commands, logs):
             if process.wait():
                 last = _last_line(log).removeprefix("error: ")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import functools
+import hashlib
 import io
 import os
 import re
@@ -65,6 +66,32 @@ def decode(value, where: str):
     except RevisionError as error:
         raise RevisionError(f"{error}; get the dataset again") from None
     raise RevisionError(f"{where}: the row has no image; get the dataset again")
+
+
+def row_hash(value) -> str:
+    """SHA-256 of a row as it is stored: its fields, the bytes of its images, or the pixels of decoded ones."""
+    digest = hashlib.sha256()
+
+    def add(each) -> None:
+        if isinstance(each, (dict, list, tuple)):
+            digest.update(f"{type(each).__name__}{len(each)}".encode())
+            for part in sorted(each.items(), key=str) if isinstance(each, dict) else each:
+                add(part)
+        elif isinstance(each, bytes):
+            digest.update(b"bytes" + hashlib.sha256(each).digest())
+        elif isinstance(each, Image.Image):
+            digest.update(f"{each.mode}{each.size}".encode() + hashlib.sha256(each.tobytes()).digest())
+        else:
+            digest.update(f"{type(each).__name__}:{each!r};".encode(errors="backslashreplace"))
+
+    add(value)
+    return digest.hexdigest()
+
+
+def holds_image(row) -> bool:
+    """Whether a row brings the bytes of its image itself."""
+    values = row.values() if isinstance(row, dict) else ()
+    return any(isinstance(value, dict) and value.get("bytes") for value in values)
 
 
 def name_of(doc: dict) -> str:

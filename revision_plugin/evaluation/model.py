@@ -14,9 +14,12 @@ from .._common.distributed import launched_processes, launched_rank
 from .._common.files import hash_json
 from .._common.flags import says_true
 from .._common.progress import track
+from ..corpora.texts import text_problem
 from ..encoders import allow_remote_code
 from ..errors import RevisionError
 from ..hosts import find_host
+from .documents import holds_image, row_hash
+from .run_environment import run_settings
 
 
 class LlavaRevision(lmms):
@@ -40,6 +43,11 @@ class LlavaRevision(lmms):
     ):
         super().__init__()
         unknown.pop("max_batch_size", None)
+        settings = run_settings()
+        if settings is not None:  # paths of any name, which lmms-eval's own arguments cannot carry
+            given = settings["model"]
+            pretrained, base, blind = given["pretrained"], given["base"], given["blind"]
+            answers, trust_remote_code = given["answers"], given["trust_remote_code"]
         if unknown:
             raise RevisionError(
                 f"llava_revision has no model argument '{sorted(unknown)[0]}'; "
@@ -87,7 +95,10 @@ class LlavaRevision(lmms):
             if settings.get("do_sample") or settings.get("num_beams", 1) not in (None, 1):
                 raise RevisionError(f"{task}: llava_revision decodes greedily; leave do_sample and num_beams out")
             limit = settings.get("max_new_tokens", 64)
-            answer = self._answers.get(task, split, doc_id, context, limit) if self._answers else None
+            problem = text_problem(context)
+            if problem:
+                raise RevisionError(f"{task}, row {doc_id}: its question {problem}")
+            answer = self._answers.get(*self._key(request)) if self._answers else None
             if answer is not None:
                 replies[number] = answer
             else:
@@ -122,8 +133,14 @@ class LlavaRevision(lmms):
         for (number, _), text in zip(batch, texts):
             replies[number] = text
             if self._answers:
-                context, _, _, doc_id, task, split = requests[number].args
-                self._answers.add(task, split, doc_id, context, limit, answer=text)
+                self._answers.add(*self._key(requests[number]), answer=text)
+
+    def _key(self, request) -> tuple:
+        """What an answer belongs to: the question, the row it comes from with its image, and the length limit."""
+        context, settings, doc_to_visual, doc_id, task, split = request.args
+        row = self.task_dict[task][split][doc_id]
+        images = [] if self.blind or holds_image(row) else doc_to_visual(row)
+        return task, split, doc_id, context, settings.get("max_new_tokens", 64), row_hash([row, images])
 
     def loglikelihood(self, requests):
         raise NotImplementedError("llava_revision answers by generation; use tasks with output_type generate_until")
@@ -139,12 +156,12 @@ class AnswerFile:
         folder.mkdir(parents=True, exist_ok=True)
         self._known = {}
         for path in sorted(folder.glob(f"{identity}-*.jsonl")):
-            for line in path.read_text(encoding="utf-8").splitlines():
+            for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
                 try:
                     row = json.loads(line)
-                except json.JSONDecodeError:
-                    continue  # the last line of a killed run; that question is asked again
-                self._known[json.dumps(row["key"])] = row["answer"]
+                    self._known[json.dumps(row["key"])] = str(row["answer"])
+                except (ValueError, KeyError, TypeError, RecursionError):
+                    continue  # torn by a kill or damaged: that question is asked again
         path = folder / f"{identity}-{rank}.jsonl"
         torn = path.exists() and path.stat().st_size and not path.read_bytes().endswith(b"\n")
         self._file = open(path, "a", encoding="utf-8")
@@ -152,7 +169,7 @@ class AnswerFile:
             self._file.write("\n")
 
     def get(self, *key) -> str | None:
-        """The answer kept under `key`: task, split, row, prompt, length limit."""
+        """The answer kept under `key`: task, split, row, prompt, length limit, hash of the row."""
         return self._known.get(json.dumps(key))
 
     def add(self, *key, answer: str) -> None:

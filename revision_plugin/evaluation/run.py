@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -15,15 +18,17 @@ import yaml
 
 from .._common.devices import choose_device
 from .._common.distributed import torchrun
-from .._common.files import read_json
 from .._common.folders import ClaimedFolder
+from .._common.processes import start_child
 from ..errors import RevisionError
 from ..hosts import find_host
 from .documents import DATA_ROOT
-from .table import METRIC, result_files
+from .run_environment import RUN
+from .table import METRIC, read_results, result_files
 
 GROUP = "revision_bench"
 SETTINGS = "evaluation.json"
+CACHE = ".datasets-"
 ERROR_LINE = re.compile(r"^[A-Za-z_.]*(?:Error|Exception): (.+)$", re.M)
 
 
@@ -109,29 +114,28 @@ def evaluate(
     tasks = expand(tasks)
     choose_device(device)  # at once, not after lmms-eval's long start; each process chooses its own there
     _check_model(model, base)
-    settings = {"model": str(model), "base": base, "blind": blind, "limit": limit}
+    settings = {"model": str(model.resolve()), "base": _base_name(base), "blind": blind, "limit": limit}
     if data_root is not None:
         mirrored(tasks, data_root)  # before anything is written
-    with ClaimedFolder(out, SETTINGS, settings):
+    with ClaimedFolder(out, SETTINGS, settings), _datasets_cache(out, data_root) as cache:
         folder = task_folder() if data_root is None else write_overlays(tasks, data_root, out / "tasks")
         arguments = {
-            "pretrained": model,
-            "base": base,
-            "blind": blind or None,
-            "answers": out / "answers",
-            "trust_remote_code": trust_remote_code or None,
+            "pretrained": str(model.resolve()),
+            "base": _base_name(base),
+            "blind": blind,
+            "answers": str((out / "answers").resolve()),
+            "trust_remote_code": trust_remote_code,
         }
         names = [GROUP] if is_whole_group(tasks) else tasks
         launcher = torchrun(processes) if processes > 1 else []
         command = [
             sys.executable,
+            "-P",
             *launcher,
             "-m",
             "revision_plugin.evaluation.lmms",
             "--model",
             "llava_revision",
-            "--model_args",
-            ",".join(f"{key}={value}" for key, value in arguments.items() if value is not None),
             "--tasks",
             ",".join(names),
             "--include_path",
@@ -139,7 +143,7 @@ def evaluate(
             "--batch_size",
             str(batch_size),
             "--output_path",
-            str(out),
+            "results",
             "--log_samples",
             *(["--limit", str(limit)] if limit is not None else []),
             *(["--device", device] if device else []),
@@ -147,7 +151,9 @@ def evaluate(
         environment = {
             "TORCH_WARM_POOL": "0",
             **os.environ,
+            **cache,
             "PYTHONSAFEPATH": "1",
+            RUN: json.dumps({"output": str(out), "model": arguments}),
             **({DATA_ROOT: str(data_root.resolve())} if data_root else {}),
         }
         if processes > 1 and device == "cpu":
@@ -158,6 +164,24 @@ def evaluate(
         scored = accuracies([path for path in result_files(out) if path not in before])
         _require_results(scored, tasks, log)
         return scored
+
+
+def _base_name(base: str | None) -> str | None:
+    return str(Path(base).resolve()) if base is not None and Path(base).is_dir() else base
+
+
+@contextlib.contextmanager
+def _datasets_cache(out: Path, data_root: Path | None) -> Iterator[dict[str, str]]:
+    """The environment in which mirrored datasets are read as they are now: `datasets` takes a folder with a README card
+    for another one of that name that it has read before. What it makes of them is dropped at the end.
+    """
+    if data_root is None:
+        yield {}
+        return
+    for leftover in out.glob(f"{CACHE}*"):  # of a run that was killed
+        shutil.rmtree(leftover)
+    with tempfile.TemporaryDirectory(prefix=CACHE, dir=out) as folder:
+        yield {"HF_DATASETS_CACHE": str(Path(folder).resolve())}
 
 
 def _check_model(model: Path, base: str | None) -> None:
@@ -172,9 +196,7 @@ def _check_model(model: Path, base: str | None) -> None:
 def _run(command: list[str], log: Path, environment: dict) -> None:
     """Run `command`, its output shown on standard error and kept in `log`."""
     with open(log, "wb") as log_file:
-        process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment, bufsize=0
-        )
+        process = start_child(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment, bufsize=0)
         try:
             while process.stdout and (part := process.stdout.read(4096)):
                 log_file.write(part)
@@ -200,7 +222,7 @@ def _require_results(scored: dict[str, float], tasks: list[str], log: Path) -> N
 
 def accuracies(files: list[Path]) -> dict[str, float]:
     """Accuracy of every task in these result files; of one scored more than once, the last."""
-    results = (item for path in files for item in read_json(path).get("results", {}).items())
+    results = (item for path in files for item in read_results(path).items())
     return {task: result[METRIC] for task, result in results if METRIC in result}
 
 

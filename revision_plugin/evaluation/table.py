@@ -9,7 +9,7 @@ import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .._common.files import read_json
+from .._common.files import read_object, write_text
 from .._common.markdown import table
 from ..errors import RevisionError
 
@@ -74,6 +74,17 @@ def result_files(folder: Path) -> list[Path]:
     return sorted(folder.rglob("*_results.json"), key=lambda path: (path.stat().st_mtime_ns, path.name))
 
 
+def read_results(path: Path) -> dict[str, dict]:
+    """By task what a result file of lmms-eval says. Raises RevisionError for any other file."""
+    results = read_object(path).get("results")
+    if not isinstance(results, dict) or not all(isinstance(each, dict) for each in results.values()):
+        raise RevisionError(f"{path}: holds no results by task; score again, or delete it")
+    numbers = [each[METRIC] for each in results.values() if METRIC in each]
+    if not all(isinstance(value, (int, float)) and 0 <= value <= 1 for value in numbers):
+        raise RevisionError(f"{path}: an accuracy is no number from 0 to 1; score again, or delete it")
+    return results
+
+
 def read_row(folder: Path) -> Row:
     """All benchmark scores under `folder`; of a benchmark scored more than once, the newest.
 
@@ -82,10 +93,9 @@ def read_row(folder: Path) -> Row:
     files = result_files(folder) if folder.is_dir() else []
     row = Row(folder.name)
     for path in files:
-        record = read_json(path)
-        counts = record.get("n-samples", {})
+        results, counts = read_results(path), read_object(path).get("n-samples") or {}
         for name in BENCHMARKS:
-            result = record.get("results", {}).get(f"revision_{name}", {})
+            result = results.get(f"revision_{name}", {})
             if METRIC not in result:
                 continue
             count, error = counts.get(f"revision_{name}", {}), result.get("acc_stderr,none")
@@ -108,10 +118,10 @@ def published_rows() -> list[Row]:
 
 def read_cost(path: str) -> float:
     """The relative cost in a file of `scripts/cost.py`. Raises RevisionError for another file."""
-    record = read_json(Path(path))
-    if not isinstance(record, dict) or "relative_cost" not in record:
+    cost = read_object(Path(path)).get("relative_cost")
+    if not isinstance(cost, (int, float)) or not math.isfinite(cost):
         raise RevisionError(f"{path}: holds no relative_cost; write it with scripts/cost.py")
-    return float(record["relative_cost"])
+    return float(cost)
 
 
 def _score_cell(score: Score | None) -> str:
@@ -183,4 +193,4 @@ def write_table(rows: list[Row], out: Path) -> None:
     out.parent.mkdir(parents=True, exist_ok=True)
     forms = {"md": markdown(rows), "csv": as_csv(rows), "json": json.dumps(as_json(rows), indent=1) + "\n"}
     for ending, text in forms.items():
-        out.with_name(f"{out.name}.{ending}").write_text(text, encoding="utf-8")  # a name may hold a dot
+        write_text(out.with_name(f"{out.name}.{ending}"), text)  # a name may hold a dot

@@ -12,37 +12,40 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+from revision_plugin.cli import Parser
+from revision_plugin.cli.arguments import MOST_SEED, finite, whole
 from revision_plugin.errors import one_line
 from scripts.dual_encoder.contrastive import train_dual_encoder
 from scripts.dual_encoder.dual_encoder_configs import CONFIGS, Config
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", required=True, help=f"one of {', '.join(CONFIGS.names())}")
     parser.add_argument("--data", type=Path, required=True, help="LLaVA JSON or JSONL of images and captions")
     parser.add_argument("--image-folder", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     for name, kind in (
-        ("steps", int),
-        ("batch", int),
-        ("learning_rate", float),
-        ("probe", int),
-        ("every", int),
-        ("freeze_step", int),
-        ("logit_scale", float),
-        ("highest_logit_scale", float),
+        ("steps", whole(1)),
+        ("batch", whole(1)),
+        ("learning_rate", finite),
+        ("probe", whole(0)),
+        ("every", whole(1)),
+        ("freeze_step", whole(0)),
+        ("logit_scale", finite),
+        ("highest_logit_scale", finite),
     ):
         parser.add_argument(f"--{name.replace('_', '-')}", type=kind, help="instead of the config's")
     parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32")
-    parser.add_argument("--workers", type=int, default=2, help="processes that decode images")
-    parser.add_argument("--save-every", type=int, default=100, metavar="STEPS")
+    parser.add_argument("--workers", type=whole(0), default=2, help="processes that decode images")
+    parser.add_argument("--save-every", type=whole(1), default=100, metavar="STEPS")
     parser.add_argument("--device")
-    parser.add_argument("--seed", type=int, default=0)
-    a = parser.parse_args()
+    parser.add_argument("--seed", type=whole(0, MOST_SEED), default=0)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    overrides = {name: getattr(a, name) for name in Config.__dataclass_fields__ if getattr(a, name, None) is not None}
     with one_line(interrupted="repeat the command to resume from its last checkpoint"):
+        a = parser.parse_args()
+        names = Config.__dataclass_fields__
+        overrides = {name: getattr(a, name) for name in names if getattr(a, name, None) is not None}
         config = replace(CONFIGS.get(a.config)(), **overrides)
         train_dual_encoder(
             config,

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from revision_plugin._common.files import write_json
 from revision_plugin._common.folders import require_free
+from revision_plugin.cli import Parser
+from revision_plugin.cli.arguments import MOST_SEED, whole
 from revision_plugin.embeddings.store import Store
 from revision_plugin.encoders import require_same
 from revision_plugin.errors import RevisionError, one_line
@@ -26,16 +28,16 @@ NAMES = {
 
 def main() -> None:
     listed = "\n".join(f"  {name:18s}{text}" for name, text in NAMES.items())
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         description=__doc__, epilog=f"studies:\n{listed}", formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("study", choices=NAMES)
     parser.add_argument("--source", type=Path, nargs="+", required=True, help="text store(s)")
     parser.add_argument("--target", type=Path, nargs="+", required=True, help="image store(s)")
-    parser.add_argument("--seed", type=int, default=0, help="of sample-sizes, the one study that draws rows")
+    parser.add_argument("--seed", type=whole(0, MOST_SEED), default=0, help="of the rows that sample-sizes draws")
     parser.add_argument("--out", type=Path, required=True)
-    a = parser.parse_args()
     with one_line():
+        a = parser.parse_args()
         record = run(a)
     print(json.dumps(record, indent=1))
 

@@ -123,7 +123,7 @@ def test_defaults_are_those_of_the_functions():
         (["encode", "--batch-size", "0"], "at least 1 is needed, not 0"),
         (["fit", "--seed", "-1"], "at least 0 is needed, not -1"),
         (["fit", "--held-out", "nan"], "a number from 0 to 0.5 is needed, not nan"),
-        (["geometry", "--rows", "1.5"], "invalid whole number value: '1.5'"),
+        (["geometry", "--rows", "1.5"], "is needed, not 1.5"),
         (["inspect", "x", "--js"], "unrecognized arguments: --js"),
         (["inspekt"], "invalid choice: 'inspekt'"),
         ([], "the following arguments are required: COMMAND"),

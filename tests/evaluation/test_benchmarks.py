@@ -147,7 +147,7 @@ def test_bad_data_gets_one_line(tasks, mirror, tmp_path):
         documents.require_fields("image", "answer")(docs.remove_columns("answer"))
     doc = docs[2]
     doc["image"] = {"bytes": doc["image"]["bytes"][:40], "path": None}
-    with pytest.raises(RevisionError, match="row question_id=color/0001.png: the image does not decode"):
+    with pytest.raises(RevisionError, match="row question_id=color/0001.png: does not decode as an image"):
         documents.image(doc)
     logic = tasks["revision_visulogic"].test_docs()[0]
     with pytest.raises(RevisionError, match="images.zip: holds no images/99999.png"):

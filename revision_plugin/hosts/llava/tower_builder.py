@@ -7,11 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ..._common.files import is_count, read_object, require_types
+from ..._common.files import read_object
 from ...aligners import load_aligner
 from ...encoders import Encoder, Identity, load_encoder, require_same
 from ...errors import RevisionError
 from ...tower import TOWER_NAME, PseudoVisionTower
+from ..tower_record import checked_record
 from .training import training
 from .weights import check_projector_file
 
@@ -39,23 +40,6 @@ def _tower_from_flags(arguments: Any) -> PseudoVisionTower:
     tower = PseudoVisionTower(load_encoder(spec), tokens=arguments.revision_tokens)
     tower.load_model()
     return tower
-
-
-RECORD_TYPES = {
-    "encoder": lambda value: isinstance(value, dict),
-    "tokens": lambda value: is_count(value) and value > 0,
-    "aligner": lambda value: isinstance(value, (dict, type(None))),
-    "conversation": lambda value: isinstance(value, str),
-}
-
-
-def checked_record(record: Any, where: str) -> dict:
-    """What a checkpoint's config says of its tower. Raises RevisionError for what no training writes."""
-    remedy = "it was edited or cut; get the checkpoint again"
-    if not isinstance(record, dict):
-        raise RevisionError(f"{where}: 'revision' is no record of a tower; {remedy}")
-    require_types(record, RECORD_TYPES, f"{where}: 'revision'", remedy)
-    return record
 
 
 def _tower_from_config(record: dict) -> PseudoVisionTower:

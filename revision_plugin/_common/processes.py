@@ -1,0 +1,28 @@
+"""Processes that end with the one that started them."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+PR_SET_PDEATHSIG = 1  # of Linux' prctl
+
+
+def start_child(command: Sequence[str], **settings: Any) -> subprocess.Popen:
+    """`subprocess.Popen`, whose process gets SIGTERM when this one ends in any way, `kill -9` included (on Linux)."""
+    parent = os.getpid()
+    if not sys.platform.startswith("linux"):
+        return subprocess.Popen(command, **settings)
+    prctl = ctypes.CDLL(None).prctl  # looked up here: between fork and exec a process should do little
+
+    def end_with_parent() -> None:
+        prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != parent:  # it was already gone
+            os._exit(1)
+
+    return subprocess.Popen(command, preexec_fn=end_with_parent, **settings)

@@ -1,0 +1,24 @@
+"""What a checkpoint's config.json says of its pseudo-vision tower, under `revision`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .._common.files import is_count, require_types
+from ..errors import RevisionError
+
+RECORD_TYPES = {
+    "encoder": lambda value: isinstance(value, dict),
+    "tokens": lambda value: is_count(value) and value > 0,
+    "aligner": lambda value: isinstance(value, (dict, type(None))),
+    "conversation": lambda value: isinstance(value, str),
+}
+
+
+def checked_record(record: Any, where: str) -> dict:
+    """What a checkpoint's config says of its tower. Raises RevisionError for what no training writes."""
+    remedy = "it was edited or cut; get the checkpoint again"
+    if not isinstance(record, dict):
+        raise RevisionError(f"{where}: 'revision' is no record of a tower; {remedy}")
+    require_types(record, RECORD_TYPES, f"{where}: 'revision'", remedy)
+    return record
