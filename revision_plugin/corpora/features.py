@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from tokenize import TokenError
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from .pickles import load_plain_pickle
 from .texts import identify, parquet_batches, parquet_columns, read_texts, text_problem
 
 BATCH_ROWS = 16384
+BAD_HEAD = (SyntaxError, TokenError, TypeError, KeyError, RecursionError)  # of an .npy, which is read as Python's text
 ID_COLUMNS = ("key", "image_path", "url")  # of clip-retrieval's metadata
 
 
@@ -110,7 +112,7 @@ def _load_array(path: Path) -> np.ndarray:
     require_regular(path)
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, EOFError, OSError, SyntaxError, TypeError, KeyError, MemoryError, RecursionError) as error:
+    except (*BAD_HEAD, ValueError, EOFError, OSError, MemoryError) as error:
         reason = str(error).splitlines() or [type(error).__name__]
         raise RevisionError(f"{path}: not a plain .npy array: {reason[0]}") from None
     if not isinstance(array, np.ndarray):

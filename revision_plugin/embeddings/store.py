@@ -26,6 +26,7 @@ FAILURES = "failures.jsonl"
 FORMAT_VERSION = 1
 DTYPES = {"float16": np.float16, "float32": np.float32}
 SHARD_NAME = re.compile(r"[\w-][\w.-]*")  # a file of the store's own folder
+HASH = re.compile(r"[0-9a-f]{128}")
 TEXT_COLUMNS = ("id", "text", "conversations")
 MANIFEST_TYPES = {
     "modality": lambda value: value in ("text", "image"),
@@ -84,6 +85,8 @@ class Manifest:
         if unknown:
             raise RevisionError(f"{where}: holds '{unknown[0]}', which no manifest has; {remedy}")
         manifest = cls(**{**value, "encoder": encoder})
+        if not _is_hashes(manifest.columns, arrow_schema(manifest.modality, manifest.dim, manifest.dtype).names):
+            raise RevisionError(f"{where}: its 'columns' are no hashes of its columns; {remedy}")
         if manifest.columns is not None and manifest.content_hash != manifest.joined(manifest.columns):
             raise RevisionError(f"{where}: was edited or damaged; {remedy}")
         return manifest
@@ -91,6 +94,17 @@ class Manifest:
     def joined(self, columns: dict[str, str]) -> str:
         """The content hash that columns of these hashes have."""
         return joined_hash(columns, self.modality, self.dim, self.dtype)
+
+
+def _is_hashes(columns: object, names: list[str]) -> bool:
+    """Whether they are hashes of exactly these columns, or None, as in stores of old."""
+    if columns is None:
+        return True
+    return (
+        isinstance(columns, dict)
+        and sorted(columns) == sorted(names)
+        and all(isinstance(each, str) and HASH.fullmatch(each) for each in columns.values())
+    )
 
 
 def arrow_schema(modality: str, dim: int, dtype: str) -> pa.Schema:

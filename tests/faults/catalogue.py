@@ -31,6 +31,7 @@ class Fault:
     command: str
     line: str  # a part of the one line on standard error
     status: int = 2
+    needs_checkpoint: bool = False  # a Stage-1 checkpoint `stage1` over the language model `llm`
 
 
 FAULTS: list[Fault] = []
@@ -38,10 +39,18 @@ FAULTS: list[Fault] = []
 
 def fault(name: str, command: str, line: str, status: int = 2):
     def add(inject):
-        FAULTS.append(Fault(name, inject, command, line, status))
+        FAULTS.append(Fault(name, inject, command, line, status, needs_checkpoint="stage1" in command))
         return inject
 
     return add
+
+
+def nothing(w: Path) -> None:
+    """For faults of the command line."""
+
+
+def without(*keys: str) -> Callable[[dict], None]:
+    return lambda value: [value.pop(key, None) for key in keys] and None
 
 
 def edit_json(path: Path, change: Callable) -> None:

@@ -5,6 +5,8 @@ import shutil
 import signal
 import time
 
+import artefact_faults  # noqa: F401  (which adds its faults)
+import data_faults  # noqa: F401
 import pytest
 from catalogue import ENCODE_IMAGES, ENCODE_TEXTS, FAULTS, FIT, HELD
 from conftest import ENVIRONMENT, FORKS, run
@@ -49,7 +51,10 @@ def contents(root):
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=[fault.name for fault in FAULTS])
-def test_fault(fault, world, capsys, monkeypatch):
+def test_fault(fault, world, capsys, monkeypatch, request):
+    if fault.needs_checkpoint:
+        shutil.copytree(request.getfixturevalue("stage1"), world / "stage1")
+        shutil.copytree(request.getfixturevalue("tiny_llm"), world / "llm")
     fault.inject(world)
     monkeypatch.chdir(world)
     before, occupied = contents(world), (world / "new").exists()

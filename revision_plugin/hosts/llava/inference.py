@@ -21,7 +21,7 @@ from ...tower import PseudoVisionTower
 from ..model_type import model_type
 from .host import require_base
 from .tokenizers import prepare_tokenizer
-from .weights import quiet_loading, require_weights
+from .weights import quiet_loading, read_weights, require_weights
 
 PLAIN = "plain"
 
@@ -96,12 +96,13 @@ class LlavaAssistant:
         path = Path(model)
         needs_base = require_base(path, base) if path.is_dir() or len(path.parts) != 2 else False
         name = _loader_name(path)
+        saved = read_weights(path, base if needs_base else None) if path.is_dir() else None
         with quiet_loading(), contextlib.redirect_stdout(io.StringIO()):  # LLaVA prints while it loads
             tokenizer, loaded, processor, _ = load_pretrained_model(
                 str(model), base if needs_base else None, name, device=device
             )
-        if path.is_dir():
-            require_weights(path, base if needs_base else None, loaded)
+        if saved:
+            require_weights(saved, loaded)
         if device == "cpu":
             loaded = loaded.float()
         record = getattr(loaded.config, "revision", None) or {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import pickle
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -66,25 +67,45 @@ def _require_finite(path: Path, tensors: dict[str, torch.Tensor]) -> None:
         raise RevisionError(f"{path}: the weights '{broken[0]}' are not finite; train it again")
 
 
-def require_weights(path: Path, base: str | None, loaded: Any) -> None:
-    """Raise RevisionError unless every weight of the model `loaded` came from the folder `path`, or from its language
-    model `base`, and the projector's are those of the file, and finite.
+@dataclass(frozen=True)
+class SavedWeights:
+    """What the files of a checkpoint hold: the names of the model's weights with their files (None where a hub name
+    stands for them), and the projector's tensors with the file or folder that they came from.
+    """
+
+    folder: Path
+    names: dict[str, Path] | None
+    projector: dict[str, torch.Tensor]
+    projector_place: Path
+
+
+def read_weights(path: Path, base: str | None) -> SavedWeights:
+    """What the folder `path` and its language model `base` hold, before anything is made of it.
+
+    Raises RevisionError for missing, cut or foreign files, and for a projector that is missing or not finite.
     """
     folder = Path(base) if base else path
-    projector_file = next(
-        (path / name for name in (LORA_FILE, PROJECTOR_FILE) if base and (path / name).exists()), None
-    )
-    if base and projector_file is None:
-        raise RevisionError(f"{path}: holds no projector ({PROJECTOR_FILE}, or {LORA_FILE} of a LoRA training)")
     names = _saved_names(folder) if folder.is_dir() else None
-    if projector_file:
-        tensors = {name: value for name, value in read_tensors(projector_file).items() if PROJECTOR in name}
-        _require_projector(projector_file, tensors, loaded)
-    elif names is not None:
-        stored = {name: file for name, file in names.items() if PROJECTOR in name}
-        _require_projector(path, {name: _read(file, name) for name, file in stored.items()}, loaded)
-    if names is not None:
-        _require_names(folder, set(names), loaded)
+    if base:
+        lora = (path / "adapter_config.json").is_file()
+        place = path / (LORA_FILE if lora else PROJECTOR_FILE)
+        tensors = {name: value for name, value in read_tensors(place).items() if PROJECTOR in name}
+    else:
+        place, stored = path, {name: file for name, file in (names or {}).items() if PROJECTOR in name}
+        tensors = {name: _read(file, name) for name, file in stored.items()}
+    if not tensors:
+        raise RevisionError(f"{place}: holds no weights of a projector; train it again")
+    _require_finite(place, tensors)
+    return SavedWeights(folder, names, tensors, place)
+
+
+def require_weights(saved: SavedWeights, loaded: Any) -> None:
+    """Raise RevisionError unless every weight of the model `loaded` came from the files, and the projector's are
+    theirs.
+    """
+    _require_projector(saved.projector_place, saved.projector, loaded)
+    if saved.names is not None:
+        _require_names(saved.folder, set(saved.names), loaded)
 
 
 def _require_projector(path: Path, tensors: dict[str, torch.Tensor], loaded: Any) -> None:
@@ -97,7 +118,6 @@ def _require_projector(path: Path, tensors: dict[str, torch.Tensor], loaded: Any
             raise RevisionError(f"{path}: its '{PROJECTOR}{name}' has shape {shapes}")
         if value.device.type != "meta" and not torch.equal(ours[name].to(value.dtype), value.cpu()):
             raise RevisionError(f"{path}: its '{PROJECTOR}{name}' was not loaded; the file names its weights otherwise")
-    _require_finite(path, tensors)
 
 
 def _require_names(folder: Path, saved: set[str], loaded: Any) -> None:

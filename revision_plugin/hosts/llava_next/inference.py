@@ -17,7 +17,7 @@ from ...errors import RevisionError
 from ..llava.host import require_base
 from ..llava.inference import PLAIN, LlavaAssistant, decode_greedily
 from ..llava.tokenizers import prepare_tokenizer
-from ..llava.weights import PROJECTOR_FILE, quiet_loading, read_tensors, require_weights
+from ..llava.weights import PROJECTOR_FILE, quiet_loading, read_tensors, read_weights, require_weights
 
 CLASSES = {
     "qwen2": ("llava_qwen", "LlavaQwenForCausalLM", "LlavaQwenConfig"),
@@ -46,6 +46,7 @@ class NextAssistant(LlavaAssistant):
             )
         model_class, config_class = _classes(path, raw.get("model_type"))
         weights = str(base) if needs_base else str(path)
+        saved = read_weights(path, base if needs_base else None)
         with quiet_loading():
             loaded = model_class.from_pretrained(
                 weights,
@@ -55,7 +56,7 @@ class NextAssistant(LlavaAssistant):
             ).to(device)
         if needs_base:
             loaded.load_state_dict(read_tensors(path / PROJECTOR_FILE), strict=False)
-        require_weights(path, base if needs_base else None, loaded)
+        require_weights(saved, loaded)
         tower = loaded.get_vision_tower()
         tower.load_model()
         tower.to(device=loaded.device, dtype=loaded.dtype)

@@ -1,0 +1,366 @@
+"""Faults of what the commands themselves write, of encoders and checkpoints, and of the command line."""
+
+import json
+import os
+import shutil
+
+import numpy as np
+import torch
+from catalogue import APPLY, ENCODE_TEXTS, FIT, INSPECT, ROOT, edit_json, fault, nothing, shard, without
+from safetensors.numpy import load_file, save_file
+
+GEOMETRY = "geometry --source texts --target images --out new"
+ASK = "ask --model stage1 --base llm --image pictures/00000.png --device cpu"
+ENCODER = ROOT / "revision_plugin" / "demo" / "assets" / "encoder"
+
+# roles
+
+fault("texts and images exchanged in fit", "fit --source images --target texts --out new", "the source must be one of")(
+    nothing
+)
+fault("one store as both corpora", "fit --source texts --target texts --out new", "the target must be one of images")(
+    nothing
+)
+fault(
+    "texts and images exchanged in geometry",
+    "geometry --source images --target texts --out new",
+    "the source must be one of texts",
+)(nothing)
+fault("an image store to be aligned", "apply --aligner realign --source images --out new", "is an image store")(nothing)
+
+
+def align(w):
+    from conftest import run
+
+    run("apply", "--aligner", w / "realign", "--source", w / "texts", "--out", w / "aligned")
+
+
+ALIGNED = "is already aligned (realign); give the original store"
+fault("an aligned store in fit", FIT.replace("texts", "aligned"), ALIGNED)(align)
+fault("an aligned store in geometry", GEOMETRY.replace("texts", "aligned"), ALIGNED)(align)
+fault("an aligned store to be aligned", APPLY.replace("texts", "aligned"), ALIGNED)(align)
+
+
+@fault("a store of one row", FIT.replace("texts", "one"), "the source has 1 row(s); fitting needs at least 2")
+def _(w):
+    from conftest import unit_rows, write_store
+
+    write_store(w / "one", unit_rows(np.random.default_rng(0), 1, 192))
+
+
+# stores
+
+
+@fault("a manifest whose shards were exchanged", FIT, "manifest.json: was edited or damaged")
+def _(w):
+    edit_json(w / "texts" / "manifest.json", lambda manifest: manifest["shards"].append(manifest["shards"][0]))
+
+
+@fault("a manifest that is a list", INSPECT, "manifest.json: expected a JSON object, found a list")
+def _(w):
+    (w / "texts" / "manifest.json").write_text("[]")
+
+
+@fault("a manifest that names a file elsewhere", FIT, "shards cannot be what it says")
+def _(w):
+    edit_json(w / "texts" / "manifest.json", lambda manifest: manifest.update(shards=["../images/data-00000.arrow"]))
+
+
+@fault("a manifest with a dimension in words", FIT, "dim cannot be what it says")
+def _(w):
+    edit_json(w / "texts" / "manifest.json", lambda manifest: manifest.update(dim="many"))
+
+
+@fault("a manifest without its shards", FIT, "lacks shards")
+def _(w):
+    edit_json(w / "texts" / "manifest.json", without("shards"))
+
+
+@fault("an encoder in a manifest that is a number", FIT, "names no encoder by 'spec' and 'fingerprint'")
+def _(w):
+    def change(manifest):
+        del manifest["manifest_hash"]
+        manifest["encoder"] = {"spec": 3, "fingerprint": 4}
+
+    edit_json(w / "texts" / "manifest.json", change)
+
+
+@fault("a folder in place of a shard", FIT, "is not a regular file")
+def _(w):
+    name = shard(w)
+    name.unlink()
+    name.mkdir()
+
+
+@fault("a pipe in place of a shard", FIT, "is not a regular file")
+def _(w):
+    name = shard(w)
+    name.unlink()
+    os.mkfifo(name)
+
+
+@fault("another store's shard", FIT, "its columns are not those the manifest promises")
+def _(w):
+    shutil.copy(next((w / "images").glob("*.arrow")), shard(w))
+
+
+@fault("an edited caption", APPLY, "the content does not match its hash")
+def _(w):
+    data = shard(w).read_bytes()
+    word = next(word for word in (b"background", b"left", b"right", b" and ") if word in data)
+    shard(w).write_bytes(data.replace(word, word[::-1], 1))
+
+
+@fault("a store that was never finished", "inspect never", "is an unfinished store; repeat the command")
+def _(w):
+    (w / "never.partial").mkdir()
+
+
+fault("a folder that is nothing of ours", "inspect pictures", "is no embedding store, aligner or checkpoint")(nothing)
+
+# aligners
+
+
+def rewrite_aligner(w, change):
+    """Change the parameters, and the record so that it fits them: what a broken fit would have written."""
+    import hashlib
+
+    parameters = load_file(w / "realign" / "aligner.safetensors")
+    change(parameters)
+    save_file(parameters, w / "realign" / "aligner.safetensors")
+    record = json.loads((w / "realign" / "aligner.json").read_text())
+    del record["record_hash"]
+    record["parameters_hash"] = hashlib.sha256((w / "realign" / "aligner.safetensors").read_bytes()).hexdigest()
+    (w / "realign" / "aligner.json").write_text(json.dumps(record))
+
+
+@fault("an aligner that is not finite", APPLY, "'source_mean' is not finite; fit the aligner again")
+def _(w):
+    rewrite_aligner(w, lambda parameters: parameters["source_mean"].__setitem__(3, np.nan))
+
+
+@fault("an aligner without its source mean", APPLY, "holds no source mean of 192 dimensions")
+def _(w):
+    rewrite_aligner(w, lambda parameters: parameters.pop("source_mean"))
+
+
+@fault("an aligner whose parameters do not fit together", APPLY, "its parameters do not fit together")
+def _(w):
+    rewrite_aligner(w, lambda parameters: [parameters.pop(n) for n in list(parameters) if not n.endswith("_mean")])
+
+
+@fault("an aligner whose record was edited", APPLY, "aligner.json: was edited or damaged")
+def _(w):
+    edit_json(w / "realign" / "aligner.json", lambda record: record["options"].update(centroid_rounds=3))
+
+
+@fault("an aligner of a dimension in words", APPLY, "dim cannot be what it says")
+def _(w):
+    edit_json(w / "realign" / "aligner.json", lambda record: record.update(dim="many"))
+
+
+@fault("an aligner's record that is a list", APPLY, "aligner.json: expected a JSON object, found a list")
+def _(w):
+    (w / "realign" / "aligner.json").write_text("[]")
+
+
+@fault("an aligner of a method nobody knows", APPLY, "unknown aligner 'magic'")
+def _(w):
+    def change(record):
+        del record["record_hash"]
+        record["method"] = "magic"
+
+    edit_json(w / "realign" / "aligner.json", change)
+
+
+# encoders
+
+
+def encoder_folder(w, **changes):
+    shutil.copytree(ENCODER, w / "encoder")
+    edit_json(w / "encoder" / "open_clip_config.json", lambda config: config["model_cfg"].update(changes))
+
+
+OWN = ENCODE_TEXTS.replace("demo", "open_clip:encoder")
+
+
+@fault("an open_clip folder that asks for a tokenizer's code", OWN, "asks for code of a tokenizer's own; read it")
+def _(w):
+    config = json.loads((ENCODER / "open_clip_config.json").read_text())["model_cfg"]["text_cfg"]
+    encoder_folder(w, text_cfg={**config, "tokenizer_kwargs": {"trust_remote_code": True}})
+
+
+@fault("an open_clip folder whose tokenizer brings code", OWN, "brings code of its own (evil.Evil); read it")
+def _(w):
+    encoder_folder(w)
+    (w / "encoder" / "evil.py").write_text(f"open({str(w / 'ran')!r}, 'w')\nclass Evil: pass\n")
+    (w / "encoder" / "tokenizer_config.json").write_text('{"auto_map": {"AutoTokenizer": ["evil.Evil", null]}}')
+
+
+@fault("an open_clip folder without dimension", OWN, "its config does not describe a model")
+def _(w):
+    encoder_folder(w, embed_dim="wide")
+
+
+@fault("an open_clip folder whose config is a list", OWN, "open_clip_config.json: expected a JSON object")
+def _(w):
+    encoder_folder(w)
+    (w / "encoder" / "open_clip_config.json").write_text("[]")
+
+
+@fault("a transformers folder with code in another repository", ENCODE_TEXTS.replace("demo", "hf:model"), "brings code")
+def _(w):
+    (w / "model").mkdir()
+    (w / "model" / "config.json").write_text('{"auto_map": {"AutoModel": "someone/else--evil.Evil"}}')
+
+
+@fault("a transformers folder whose config is no JSON", ENCODE_TEXTS.replace("demo", "hf:model"), "not valid JSON")
+def _(w):
+    (w / "model").mkdir()
+    (w / "model" / "config.json").write_text("{")
+
+
+fault("an encoder nobody knows", ENCODE_TEXTS.replace("demo", "magic:x"), "unknown encoder 'magic'")(nothing)
+fault("a module that is not there", ENCODE_TEXTS.replace("demo", "python:no.where:X"), "does not import")(nothing)
+
+
+@fault("a module that does not compile", ENCODE_TEXTS.replace("demo", "python:broken_module:X"), "does not import")
+def _(w):
+    (w / "broken_module.py").write_text("class X(:\n")
+
+
+# checkpoints
+
+
+def edit_config(w, change):
+    edit_json(w / "stage1" / "config.json", change)
+
+
+def edit_projector(w, change):
+    weights = torch.load(w / "stage1" / "mm_projector.bin", weights_only=True)
+    changed = change(weights)
+    torch.save(weights if changed is None else changed, w / "stage1" / "mm_projector.bin")
+
+
+@fault("a checkpoint that names a module as its encoder", ASK, "which data names and not you; read it")
+def _(w):
+    (w / "evil_module.py").write_text(f"open({str(w / 'ran')!r}, 'w')\n")
+    edit_config(w, lambda config: config["revision"]["encoder"].update(spec="python:evil_module:X"))
+
+
+@fault("a checkpoint that names an installed module", ASK, "which data names and not you; read it")
+def _(w):
+    edit_config(w, lambda config: config["revision"]["encoder"].update(spec="python:antigravity:X"))
+
+
+@fault("a checkpoint whose encoder is another one now", ASK, "the checkpoint was trained with another encoder")
+def _(w):
+    edit_config(w, lambda config: config["revision"]["encoder"].update(fingerprint="0" * 64))
+
+
+@fault("a checkpoint with tokens in words", ASK, "tokens cannot be what it says")
+def _(w):
+    edit_config(w, lambda config: config["revision"].update(tokens="many"))
+
+
+@fault("a checkpoint whose record is a text", "inspect stage1", "'revision' is no record of a tower")
+def _(w):
+    edit_config(w, lambda config: config.update(revision="yes"))
+
+
+@fault("a checkpoint whose config is cut", ASK, "config.json: not valid JSON")
+def _(w):
+    (w / "stage1" / "config.json").write_text('{"model_type": "lla')
+
+
+@fault("a checkpoint of another kind of model", ASK, "a checkpoint of type 'mpt'; with LLaVA 1.2.2 there are")
+def _(w):
+    edit_config(w, lambda config: config.update(model_type="mpt"))
+
+
+@fault("a LoRA checkpoint without its projector", ASK, "non_lora_trainables.bin: no such file")
+def _(w):
+    (w / "stage1" / "mm_projector.bin").rename(w / "stage1" / "mm_projector.old")
+    (w / "stage1" / "adapter_config.json").write_text("{}")
+
+
+@fault("an empty projector", ASK, "mm_projector.bin: holds no weights that can be read")
+def _(w):
+    (w / "stage1" / "mm_projector.bin").write_bytes(b"")
+
+
+@fault("a projector that holds something else", ASK, "holds something else than weights")
+def _(w):
+    torch.save({"model.mm_projector.0.weight": 3}, w / "stage1" / "mm_projector.bin")
+
+
+@fault("a projector with misnamed weights", ASK, "holds no weights of a projector")
+def _(w):
+    edit_projector(w, lambda weights: {name.replace("mm_projector", "projector"): v for name, v in weights.items()})
+
+
+@fault("a projector with a part of its weights", ASK, "lacks the projector's weights 'mm_projector.2.bias'")
+def _(w):
+    edit_projector(w, lambda weights: {name: v for name, v in weights.items() if not name.endswith("2.bias")})
+
+
+@fault("a projector that is not finite", ASK, "are not finite; train it again")
+def _(w):
+    edit_projector(w, lambda weights: [v.view(-1).__setitem__(0, float("nan")) for v in weights.values()] and None)
+
+
+@fault("a language model without one of its weights", ASK, "lacks the weights 'model.norm.weight'")
+def _(w):
+    weights = load_file(w / "llm" / "model.safetensors")
+    del weights["model.norm.weight"]
+    save_file(weights, w / "llm" / "model.safetensors", {"format": "pt"})
+
+
+@fault("a language model without weights", ASK, "llm: holds no weights")
+def _(w):
+    (w / "llm" / "model.safetensors").unlink()
+
+
+@fault("a language model whose tokenizer brings code", ASK, "brings code of its own; read it")
+def _(w):
+    (w / "llm" / "evil.py").write_text(f"open({str(w / 'ran')!r}, 'w')\nclass Evil: pass\n")
+    auto_map = {"AutoTokenizer": ["evil.Evil", "evil.Evil"]}
+    edit_json(w / "llm" / "tokenizer_config.json", lambda c: c.update(auto_map=auto_map, tokenizer_class="Evil"))
+
+
+fault("a question with <image>", "ask --model stage1 --image pictures/00000.png <image>?", "holds <image>")(nothing)
+fault("no such checkpoint", "ask --model none --image pictures/00000.png why?", "none: no config.json")(nothing)
+fault("a Stage-1 checkpoint without its language model", ASK.replace(" --base llm", ""), "with --base")(nothing)
+
+
+@fault("a pipe in place of an image", ASK.replace("00000", "pipe"), "pipe.png: is not a regular file")
+def _(w):
+    os.mkfifo(w / "pictures" / "pipe.png")
+
+
+# command lines
+
+for flag, line in {
+    "--batch-size 0": "a whole number of at least 1 is needed, not 0",
+    "--batch-size 99999999999": "a whole number of at most 2147483647 is needed",
+    "--max-failures -1": "a whole number of at least 0 is needed, not -1",
+    "--device meta": "--device meta: nothing is computed there",
+    "--device cuda:7": "--device cuda:7: there is no such GPU",
+    "--device nonsense": "--device nonsense: ",
+    "--batch 3": "unrecognized arguments: --batch 3",
+}.items():
+    fault(f"encode {flag}", f"{ENCODE_TEXTS} {flag}", line)(nothing)
+for flag, line in {
+    "--seed -1": "a whole number of at least 0 is needed, not -1",
+    "--seed 4294967296": "a whole number of at most 4294967295 is needed",
+    "--held-out nan": "a number from 0 to 0.5 is needed, not nan",
+    "--method magic": "unknown aligner 'magic'",
+    "--method c3 --option sigma=NaN": "sigma must be a finite number",
+    "--method c3 --option sigma=-1": "sigma must be a finite number of at least 0",
+    "--option depth=3": "aligner 'realign' has no option 'depth'",
+    "--option centroid_rounds": "write NAME=VALUE",
+}.items():
+    fault(f"fit {flag}", f"{FIT} {flag}", line)(nothing)
+fault("geometry --energy nan", f"{GEOMETRY} --energy nan", "a number above 0 and up to 1 is needed, not nan")(nothing)
+fault("geometry --rows 1", f"{GEOMETRY} --rows 1", "a whole number of at least 2 is needed, not 1")(nothing)
+fault("a benchmark nobody knows", "evaluate --model texts --tasks magic --out new", "no task 'magic'")(nothing)
