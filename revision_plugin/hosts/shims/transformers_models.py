@@ -27,10 +27,16 @@ def more_forward_arguments(original: Callable) -> Callable:
     return forward
 
 
+def _settings(name) -> dict:
+    """What the config of a folder or hub name says."""
+    return PretrainedConfig.get_config_dict(name)[0]
+
+
 def quantized_and_default_dtype(original: Callable) -> classmethod:
     """`PreTrainedModel.from_pretrained` that takes what the LLaVAs pass: bits beside a config, and no dtype.
 
-    Weights that were saved whole load whole, also where adapters trained on 4 bits left their config.
+    The head of a model with tied embeddings stays as it is. Weights that were saved whole load whole, also where
+    adapters trained on 4 bits left their config.
     """
     load = original.__func__  # type: ignore[attr-defined]
 
@@ -39,11 +45,16 @@ def quantized_and_default_dtype(original: Callable) -> classmethod:
         config = kwargs.get("config")
         if "torch_dtype" in kwargs and kwargs["torch_dtype"] is None:
             kwargs["torch_dtype"] = torch.get_default_dtype()
-        if kwargs.get("quantization_config") is not None:
+        quantization = kwargs.get("quantization_config")
+        if quantization is not None:
+            settings = config.to_dict() if config is not None else _settings(pretrained_model_name_or_path)
+            if settings.get("tie_word_embeddings"):  # the head is the embedding, which no file holds in bits
+                skipped = quantization.llm_int8_skip_modules or []
+                quantization.llm_int8_skip_modules = sorted({*skipped, "lm_head"})
             for flag in ("load_in_4bit", "load_in_8bit"):
                 kwargs.pop(flag, None)
         elif config is not None and getattr(config, "quantization_config", None) is not None:
-            if PretrainedConfig.get_config_dict(pretrained_model_name_or_path)[0].get("quantization_config") is None:
+            if _settings(pretrained_model_name_or_path).get("quantization_config") is None:
                 kwargs["config"] = config = copy.deepcopy(config)
                 del config.quantization_config
         return load(cls, pretrained_model_name_or_path, *args, **kwargs)
