@@ -143,7 +143,7 @@ def test_bad_input_ends_in_one_line(stores, rng, gap, capsys):
     assert "fitted for another encoder ('other' and 'test')" in line("--aligner", stores / "foreign")
     assert "no aligner.json" in line("--aligner", stores / "texts")
     assert "at least 2 is needed" in line("--rows", 1)
-    assert "is a share of the variance" in line("--energy", 1.5)
+    assert "a number above 0 and up to 1 is needed, not 1.5" in line("--energy", 1.5)
     (stores / "more").mkdir()
     fitted.save(stores / "more" / "foreign")
     assert "called 'foreign' too" in line("--aligner", stores / "foreign", stores / "more" / "foreign")

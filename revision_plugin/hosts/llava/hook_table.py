@@ -78,8 +78,8 @@ MODELS = (
     ),
     Hook(
         "transformers.PreTrainedModel.from_pretrained",
-        "--bits 4 passes load_in_4bit beside a quantization_config, which is refused, its adapters could not be "
-        "merged, and a tied head cannot be in bits; since transformers 5, torch_dtype=None means the dtype of the files "
+        "--bits 4 passes load_in_4bit beside a quantization_config, which is refused, its adapters cannot be "
+        "merged, a tied head cannot be in bits; since transformers 5, torch_dtype=None means the dtype of the files "
         "instead of float32",
         f"{SHIMS}.transformers_models:quantized_and_default_dtype",
         "transformers >= 4.40",
