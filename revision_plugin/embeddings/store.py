@@ -30,7 +30,7 @@ HASH = re.compile(r"[0-9a-f]{128}")
 TEXT_COLUMNS = ("id", "text", "conversations")
 MANIFEST_TYPES = {
     "modality": lambda value: value in ("text", "image"),
-    "dim": lambda value: is_count(value) and value > 0,
+    "dim": lambda value: is_count(value) and 0 < value < 2**31,  # Arrow's limit of a list
     "dtype": lambda value: value in ("float16", "float32"),
     "count": lambda value: is_count(value) and value > 0,
     "unit_norm": lambda value: value is True,

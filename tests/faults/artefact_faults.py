@@ -1,5 +1,6 @@
 """Faults of what the commands themselves write, of encoders and checkpoints, and of the command line."""
 
+import itertools
 import json
 import os
 import shutil
@@ -69,6 +70,11 @@ def _(w):
 @fault("a manifest with a dimension in words", FIT, "dim cannot be what it says")
 def _(w):
     edit_json(w / "texts" / "manifest.json", lambda manifest: manifest.update(dim="many"))
+
+
+@fault("a manifest with a dimension beyond any array", FIT, "dim cannot be what it says")
+def _(w):
+    edit_json(w / "texts" / "manifest.json", lambda manifest: manifest.update(dim=2**40))
 
 
 @fault("a manifest without its shards", FIT, "lacks shards")
@@ -278,10 +284,37 @@ def _(w):
     edit_config(w, lambda config: config.update(model_type="mpt"))
 
 
+def lora(w, **missing):
+    """A LoRA checkpoint of two layers, without what `missing` names."""
+    (w / "stage1" / "mm_projector.bin").rename(w / "stage1" / "non_lora_trainables.bin")
+    (w / "stage1" / "adapter_config.json").write_text("{}")
+    name = "base_model.model.model.layers.{}.self_attn.{}_proj.lora_{}.weight".format
+    weights = {name(*each): np.ones((2, 2), np.float32) for each in itertools.product((0, 1), "qv", "AB")}
+    for each in missing.get("adapters", ()):
+        del weights[name(*each)]
+    save_file(weights, w / "stage1" / "adapter_model.safetensors")
+
+
 @fault("a LoRA checkpoint without its projector", ASK, "non_lora_trainables.bin: no such file")
 def _(w):
-    (w / "stage1" / "mm_projector.bin").rename(w / "stage1" / "mm_projector.old")
-    (w / "stage1" / "adapter_config.json").write_text("{}")
+    lora(w)
+    (w / "stage1" / "non_lora_trainables.bin").unlink()
+
+
+@fault("a LoRA checkpoint with half of an adapter", ASK, "lacks base_model.model.model.layers.1.self_attn.q_proj")
+def _(w):
+    lora(w, adapters=[(1, "q", "B")])
+
+
+@fault("a LoRA checkpoint without the adapter of a layer", ASK, "lacks adapters of 'v_proj' in some layers")
+def _(w):
+    lora(w, adapters=[(0, "v", "A"), (0, "v", "B")])
+
+
+@fault("a LoRA checkpoint without adapters", ASK, "adapter_model.safetensors: no such file")
+def _(w):
+    lora(w)
+    (w / "stage1" / "adapter_model.safetensors").unlink()
 
 
 @fault("an empty projector", ASK, "mm_projector.bin: holds no weights that can be read")

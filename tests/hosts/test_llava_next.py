@@ -170,8 +170,8 @@ def test_what_it_would_do_silently_is_refused(llms, stores, world_files, tmp_pat
     records = json.loads((world_files / "questions.json").read_text())
     records[1]["image"] = "missing.png"
     (tmp_path / "broken.json").write_text(json.dumps(records[:4]))
-    lost = train(tmp_path / "a", llms["qwen"], *stage2, "--data_path", tmp_path / "broken.json", expect=1)
-    assert "missing.png" in lost.stderr, "an unreadable item is not replaced by the next one"
+    lost = train(tmp_path / "a", llms["qwen"], *stage2, "--data_path", tmp_path / "broken.json", expect=2)
+    assert "missing.png: no such file" in lost.stderr, "an unreadable item is not replaced by the next one"
     data = ("--data_path", world_files / "questions.json")
     parts = train(tmp_path / "b", llms["qwen"], *stage2, *data, "--image_aspect_ratio", "anyres", expect=2)
     assert "--image_aspect_ratio anyres cuts images into parts" in parts.stderr

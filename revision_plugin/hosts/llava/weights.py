@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import pickle
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
 from transformers import logging as transformers_logging
 
 from ..._common.files import read_object
@@ -18,6 +20,7 @@ from ...errors import RevisionError
 
 PROJECTOR_FILE = "mm_projector.bin"
 LORA_FILE = "non_lora_trainables.bin"
+ADAPTER_FILE = "adapter_model.safetensors"
 PROJECTOR = "mm_projector."
 TOWER = "vision_tower."
 BUFFERS = ("rotary_emb.inv_freq",)
@@ -88,6 +91,8 @@ def read_weights(path: Path, base: str | None) -> SavedWeights:
     names = _saved_names(folder) if folder.is_dir() else None
     if base:
         lora = (path / "adapter_config.json").is_file()
+        if lora:
+            _check_adapters(path)
         place = path / (LORA_FILE if lora else PROJECTOR_FILE)
         tensors = {name: value for name, value in read_tensors(place).items() if PROJECTOR in name}
     else:
@@ -97,6 +102,38 @@ def read_weights(path: Path, base: str | None) -> SavedWeights:
         raise RevisionError(f"{place}: holds no weights of a projector; train it again")
     _require_finite(place, tensors)
     return SavedWeights(folder, names, tensors, place)
+
+
+def _check_adapters(path: Path) -> None:
+    """Raise RevisionError unless every adapted module of every layer has both of its matrices, and they are finite: a
+    missing one would leave the language model as it was.
+    """
+    file = path / ADAPTER_FILE
+    if not file.is_file() and file.with_suffix(".bin").is_file():  # as peft wrote it until 2023
+        file = file.with_suffix(".bin")
+    tensors = read_tensors(file) if file.suffix == ".bin" else _read_file(file)
+    modules: dict[str, set[str]] = {}
+    for name in tensors:
+        module, mark, _ = name.rpartition(".lora_")
+        if mark:
+            modules.setdefault(module, set()).add(name[len(module) + len(mark)])
+    half = sorted(module for module, kinds in modules.items() if kinds != {"A", "B"})
+    layers = Counter(module.rpartition(".")[2] for module in modules)
+    uneven = sorted(name for name, count in layers.items() if count != max(layers.values()))
+    if not modules or half or uneven:
+        what = half[0] if half else f"adapters of '{uneven[0]}' in some layers" if uneven else "any adapter"
+        raise RevisionError(f"{file}: lacks {what}; get the checkpoint again, or train it to the end")
+    _require_finite(file, tensors)
+
+
+def _read_file(file: Path) -> dict[str, torch.Tensor]:
+    """All tensors of a safetensors file. Raises RevisionError where it is missing or cut."""
+    if not file.is_file():
+        raise RevisionError(f"{file}: no such file; get the checkpoint again, or train it to the end")
+    try:
+        return load_file(file)
+    except (SafetensorError, OSError) as error:
+        raise RevisionError(f"{file}: is cut or damaged ({error}); get it again") from None
 
 
 def require_weights(saved: SavedWeights, loaded: Any) -> None:
