@@ -91,7 +91,7 @@ class ClaimedFolder:
         if changed:
             raise RevisionError(
                 f"{self.folder}: holds a stopped run with another {', '.join(changed)}; "
-                f"repeat its command to resume it, or choose another {flag}"
+                f"repeat its command to resume it, delete it, or choose another {flag}"
             )
 
     def close(self) -> None:
@@ -139,6 +139,10 @@ def new_folder(path: Path) -> Iterator[Path]:
 
 
 def require_free(path: Path) -> None:
-    """Raise RevisionError unless `path` does not exist or is an empty folder."""
+    """Raise RevisionError unless `path` does not exist or is an empty folder, and has a name to be written under."""
+    if not path.name or path.name == ".." or "\0" in str(path):
+        raise RevisionError(f"{path}: is no name for a new folder; choose another --out")
+    if path.is_symlink():
+        raise RevisionError(f"{path}: is a link; give the folder it leads to, or choose another --out")
     if path.exists() and not (path.is_dir() and not any(path.iterdir())):
         raise RevisionError(f"{path}: already exists; choose another --out or delete it")

@@ -8,6 +8,8 @@ from typing import Any
 
 from ..errors import RevisionError
 
+LARGEST = 1e300  # a whole number beyond any float has no place among options
+
 
 def option(
     default: Any, help: str = "", *, low: float | None = None, high: float | None = None, above: float | None = None
@@ -36,8 +38,9 @@ def _problem(declared: Field, value: object) -> str | None:
     if kind is bool:
         return None if isinstance(value, bool) else f"{declared.name} must be true or false, not {value!r}"
     fits = isinstance(value, int if kind is int else (int, float)) and not isinstance(value, bool)
+    fits = fits and abs(value) < LARGEST and math.isfinite(value)  # type: ignore[arg-type]
     low, high, above = limits["low"], limits["high"], limits["above"]
-    if fits and math.isfinite(value) and (low is None or value >= low) and (high is None or value <= high):  # type: ignore[arg-type,operator]
+    if fits and (low is None or value >= low) and (high is None or value <= high):  # type: ignore[operator]
         if above is None or value > above:  # type: ignore[operator]
             return None
     words = {"of at least": low, "above": above, "up to": high}

@@ -27,7 +27,7 @@ def apply_aligner(aligner: Aligner, source: Store, out: Path, *, dtype: str | No
         raise RevisionError(f"{source.path}: is an image store; alignment moves texts, images stay as they are")
     if source.manifest.aligner:
         raise RevisionError(
-            f"{source.path}: is already aligned ({source.manifest.aligner['method']}); give the original store"
+            f"{source.path}: is already aligned ({source.manifest.aligner.get('method')}); give the original store"
         )
     source.verify()
     aligner.check_encoder(source.encoder, str(source.path))

@@ -19,6 +19,7 @@ from .._common.validation import check_options, option
 from ..embeddings.moments import IsotropicMap, Moments, stream_moments
 from ..embeddings.rows import Rows, as_rows, float_array
 from ..embeddings.store import Store
+from ..embeddings.verification import verified
 from ..encoders import Identity, require_same
 from ..errors import RevisionError
 from ..registry import Registry
@@ -128,9 +129,10 @@ class Aligner(ABC):
         rows, targets = as_rows(source), as_rows(target)
         identity = common_encoder(rows, targets, encoder)
         place = choose_device(device)
-        moments = stream_moments(targets, device=place)
-        task = Fit(self, targets, moments, CorpusReport.of(targets, moments), identity, seed, held_out, place)
-        fitted = task.run(rows)
+        with verified(rows, targets):
+            moments = stream_moments(targets, device=place)
+            task = Fit(self, targets, moments, CorpusReport.of(targets, moments), identity, seed, held_out, place)
+            fitted = task.run(rows)
         self._forget()
         self.dim, self.parameters, self._report = fitted.dim, fitted.parameters, fitted._report
         return self
@@ -157,7 +159,8 @@ class Aligner(ABC):
         moments = Moments(count, self.parameters["target_mean"] * count)
         place = choose_device(device)
         task = Fit(self, None, moments, report.target, report.encoder, seed, held_out, place)
-        return task.run(rows)
+        with verified(rows):
+            return task.run(rows)
 
     def with_parameters(self: Self, dim: int, parameters: dict[str, Any]) -> Self:
         """A copy with these parameters: the map so far, while `compute` is still measuring."""

@@ -20,7 +20,7 @@ class ConnectCollapseCorrupt(Aligner):
     method = "c3"
     noise_in_training = True
 
-    sigma: float = option(0.02, "standard deviation of the noise in each dimension", low=0)
+    sigma: float = option(0.02, "standard deviation of the noise in each dimension", low=0, high=1000)
 
     def compute(self, source, source_moments, target, target_moments, *, seed, device):
         return {"shift": target_moments.mean - source_moments.mean, "sigma": self.sigma}

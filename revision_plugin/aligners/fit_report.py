@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict, dataclass, field
 
 import numpy as np
 
+from .._common.files import is_count
+from .._common.validation import LARGEST
 from ..embeddings.moments import Moments
 from ..embeddings.rows import Rows
 from ..encoders.identity import Identity
 from ..errors import RevisionError
+
+
+def _is_number(value: object) -> bool:
+    """Whether it is a finite number from 0, or the hash of a store, or null in its place."""
+    if isinstance(value, (str, type(None))):
+        return value is None or HASH.fullmatch(str(value)) is not None
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < LARGEST
 
 
 @dataclass(frozen=True)
@@ -26,6 +36,9 @@ class CorpusReport:
         manifest = getattr(rows, "manifest", None)
         content = manifest.content_hash if manifest else None
         return cls(moments.count, content, float(np.linalg.norm(moments.mean)), moments.trace)
+
+
+HASH = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -71,6 +84,9 @@ class FitReport:
             source, target = (CorpusReport(**value.pop(name)) for name in ("source", "target"))
             seed, before = value.pop("seed"), value.pop("centroid_gap_before")
             gap, trace = value.pop("centroid_gap"), value.pop("aligned_trace")
+            numbers = [before, gap, trace, *(each for corpus in (source, target) for each in vars(corpus).values())]
+            if not is_count(seed) or not all(map(_is_number, numbers)) or not source.count or not target.count:
+                raise TypeError("a number in it is none")
             return cls(
                 seed=seed,
                 encoder=None if encoder is None else Identity.from_json(encoder, where),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from .base import Aligner
 
 MINIMUM_ROWS = 2
+HELD_OUT_TOLERANCE = 0.05
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -66,8 +69,13 @@ class Fit:
         """The gap on rows that a fit has not seen; None where that was not asked for or has too few rows."""
         period = round(1 / self.held_out) if self.held_out else 0
         corpora = [source] if self.target is None else [source, self.target]
-        if not period or min(len(rows) for rows in corpora) < MINIMUM_ROWS * period:
+        if not period:
             return None
+        if min(len(rows) for rows in corpora) < MINIMUM_ROWS * period:
+            logger.info("no held-out report: a share of %g needs %d rows", self.held_out, MINIMUM_ROWS * period)
+            return None
+        if abs(1 / period - self.held_out) > HELD_OUT_TOLERANCE * self.held_out:
+            logger.info("held out: one row in %d, which is nearest to a share of %g", period, self.held_out)
         fitted, unseen = ([EveryNth(rows, period, chosen=chosen) for rows in corpora] for chosen in (False, True))
         seen_source = source_moments.minus(stream_moments(unseen[0], device=self.device))
         if self.target is None:

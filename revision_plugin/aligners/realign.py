@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from ..embeddings.moments import IsotropicMap, stream_moments
+from ..errors import RevisionError
 from .base import ALIGNERS, Aligner, option, unit
 
 EPSILON = 1e-12
+LEAST_TRACE = 1e-6
 
 
 @ALIGNERS.register("realign")
@@ -20,9 +22,13 @@ class ReAlign(Aligner):
 
     method = "realign"
 
-    centroid_rounds: int = option(1, "times step 3 is repeated", low=1)
+    centroid_rounds: int = option(1, "times step 3 is repeated", low=1, high=100)
 
     def compute(self, source, source_moments, target, target_moments, *, seed, device):
+        if source_moments.trace < LEAST_TRACE:  # its scale would only blow up what rounding left
+            raise RevisionError(
+                f"the source does not vary (trace {source_moments.trace:.3g}); give a corpus of many texts"
+            )
         scale = np.sqrt(target_moments.trace / (source_moments.trace + EPSILON))  # eq. (21)
         parameters = {
             "source_mean": source_moments.mean,

@@ -40,7 +40,7 @@ def load_aligner(path: str | Path) -> Aligner:
         raise RevisionError(f"{weights}: missing, cut or edited; fit the aligner again")
     try:
         parameters = load_file(weights)
-    except SafetensorError as error:
+    except (SafetensorError, TypeError, AttributeError, ValueError) as error:
         raise RevisionError(f"{weights}: {error}; fit the aligner again") from None
     report = FitReport.from_json({k: v for k, v in record.items() if k not in NOT_OPTIONS}, str(path / RECORD))
     aligner = create(ALIGNERS.get(record["method"]), record["options"]).with_parameters(record["dim"], parameters)
@@ -51,8 +51,10 @@ def load_aligner(path: str | Path) -> Aligner:
 
 def _try(aligner: Aligner, weights: Path) -> None:
     """Raise RevisionError unless the parameters are finite and map a row."""
-    if aligner.parameters.get("source_mean", np.empty(0)).shape != (aligner.dim,):
-        raise RevisionError(f"{weights}: holds no source mean of {aligner.dim} dimensions; fit the aligner again")
+    for name in ("source_mean", "target_mean"):
+        if aligner.parameters.get(name, np.empty(0)).shape != (aligner.dim,):
+            words = name.replace("_", " ")
+            raise RevisionError(f"{weights}: holds no {words} of {aligner.dim} dimensions; fit the aligner again")
     infinite = sorted(name for name, value in aligner.parameters.items() if not np.isfinite(value).all())
     if infinite:
         raise RevisionError(f"{weights}: '{infinite[0]}' is not finite; fit the aligner again on sound embeddings")

@@ -33,6 +33,18 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, *arguments, **keywords):
         super().__init__(*arguments, **{"allow_abbrev": False, **keywords})
 
+    def parse_known_args(self, args=None, namespace=None):
+        self._refuse_repeats(sys.argv[1:] if args is None else args)
+        return super().parse_known_args(args, namespace)
+
+    def _refuse_repeats(self, words) -> None:
+        """Raise RevisionError for a flag given twice where one value would win without a word."""
+        single = {flag for each in self._actions if not each.default == [] for flag in each.option_strings}
+        given = [word.partition("=")[0] for word in words]
+        twice = sorted(flag for flag in single if given.count(flag) > 1)
+        if twice:
+            raise RevisionError(f"{twice[0]} is given twice; give it once")
+
     def error(self, message: str) -> NoReturn:
         raise RevisionError(f"{message}; see '{self.prog} --help'")
 

@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("--base", help="the language model of a Stage-1 or LoRA checkpoint")
-    parser.add_argument("--image", type=Path, action="append", required=True, help="may be repeated")
+    parser.add_argument("--image", type=Path, action="append", default=[], required=True, help="may be repeated")
     parser.add_argument("question", nargs="*")
     parser.add_argument("--stdin", action="store_true", help="read one question a line")
     parser.add_argument("--max-new-tokens", type=whole(1), default=64)

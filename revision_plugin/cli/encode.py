@@ -13,6 +13,7 @@ from .._common.devices import choose_device
 from ..embeddings.encode import encode_images, encode_texts
 from ..embeddings.store import DTYPES
 from ..encoders import load_encoder
+from ..errors import RevisionError
 from .arguments import FlagsOf, add_consent, add_device, use_consent, whole
 
 logger = logging.getLogger(__name__)
@@ -40,6 +41,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 def run(a: argparse.Namespace) -> None:
     use_consent(a)
+    if a.image_folder and (a.texts or a.images.is_dir()):
+        raise RevisionError(f"--image-folder {a.image_folder}: only a JSON of images takes one; leave it out")
     device = choose_device(a.device)
     encoder = load_encoder(a.encoder)
     distributed.start()

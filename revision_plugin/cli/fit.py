@@ -80,6 +80,8 @@ def read_options(pairs: list[str]) -> dict[str, Any]:
         name, equals, value = pair.partition("=")
         if not equals:
             raise RevisionError(f"--option {pair}: write NAME=VALUE")
+        if name in options:
+            raise RevisionError(f"--option {pair}: '{name}' is given twice")
         try:
             options[name] = json.loads(value)
         except (ValueError, RecursionError):

@@ -19,7 +19,9 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     flags.add("--source", type=Path, required=True, help="text store")
     flags.add("--target", type=Path, required=True, help="image store")
     flags.add("--pairs", help="rows of equal id are pairs: measure those too")
-    parser.add_argument("--aligner", type=Path, nargs="+", default=[], help="fitted aligners to compare")
+    parser.add_argument(
+        "--aligner", type=Path, nargs="+", action="extend", default=[], help="fitted aligners to compare"
+    )
     flags.add("--rows", type=whole(2), help="sample of a store for neighbours and densities")
     flags.add("--energy", type=share(1, above_zero=True), help="share of the variance that the subspace U holds")
     add_seed(flags)

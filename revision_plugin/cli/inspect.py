@@ -56,7 +56,7 @@ def inspect_path(path: Path) -> dict[str, Any]:
         }
     if (path / "config.json").is_file():
         return _checkpoint(path)
-    if path.with_name(path.name + ".partial").is_dir() and not path.exists():
+    if path.name and path.with_name(path.name + ".partial").is_dir() and not path.exists():
         raise RevisionError(f"{path}: is an unfinished store; repeat the command that was writing it")
     raise RevisionError(f"{path}: is no embedding store, aligner or checkpoint")
 

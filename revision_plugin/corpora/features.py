@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +13,7 @@ import numpy as np
 from .._common.files import require_regular
 from ..errors import RevisionError
 from .pickles import load_plain_pickle
-from .texts import identify, parquet_batches, parquet_columns, read_texts, text_problem
+from .texts import column_values, identify, parquet_batches, parquet_columns, read_texts, text_problem
 
 BATCH_ROWS = 16384
 BAD_HEAD = (SyntaxError, TokenError, TypeError, KeyError, RecursionError)  # of an .npy, which is read as Python's text
@@ -29,13 +30,14 @@ class Features:
     embeddings: np.ndarray
     texts: list[str]
     problems: dict[int, str] = field(default_factory=dict)
+    conversations: list = field(default_factory=list)  # of texts that came with one, row by row, or empty
 
     @classmethod
     def of(cls, ids: Sequence, embeddings: np.ndarray, texts: Sequence | None, start: int = 0) -> Features:
         """Rows with ids and texts as a file gives them: null, or anything but text (an id may be a whole number), makes
         a row unusable. `start` is the number of the first row.
         """
-        named = [identify({"id": each}, f"row {start + row}") for row, each in enumerate(ids)]
+        named = [identify({"id": each}, str(start + row)) for row, each in enumerate(ids)]
         problems = {row: problem for row, (_, problem) in enumerate(named) if problem}
         for row, text in enumerate(texts or ()):
             problem = (text_problem(text) if text.strip() else "is blank") if isinstance(text, str) else "has no text"
@@ -51,16 +53,17 @@ def read_features(source: Path, modality: str, texts: Path | None) -> Iterator[F
     """
     if not source.is_dir():
         require_regular(source)
+    if texts is not None and (source.suffix != ".npy" or modality != "text"):
+        raise RevisionError(f"--texts {texts}: only text features from .npy take their texts from a file beside them")
     if source.is_dir() and (source / ("text_emb" if modality == "text" else "img_emb")).is_dir():
         yield from _read_clip_retrieval(source, modality)
     elif source.suffix == ".pkl" or (source.is_dir() and list(source.glob("*.pkl"))):
-        files = [source] if source.is_file() else sorted(source.glob("*.pkl"), key=_part_number)
-        for file in files:
+        for file in [source] if source.is_file() else _pickled_parts(source):
             yield _read_pickle(file, modality)
     elif source.suffix == ".npy":
         array = _load_array(source)
         ids = [str(i) for i in range(len(array))]
-        yield _with_texts_beside(ids, array, texts) if modality == "text" else Features(ids, array, [])
+        yield _with_texts_beside(array, texts) if modality == "text" else Features(ids, array, [])
     elif source.suffix == ".parquet":
         yield from _read_parquet(source, modality)
     else:
@@ -71,7 +74,16 @@ def read_features(source: Path, modality: str, texts: Path | None) -> Iterator[F
 
 def _part_number(path: Path):
     tail = path.stem.rpartition("_")[2]
-    return (int(tail) if tail.isdigit() else -1, path.name)
+    return (int(tail) if tail.isascii() and tail.isdigit() else -1, path.name)
+
+
+def _pickled_parts(folder: Path) -> list[Path]:
+    """The parts of a folder in the order of their numbers. Raises RevisionError for anything else in it."""
+    parts = sorted(folder.glob("*.pkl"), key=_part_number)
+    others = sorted(path.name for path in folder.iterdir() if path not in parts and not path.name.startswith("."))
+    if others:
+        raise RevisionError(f"{folder}: holds {others[0]} beside its .pkl parts; a folder of parts holds nothing else")
+    return parts
 
 
 def _read_pickle(path: Path, modality: str) -> Features:
@@ -85,7 +97,9 @@ def _read_pickle(path: Path, modality: str) -> Features:
         raise RevisionError(f"{path}: expected a list of records with 'id' and 'embed', or a dict of id to vector")
     if modality == "text" and not all("caption" in item for item in data):
         raise RevisionError(f"{path}: its records have no 'caption'; convert image features with --modality image")
-    rows = _stack([item["embed"] for item in data], path)
+    if modality == "image" and any("caption" in item and "image_path" not in item for item in data):
+        raise RevisionError(f"{path}: its records have captions and no image; convert it with --modality text")
+    rows = _stack([item["embed"] for item in data], path, most_bytes=64 * path.stat().st_size)
     texts = [item["caption"] for item in data] if modality == "text" else None
     return Features.of([_plain(item["id"]) for item in data], rows, texts)
 
@@ -94,14 +108,19 @@ def _plain(identity: object) -> object:
     return identity.item() if isinstance(identity, np.generic) else identity
 
 
-def _stack(vectors: list, path: Path) -> np.ndarray:
-    """Vectors of one length as rows [n, D] of floats; whole numbers are taken as floats."""
+def _stack(vectors: list, path: Path, most_bytes: float = math.inf) -> np.ndarray:
+    """Vectors of one length as rows [n, D] of floats; whole numbers are taken as floats.
+
+    Raises RevisionError for others, and for rows of more than `most_bytes`: many references to one vector.
+    """
     try:
         rows = [np.asarray(vector) for vector in vectors]
     except (ValueError, TypeError, OverflowError):
         rows = []
     if len({row.shape for row in rows}) != 1 or rows[0].ndim != 1 or not len(rows[0]):
         raise RevisionError(f"{path}: its vectors are not all numeric and of one length")
+    if len(rows) * rows[0].nbytes > most_bytes:
+        raise RevisionError(f"{path}: its rows unfold to many times the size of the file")
     kinds = {row.dtype.kind for row in rows}
     if not kinds <= set("fiu"):
         raise RevisionError(f"{path}: its vectors are not all real numbers, but of type {rows[0].dtype}")
@@ -115,21 +134,23 @@ def _load_array(path: Path) -> np.ndarray:
     except (*BAD_HEAD, ValueError, EOFError, OSError, MemoryError) as error:
         reason = str(error).splitlines() or [type(error).__name__]
         raise RevisionError(f"{path}: not a plain .npy array: {reason[0]}") from None
-    if not isinstance(array, np.ndarray):
-        raise RevisionError(f"{path}: holds several arrays; give one .npy")
+    if not isinstance(array, np.memmap) or array.offset + array.nbytes != path.stat().st_size:
+        raise RevisionError(f"{path}: holds something else than one array; write one array into one .npy")
     if array.ndim != 2 or not np.issubdtype(array.dtype, np.floating) or not array.shape[1]:
         raise RevisionError(f"{path}: expected floats of shape [N, D], found {array.dtype} {list(array.shape)}")
     return array
 
 
-def _with_texts_beside(ids: list[str], array: np.ndarray, texts: Path | None) -> Features:
+def _with_texts_beside(array: np.ndarray, texts: Path | None) -> Features:
+    """Rows with the ids, texts and conversations of the corpus beside them."""
     if texts is None:
         raise RevisionError("text features from .npy need --texts FILE with the texts in the same order")
     items = list(read_texts(texts))
     if len(items) != len(array):
         raise RevisionError(f"{texts}: {len(items)} texts for {len(array)} rows; they must correspond line by line")
     problems = {row: item.problem for row, item in enumerate(items) if item.problem is not None}
-    return Features(ids, array, [item.text for item in items], problems)
+    talks = [item.conversations for item in items]
+    return Features([item.id for item in items], array, [item.text for item in items], problems, talks)
 
 
 def _read_clip_retrieval(folder: Path, modality: str) -> Iterator[Features]:
@@ -150,7 +171,7 @@ def _read_clip_retrieval(folder: Path, modality: str) -> Iterator[Features]:
         for batch in parquet_batches(meta, wanted or names[:1]):
             rows += batch.num_rows
             for each in wanted:
-                columns[each] += batch.column(each).to_pylist()
+                columns[each] += column_values(meta, batch, each)
         if rows != len(array):
             raise RevisionError(f"{meta}: {rows} rows for the {len(array)} of {file.name}")
         ids = columns[name] if name else [f"{file.stem}-{i}" for i in range(len(array))]
@@ -165,11 +186,16 @@ def _parts(folder: Path, stem: str, suffix: str) -> dict[str, Path]:
     """
 
     def numbered(pattern: str) -> dict[int, Path]:
-        files = {file.stem.rpartition("_")[2]: file for file in folder.glob(pattern)}
-        strange = sorted(name for name in files if not (name.isascii() and name.isdigit()))
+        place, _, ending = pattern.rpartition("*")
+        files = [(file.stem.rpartition("_")[2], file) for file in sorted((folder / place).parent.glob(f"*{ending}"))]
+        strange = [file for name, file in files if not (name.isascii() and name.isdigit())]
         if strange:
-            raise RevisionError(f"{files[strange[0]]}: its name does not end in the number of a part")
-        return dict(sorted((int(name), file) for name, file in files.items()))
+            raise RevisionError(f"{strange[0]}: its name does not end in the number of a part")
+        numbers = [int(name) for name, _ in files]
+        twice = [file for name, file in files if numbers.count(int(name)) > 1]
+        if twice:
+            raise RevisionError(f"{twice[0]}: another file has the same number; leave one of them")
+        return dict(sorted((int(name), file) for name, file in files))
 
     parts = numbered(f"{stem}_*{suffix}")
     described = numbered("metadata/metadata_*.parquet")
@@ -188,11 +214,14 @@ def _read_parquet(path: Path, modality: str) -> Iterator[Features]:
         raise RevisionError(
             f"{path}: needs a column 'embedding'{' and text' if modality == 'text' else ''}; it has {', '.join(names)}"
         )
-    wanted = [vector, *(["id"] if "id" in names else []), *([text] if text and modality == "text" else [])]
+    name = next((n for n in ("id", *ID_COLUMNS) if n in names), None)
+    if modality == "text" and "conversations" in names:
+        raise RevisionError(f"{path}: has conversations; only --texts beside an .npy can give them, so drop the column")
+    wanted = [vector, *([name] if name else []), *([text] if text and modality == "text" else [])]
     start = 0
     for batch in parquet_batches(path, wanted, BATCH_ROWS):
-        rows = _stack(batch.column(vector).to_pylist(), path)
-        ids = batch.column("id").to_pylist() if "id" in names else range(start, start + len(rows))
-        texts = batch.column(text).to_pylist() if text and modality == "text" else None
+        rows = _stack(column_values(path, batch, vector), path)
+        ids = column_values(path, batch, name) if name else range(start, start + len(rows))
+        texts = column_values(path, batch, text) if text and modality == "text" else None
         yield Features.of(ids, rows.astype(np.float32), texts, start)
         start += len(rows)

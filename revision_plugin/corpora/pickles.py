@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import pickle
+import pickletools
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +23,7 @@ from ..errors import RevisionError
 NUMPY_MODULES = ("numpy.core.multiarray", "numpy._core.multiarray", "numpy.core.numeric", "numpy._core.numeric")
 NUMBERS = re.compile(r"[<>=|]?([biufc])(1|2|4|8|16)")
 MOST_DEPTH = 32
+MOST_SCANNED = 2**26  # bytes: a larger file has no need of tricks to fill the memory
 CONTAINERS = (list, tuple, dict)
 
 
@@ -71,7 +73,7 @@ def _array(data: object, dtype: object, shape: object, order: object) -> np.ndar
     if not isinstance(dtype, _Dtype) or not isinstance(data, (bytes, bytearray, memoryview)):
         raise _refuse("it holds an array of something else than numbers")
     sizes = shape if isinstance(shape, tuple) else (shape,)
-    if not all(isinstance(size, int) and size >= 0 for size in sizes):
+    if len(sizes) > MOST_DEPTH or not all(isinstance(size, int) and 0 <= size < 2**48 for size in sizes):
         raise _refuse("it holds an array of impossible shape")
     kind = dtype.dtype()
     if math.prod(sizes) * kind.itemsize != len(data):
@@ -148,15 +150,29 @@ def load_plain_pickle(path: Path):
     """
     try:
         with open_regular(path) as handle:
-            return _unfold(_PlainUnpickler(handle).load(), path.stat().st_size)
+            size = path.stat().st_size
+            if size <= MOST_SCANNED:
+                _check_memo(handle.read())
+                handle.seek(0)
+            value = _unfold(_PlainUnpickler(handle).load(), size)
+            if handle.read(1):
+                raise _refuse("it holds more after its first value; write one list into one file")
+            return value
     except pickle.UnpicklingError as error:
         raise RevisionError(
             f"{path}: refused: {error}; only arrays of numbers, strings, lists, dicts and numbers are read"
         ) from None
     except (EOFError, ValueError, IndexError, KeyError, AttributeError, TypeError, ImportError, MemoryError) as error:
         raise RevisionError(f"{path}: not a whole pickle of plain data ({type(error).__name__})") from None
-    except (OverflowError, RecursionError, OSError) as error:
+    except (OverflowError, RecursionError, BufferError, OSError) as error:
         raise RevisionError(f"{path}: not a readable pickle of plain data ({type(error).__name__})") from None
+
+
+def _check_memo(data: bytes) -> None:
+    """Refuse a place in the unpickler's memory beyond the number of bytes: it would be set aside up to there."""
+    for operation, argument, _ in pickletools.genops(data):
+        if operation.name in ("PUT", "BINPUT", "LONG_BINPUT") and argument is not None and argument > len(data):
+            raise _refuse("it remembers a value at a place beyond its own length")
 
 
 def _unfold(value: Any, size: int) -> Any:

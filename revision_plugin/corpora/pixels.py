@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import struct
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
 import numpy as np
-from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageFile, UnidentifiedImageError
 
 from .._common.files import open_regular
 from ..errors import RevisionError
@@ -30,7 +31,17 @@ SIGNATURES = (
     b"\0\0\0\x0cjP  ",
 )
 BRANDS = (b"avif", b"avis", b"heic", b"heix", b"mif1", b"hevc")
-EXIF_TURN = 0x0112
+MOST_ASPECT = 200  # an encoder that scales the shorter side would blow up the longer one
+EXIF_ORIENTATION, TIFF_BITS, TIFF_PHOTOMETRIC, WHITE_IS_ZERO = 0x0112, 258, 262, 0
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 _FIRST = threading.Lock()
 
 
@@ -84,7 +95,7 @@ def decode_image(source: IO[bytes] | Image.Image, where: str) -> Image.Image:
         Image.DecompressionBombError,
     ) as error:
         raise RevisionError(f"{where}: does not decode as an image: {error}") from None
-    except (KeyError, IndexError, AttributeError, RuntimeError, MemoryError, ZeroDivisionError) as error:
+    except (struct.error, KeyError, IndexError, AttributeError, RuntimeError, MemoryError, ZeroDivisionError) as error:
         # of Pillow's readers on damaged headers
         raise RevisionError(f"{where}: does not decode as an image ({type(error).__name__})") from None
 
@@ -99,27 +110,46 @@ def _readers() -> tuple[str, ...]:
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """The picture as it is meant to be seen, in RGB of 8 bits: turned as its EXIF says; 16 bits and floats from 0 to 1
-    are scaled; a transparent picture keeps the colours under its transparency, as CLIP's and LLaVA's own readers do.
+    """The picture as it is meant to be seen, in RGB of 8 bits: turned as its EXIF says; 12 and 16 bits, and floats from
+    0 to 1, are scaled; a transparent picture keeps the colours under its transparency, as CLIP's readers do.
 
-    Raises ValueError for numbers whose range nobody names: other integers of 32 bits, other floats.
+    Raises ValueError for too many pixels, for a picture more than `MOST_ASPECT` times as long as wide, and for numbers
+    whose range nobody names: integers of 32 bits, other floats.
     """
     if image.width * image.height > MOST_PIXELS:
         raise ValueError(f"its {image.width} x {image.height} pixels exceed the limit of {MOST_PIXELS}")
+    if max(image.size) > MOST_ASPECT * min(image.size):
+        raise ValueError(f"its {image.width} x {image.height} pixels are more than {MOST_ASPECT} times as long as wide")
+    image.load()  # Pillow turns a TIFF here, and forgets that it was turned
+    turn = TURNS.get(_orientation(image) or 1)
     if image.mode.startswith("I") or image.mode == "F":
-        turn = image.getexif().get(EXIF_TURN)
-        values = np.asarray(image)
-        if image.mode == "F":
-            scaled = _within(values, 1.0, "floats") * 255
-        else:
-            scaled = _within(values, 65535, "32-bit integers") >> 8
-        image = Image.fromarray(np.round(scaled).astype(np.uint8))
-        if turn:
-            image.getexif()[EXIF_TURN] = turn
-    return ImageOps.exif_transpose(image).convert("RGB")
+        image = _eight_bits(image)
+    image = image.convert("RGB")
+    return image if turn is None else image.transpose(turn)
 
 
-def _within(values: np.ndarray, high: float, kind: str) -> np.ndarray:
-    if not ((values >= 0) & (values <= high)).all():  # NaN is not, either
-        raise ValueError(f"its pixels are {kind} beyond 0 to {high:g}, a range that nothing in the file names")
-    return values
+def _orientation(image: Image.Image) -> int | None:
+    """EXIF's orientation; None where there is none, or where metadata cannot be read, which then turns nothing."""
+    try:
+        return image.getexif().get(EXIF_ORIENTATION)
+    except (SyntaxError, struct.error, ValueError, TypeError, KeyError, IndexError, OSError, OverflowError):
+        return None
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """A grey picture of more bits, scaled to 8."""
+    values = np.asarray(image)
+    tags = getattr(image, "tag_v2", {})  # of a TIFF
+    if image.mode == "F":
+        if not ((values >= 0) & (values <= 1)).all():  # NaN is not, either
+            raise ValueError("its pixels are floats beyond 0 to 1, a range that nothing in the file names")
+        scaled = np.round(values * 255)
+    else:
+        bits = int((tags.get(TIFF_BITS) or (16,))[0]) if tags else 16
+        if image.mode == "I" and image.format not in ("PPM", "PNG") or not 8 <= bits <= 16:
+            raise ValueError("its pixels are integers of a range that nothing in the file names")
+        if not ((values >= 0) & (values < 2**bits)).all():
+            raise ValueError(f"its pixels are integers beyond the {bits} bits that the file names")
+        scaled = values >> (bits - 8)
+    scaled = scaled.astype(np.uint8)
+    return Image.fromarray(255 - scaled if tags.get(TIFF_PHOTOMETRIC) == WHITE_IS_ZERO else scaled)

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from .._common.files import open_regular, parse_json, read_json, require_regular
-from ..errors import RevisionError, shown
+from ..errors import RevisionError
 
 TEXT_SUFFIXES = (".json", ".jsonl", ".txt", ".parquet")
 
@@ -41,7 +41,7 @@ def _caption_of(record: object, fallback_id: str) -> TextItem:
     identity, problem = identify(record, fallback_id)
     if problem:
         return TextItem(identity, "", problem=problem)
-    text = record.get("text") or record.get("caption")
+    text = record["text"] if record.get("text") is not None else record.get("caption")
     try:
         turns = [{"from": turn["from"], "value": turn["value"]} for turn in record.get("conversations") or []]
     except (TypeError, KeyError):
@@ -61,9 +61,11 @@ def _caption_of(record: object, fallback_id: str) -> TextItem:
 def identify(record: dict, fallback_id: str) -> tuple[str, str | None]:
     """A record's id, and why it is none: it is text or a whole number, or left out."""
     identity = record.get("id", fallback_id)
-    if isinstance(identity, bool) or not isinstance(identity, (str, int)) or not encodable(str(identity)):
-        return fallback_id, f"its id is {shown(repr(identity)[:60])}, neither text nor a whole number"
-    return str(identity), None
+    whole = isinstance(identity, int) and not isinstance(identity, bool) and abs(identity) < 2**63
+    if whole or isinstance(identity, str) and encodable(identity):
+        return str(identity), None
+    kind = {type(None): "null", str: "half of a character", int: "too long a number"}.get(type(identity), "")
+    return f"row {fallback_id}", f"its id is {kind or 'a ' + type(identity).__name__}, not text or a whole number"
 
 
 def encodable(text: str) -> bool:
@@ -79,6 +81,8 @@ def text_problem(text: str) -> str | None:
     """Why a model cannot be given `text` as a caption or a question; None where it can."""
     if not encodable(text):
         return "holds half of a surrogate pair, which is no character"
+    if "\0" in text:
+        return "holds NUL, as text of another encoding does"
     if IMAGE_MARK in text:
         return f"holds {IMAGE_MARK}, which the model would take for another image"
     return None
@@ -123,13 +127,17 @@ def read_records(path: Path, part: str) -> Iterator[object]:
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Lines that end in a line feed, with or without a carriage return, as JSONL's do; numbered from 1."""
+    """Lines that end in a line feed, a carriage return or both; numbered from 1. A byte order mark is no text."""
+    number = 0
     with open_regular(path) as handle:
-        for number, line in enumerate(handle, 1):
-            try:
-                yield number, line.decode("utf-8").rstrip("\r\n")
-            except UnicodeDecodeError:
-                raise RevisionError(f"{path}: line {number} is not UTF-8; save it as UTF-8") from None
+        for part in handle:
+            for line in part.rstrip(b"\n").removesuffix(b"\r").split(b"\r"):
+                number += 1
+                try:
+                    text = line.decode("utf-8")
+                except UnicodeDecodeError:
+                    raise RevisionError(f"{path}: line {number} is not UTF-8; save it as UTF-8") from None
+                yield number, text.removeprefix("\ufeff") if number == 1 else text
 
 
 def _parquet_records(path: Path) -> Iterator[object]:
@@ -140,7 +148,8 @@ def _parquet_records(path: Path) -> Iterator[object]:
         )
     columns = sorted(names & {"id", "text", "caption", "conversations"})
     for batch in parquet_batches(path, columns):
-        yield from batch.to_pylist()
+        values = {name: column_values(path, batch, name) for name in columns}
+        yield from (dict(zip(values, row)) for row in zip(*values.values()))
 
 
 def parquet_columns(path: Path) -> list[str]:
@@ -148,8 +157,20 @@ def parquet_columns(path: Path) -> list[str]:
     require_regular(path)
     try:
         with pq.ParquetFile(path) as file:
-            return file.schema_arrow.names
+            names = file.schema_arrow.names
     except (pa.ArrowException, OSError, ValueError) as error:
+        raise _unreadable(path, error) from None
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise RevisionError(f"{path}: has two columns '{twice[0]}'; leave one")
+    return names
+
+
+def column_values(path: Path, batch: pa.RecordBatch, name: str) -> list:
+    """A column's values as Python's. Raises RevisionError for values that Python has none for."""
+    try:
+        return batch.column(name).to_pylist()
+    except (pa.ArrowException, ValueError, OverflowError, LookupError, TypeError) as error:
         raise _unreadable(path, error) from None
 
 

@@ -36,6 +36,8 @@ def convert(
     `encoder` is the spec the features were made with, or `external:NAME` where it cannot be loaded here. Raises
     RevisionError for unreadable files, ragged rows, and rows that are not finite or zero beyond `max_failures`.
     """
+    if source.is_dir() and out.resolve().is_relative_to(source.resolve()):
+        raise RevisionError(f"--out {out}: lies inside the features; choose another --out")
     identity, encoder_dim = _identity(encoder)
     parts = read_features(source, modality, texts)
     first = next(parts, None)
@@ -97,7 +99,10 @@ def _write(writer: StoreWriter, chunk: int, part: Features, rows: slice, modalit
     good = np.ones(len(ids), bool)
     good[list(reasons)] = False
     usable_rows = np.flatnonzero(good)
-    extra: dict[str, Any] = {"texts": [part.texts[rows][i] for i in usable_rows]} if modality == "text" else {}
+    extra: dict[str, Any] = {}
+    if modality == "text":
+        talks = part.conversations[rows] or [None] * len(ids)
+        extra = {"texts": [part.texts[rows][i] for i in usable_rows], "conversations": [talks[i] for i in usable_rows]}
     writer.write_chunk(
         chunk,
         [ids[i] for i in usable_rows],

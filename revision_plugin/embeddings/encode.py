@@ -117,6 +117,9 @@ def encode_images(
             return encoder.image_processor.preprocess(open_image(item.path))["pixel_values"][0]
         except RevisionError as error:
             return str(error)
+        except (ValueError, TypeError, RuntimeError, MemoryError, ZeroDivisionError) as error:
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            return f"{item.path}: the encoder's preprocessing does not take it ({reason[:100]})"
 
     def encode(items: list[ImageItem]) -> EncodedChunk:
         usable, rows, failures = [], [], []
@@ -245,7 +248,8 @@ class _Encoding:
             first = failures[0]
             raise RevisionError(
                 f"{self.where}: {len(failures)} unusable item(s), first '{first['id']}': {first['reason']} "
-                f"(all in {path}); mend them, or allow them with --max-failures {len(failures)}"
+                f"(all in {path}); mend them and delete {path.parent}, or allow them with "
+                f"--max-failures {len(failures)}"
             )
         return failures
 

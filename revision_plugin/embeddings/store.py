@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -37,7 +38,7 @@ MANIFEST_TYPES = {
     "content_hash": lambda value: isinstance(value, str),
     "conversations": is_count,
     "failures": is_count,
-    "shards": lambda value: is_texts(value) and all(SHARD_NAME.fullmatch(name) for name in value),
+    "shards": lambda value: is_texts(value) and len({*value}) == len(value) and all(map(SHARD_NAME.fullmatch, value)),
     "versions": lambda value: isinstance(value, dict),
 }
 UNIT_NORM_TOLERANCE = {"float16": 1e-2, "float32": 1e-3}
@@ -232,14 +233,18 @@ class Store:
         self._require_hash(manifest.joined(column_hashes(self._tables, manifest.modality, manifest.dim)))
 
     def verify_texts(self) -> None:
-        """Raise RevisionError unless ids, texts and conversations still are those under the content hash.
+        """`verify` of ids, texts and conversations alone, for who reads captions: no embedding is read."""
+        self._verify_columns(TEXT_COLUMNS)
 
-        For who reads captions: cheaper than `verify`, as embeddings are not read. An old store is verified whole.
-        """
+    def verify_embeddings(self) -> None:
+        """`verify` of the embeddings alone, for who reads nothing else."""
+        self._verify_columns(("embedding",))
+
+    def _verify_columns(self, columns: Sequence[str]) -> None:
         known = self.manifest.columns
-        if known is None:
+        if known is None:  # an old store is verified whole
             return self.verify()
-        names = [name for name in TEXT_COLUMNS if name in known]
+        names = [name for name in columns if name in known]
         now = column_hashes(self._tables, self.manifest.modality, self.dim, names)
         return self._require_hash(self.manifest.joined({**known, **now}))
 
@@ -254,7 +259,7 @@ def map_shard(path: Path, modality: str, dim: int, dtype: str) -> pa.Table:
     """One shard, mapped into memory. Raises RevisionError where it is missing, damaged or has other columns."""
     require_shard(path)
     try:
-        table = pa.ipc.open_stream(pa.memory_map(str(path))).read_all()
+        table = pa.ipc.open_stream(pa.memory_map(os.fsencode(path))).read_all()
         table.validate()
     except (pa.ArrowException, OSError, ValueError, OverflowError, MemoryError) as error:
         raise _damaged(path, error) from None

@@ -61,11 +61,11 @@ class StoreWriter:
         if dtype not in DTYPES:
             raise RevisionError(f"unknown store dtype '{dtype}'; available: {', '.join(DTYPES)}")
         self.out = Path(out)
+        require_free(self.out)
         self.partial = self.out.with_name(self.out.name + ".partial")
         self.encoder = Identity.from_json(encoder, str(out))
         self.modality, self.dim, self.dtype, self.aligner = modality, dim, dtype, aligner
         self._schema = arrow_schema(modality, dim, dtype)
-        require_free(self.out)
         request = {**request, "modality": modality, "encoder": self.encoder.to_json(), "dim": dim, "dtype": dtype}
         self._claim = ClaimedFolder(self.partial, REQUEST, request) if owner else None
 

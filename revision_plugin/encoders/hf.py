@@ -22,12 +22,9 @@ class HuggingFaceEncoder(Encoder):
         super().__init__(spec)
         self._folder = hub.model_folder(spec, name)
         self._code = remote_code.consented_code(spec, name, self._folder)
-        try:
+        with hub.opening(spec):
             self._config = AutoConfig.from_pretrained(self._folder, trust_remote_code=bool(self._code))
             self._processor = AutoImageProcessor.from_pretrained(self._folder, trust_remote_code=bool(self._code))
-        except (OSError, ValueError, TypeError, KeyError, AttributeError, ImportError) as error:
-            reason = str(error).splitlines() or [type(error).__name__]
-            raise RevisionError(f"encoder '{spec}': {reason[0]}") from None
         text = getattr(self._config, "text_config", None)
         if text is None or not hasattr(self._config, "vision_config"):
             raise RevisionError(f"encoder '{spec}' ({self._config.model_type}) has not both a text and a vision tower")
@@ -37,10 +34,11 @@ class HuggingFaceEncoder(Encoder):
                 "use a SigLIP 2 of fixed resolution"
             )
         self._siglip = self._config.model_type.startswith("siglip")
-        self.dim = int(self._config.vision_config.hidden_size if self._siglip else self._config.projection_dim)
-        self.context_length = int(text.max_position_embeddings)
         self._weights = hub.weight_files(self._folder)
-        self.image_processor = processor_transform(self, self._processor)
+        with hub.opening(spec):
+            self.dim = int(self._config.vision_config.hidden_size if self._siglip else self._config.projection_dim)
+            self.context_length = int(text.max_position_embeddings)
+            self.image_processor = processor_transform(self, self._processor)
 
     @property
     def fingerprint_parts(self) -> dict:
@@ -55,11 +53,16 @@ class HuggingFaceEncoder(Encoder):
         }
 
     def load_model(self) -> nn.Module:
-        return AutoModel.from_pretrained(self._folder, dtype="float32", trust_remote_code=bool(self._code))
+        settings = dict(dtype="float32", trust_remote_code=bool(self._code), output_loading_info=True)
+        with hub.opening(self.spec):
+            model, loading = AutoModel.from_pretrained(self._folder, **settings)
+        hub.require_all_weights(self.spec, loading)
+        return model
 
     @functools.cached_property
     def _tokenizer(self):
-        return AutoTokenizer.from_pretrained(self._folder, trust_remote_code=bool(self._code))
+        with hub.opening(self.spec):
+            return AutoTokenizer.from_pretrained(self._folder, trust_remote_code=bool(self._code))
 
     def tokenize_texts(self, texts: list[str]) -> Tokens:
         lengths = [len(ids) for ids in self._tokenizer(texts, truncation=False, verbose=False).input_ids]
@@ -89,7 +92,8 @@ def processor_transform(encoder: Encoder, processor) -> ImageProcessor:
     width = size.get("width") or size["shortest_edge"]
 
     def transform(image) -> torch.Tensor:
-        return processor(image, return_tensors="pt")["pixel_values"][0]
+        # said, since a picture of three pixels' height looks like one with its channels first
+        return processor(image, return_tensors="pt", input_data_format="channels_last")["pixel_values"][0]
 
     mean, std = processor.image_mean, processor.image_std
     return ImageProcessor(encoder, transform, height=height, width=width, mean=mean, std=std)

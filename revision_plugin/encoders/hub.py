@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 
 from huggingface_hub import snapshot_download
@@ -52,6 +55,28 @@ def weight_files(folder: Path) -> list[Path]:
             except SafetensorError as error:
                 raise RevisionError(f"{file}: is cut or damaged ({error}); download it again") from None
     return files
+
+
+@contextlib.contextmanager
+def opening(spec: str) -> Iterator[None]:
+    """What a library says of a folder that is cut, damaged or of another kind, as a RevisionError in one line."""
+    try:
+        yield
+    except RevisionError:
+        raise
+    except Exception as error:  # tokenizers raises Exception itself
+        reason = (str(error).strip().splitlines() or [""])[0][:200]
+        raise RevisionError(
+            f"encoder '{spec}': does not load on transformers {version('transformers')}: "
+            f"{type(error).__name__} {reason}".rstrip()
+        ) from error
+
+
+def require_all_weights(spec: str, loading: dict) -> None:
+    """Raise RevisionError where transformers made weights up that the files lack, or that have another shape there."""
+    lacking = sorted(map(str, loading["missing_keys"])) or sorted(str(key[0]) for key in loading["mismatched_keys"])
+    if lacking:
+        raise RevisionError(f"encoder '{spec}': its files lack the weights '{lacking[0]}' ({len(lacking)} in all)")
 
 
 def tokenizer_files(folder: Path) -> list[Path]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 import urllib.parse
 from collections.abc import Mapping
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -42,10 +41,10 @@ class Llm2ClipEncoder(Encoder):
         self._code = remote_code.consented_code(spec, vision, self._folder)
         if not self._code:
             raise RevisionError(f"{self._folder}: brings no code, so no text adapter; LLM2CLIP's vision models do")
-        load = functools.partial(AutoConfig.from_pretrained, self._folder, trust_remote_code=bool(self._code))
-        self._config = _import_of(spec, load)
-        self.dim = int(self._config.projection_dim)
-        self.image_processor = processor_transform(self, self._processor)
+        with hub.opening(spec):
+            self._config = AutoConfig.from_pretrained(self._folder, trust_remote_code=bool(self._code))
+            self.dim = int(self._config.projection_dim)
+            self.image_processor = processor_transform(self, self._processor)
 
     @functools.cached_property
     def _text_folder(self) -> Path:
@@ -84,13 +83,16 @@ class Llm2ClipEncoder(Encoder):
         return Identity(self.spec, UNREAD, self._image_fingerprint)
 
     def load_model(self) -> nn.Module:
-        settings = dict(dtype="float32", trust_remote_code=bool(self._code))
-        return _import_of(self.spec, lambda: AutoModel.from_pretrained(self._folder, **settings))
+        settings = dict(dtype="float32", trust_remote_code=bool(self._code), output_loading_info=True)
+        with hub.opening(self.spec):
+            model, loading = AutoModel.from_pretrained(self._folder, **settings)
+        hub.require_all_weights(self.spec, loading)
+        return model
 
     @functools.cached_property
     def _language_model(self):
         dtype = self.dtype or "auto"  # an 8B model in float32 would not fit where its own dtype does
-        with torch.inference_mode(False):
+        with torch.inference_mode(False), hub.opening(self.spec):
             model, loading = AutoModel.from_pretrained(
                 self._text_folder, dtype=dtype, trust_remote_code=False, output_loading_info=True
             )
@@ -113,7 +115,8 @@ class Llm2ClipEncoder(Encoder):
 
     @functools.cached_property
     def _tokenizer(self):
-        tokenizer = AutoTokenizer.from_pretrained(self._text_folder, trust_remote_code=False)  # it needs none
+        with hub.opening(self.spec):
+            tokenizer = AutoTokenizer.from_pretrained(self._text_folder, trust_remote_code=False)  # it needs none
         bidirectional.prepare_tokenizer(tokenizer)
         return tokenizer
 
@@ -126,14 +129,3 @@ class Llm2ClipEncoder(Encoder):
 
     def image_features(self, model: Any, pixels: torch.Tensor) -> torch.Tensor:
         return model.get_image_features(pixels)
-
-
-def _import_of(spec: str, load):
-    """What `load()` gives. Raises RevisionError where the model's own code does not run on these versions."""
-    try:
-        return load()
-    except (ImportError, AttributeError, OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise RevisionError(
-            f"encoder '{spec}': does not load on transformers {version('transformers')}: {reason}"
-        ) from error

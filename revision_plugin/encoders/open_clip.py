@@ -17,6 +17,7 @@ from torch import nn
 
 from .._common.files import read_object
 from ..errors import RevisionError
+from . import hub
 from .base import Encoder, ImageProcessor, Tokens, hash_files
 from .remote_code import READ_IT, consented_code, is_remote_code_allowed, never_asking
 
@@ -40,14 +41,14 @@ class OpenClipEncoder(Encoder):
                 raise RevisionError(f"{self._folder}: holds {CONFIG} but no weights ({', '.join(WEIGHT_SUFFIXES)})")
         else:
             self._name, self._pretrained, self._config, self._preprocess = _known_model(spec, name)
-        self._code = self._consented_code()
-        if "text_cfg" not in self._config:
+        if not isinstance(self._config.get("text_cfg"), dict):
             raise RevisionError(f"encoder '{spec}' has no text tower; alignment needs both towers")
-        try:
+        self._code = self._consented_code()
+        with hub.opening(spec):
             self.dim = int(self._config["embed_dim"])
             self.image_processor = self._processor()
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise RevisionError(f"encoder '{spec}': its config does not describe a model ({error!r:.80})") from None
+            if self.dim < 1 or not all(self.image_processor.image_std):
+                raise RevisionError(f"encoder '{spec}': its {CONFIG} gives no dimension, or pixels without spread")
 
     def _consented_code(self) -> list[Path]:
         """Code that the text tower or its tokenizer brings, where the user allows it. open_clip hands
@@ -92,12 +93,12 @@ class OpenClipEncoder(Encoder):
         }
 
     def load_model(self) -> nn.Module:
-        with never_asking():
+        with hub.opening(self.spec), never_asking():
             return open_clip.create_model(self._name, pretrained=self._pretrained)
 
     @functools.cached_property
     def _tokenizer(self):
-        with never_asking():
+        with hub.opening(self.spec), never_asking():
             return open_clip.get_tokenizer(self._name)
 
     def _processor(self) -> ImageProcessor:

@@ -12,6 +12,7 @@ import torch
 
 from ..embeddings.moments import Moments, stream_moments
 from ..embeddings.store import Store
+from ..embeddings.verification import verified
 from ..encoders import require_same
 from ..errors import NotMeasurable, RevisionError
 from . import neighbours, preservation, spectrum
@@ -76,6 +77,13 @@ def measure(
     for ids that do not match.
     """
     _check(source, target, aligners, rows, energy)
+    with verified(source, target):
+        return _measure(source, target, aligners, pairs, rows, energy, seed)
+
+
+def _measure(
+    source: Store, target: Store, aligners: dict, pairs: bool, rows: int, energy: float, seed: int
+) -> Geometry:
     partners = match_ids(source, target) if pairs else None
     geometry = Geometry(
         {
@@ -132,6 +140,8 @@ def _check(source: Store, target: Store, aligners: dict, rows: int, energy: floa
         raise RevisionError(f"{source.path} and {target.path} differ in dimension: {source.dim} and {target.dim}")
     for name, aligner in aligners.items():
         aligner.check_encoder(source.encoder, str(source.path))
+        if "$" in name or not name.isprintable():
+            raise RevisionError(f"an aligner called '{name}' cannot be drawn; rename its folder")
         if name in (SOURCE, TARGET):
             raise RevisionError(f"an aligner cannot be called '{name}' in a report; rename its folder")
     if not 0 < energy <= 1:

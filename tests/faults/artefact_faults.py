@@ -10,6 +10,7 @@ import torch
 from catalogue import APPLY, ENCODE_TEXTS, FIT, INSPECT, ROOT, edit_json, fault, nothing, shard, without
 from safetensors.numpy import load_file, save_file
 
+CLIP: list = []  # the folder of a small transformers CLIP, which the test puts here
 GEOMETRY = "geometry --source texts --target images --out new"
 ASK = "ask --model stage1 --base llm --image pictures/00000.png --device cpu"
 ENCODER = ROOT / "revision_plugin" / "demo" / "assets" / "encoder"
@@ -49,10 +50,28 @@ def _(w):
     write_store(w / "one", unit_rows(np.random.default_rng(0), 1, 192))
 
 
+@fault("captions that are all the same", FIT.replace("texts", "same"), "the source does not vary (trace ")
+def _(w):
+    from conftest import run
+
+    (w / "same.txt").write_text("a dog\n" * 20)
+    run("encode", "--encoder", "demo", "--texts", w / "same.txt", "--out", w / "same")
+
+
 # stores
 
 
-@fault("a manifest whose shards were exchanged", FIT, "manifest.json: was edited or damaged")
+@fault("embeddings that are not those of the hash", FIT, "the content does not match its hash")
+def _(w):
+    from revision_plugin.embeddings.store import Store
+
+    (matrix,) = list(Store.open(w / "texts").blocks())
+    data = bytearray(shard(w).read_bytes())
+    data[data.index(matrix[3].tobytes())] ^= 1
+    shard(w).write_bytes(data)
+
+
+@fault("a manifest that names a shard twice", FIT, "shards cannot be what it says")
 def _(w):
     edit_json(w / "texts" / "manifest.json", lambda manifest: manifest["shards"].append(manifest["shards"][0]))
 
@@ -203,7 +222,7 @@ def _(w):
     (w / "encoder" / "tokenizer_config.json").write_text('{"auto_map": {"AutoTokenizer": ["evil.Evil", null]}}')
 
 
-@fault("an open_clip folder without dimension", OWN, "its config does not describe a model")
+@fault("an open_clip folder without dimension", OWN, "does not load on transformers")
 def _(w):
     encoder_folder(w, embed_dim="wide")
 
@@ -224,6 +243,25 @@ def _(w):
 def _(w):
     (w / "model").mkdir()
     (w / "model" / "config.json").write_text("{")
+
+
+@fault("an open_clip folder with cut weights", OWN, "encoder 'open_clip:encoder': does not load")
+def _(w):
+    encoder_folder(w)
+    (weights,) = (w / "encoder").glob("*.safetensors")
+    weights.write_bytes(weights.read_bytes()[:-1000])
+
+
+@fault(
+    "a transformers encoder that lacks a weight",
+    "encode --encoder hf:clip --images pictures --out new",
+    "lack the weights",
+)
+def _(w):
+    shutil.copytree(CLIP[0], w / "clip")
+    weights = load_file(w / "clip" / "model.safetensors")
+    del weights["visual_projection.weight"]
+    save_file(weights, w / "clip" / "model.safetensors", {"format": "pt"})
 
 
 fault("an encoder nobody knows", ENCODE_TEXTS.replace("demo", "magic:x"), "unknown encoder 'magic'")(nothing)
@@ -372,6 +410,18 @@ def _(w):
 
 
 # command lines
+
+fault("no name for an output", "encode --encoder demo --texts texts.json --out .", "is no name for a new folder")(
+    nothing
+)
+fault("a flag twice", f"{FIT} --seed 1 --seed 2", "--seed is given twice; give it once")(nothing)
+fault("an option twice", f"{FIT} --option centroid_rounds=1 --option centroid_rounds=2", "is given twice")(nothing)
+
+
+@fault("an output that is a link", FIT, "new: is a link; give the folder it leads to")
+def _(w):
+    (w / "new").symlink_to(w / "elsewhere")
+
 
 for flag, line in {
     "--batch-size 0": "a whole number of at least 1 is needed, not 0",

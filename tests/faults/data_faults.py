@@ -38,12 +38,12 @@ def _(w):
     edit_caption(w, text="a \ud83d dog")
 
 
-@fault("an id that is null", ENCODE_TEXTS, "first '2': its id is None, neither text nor a whole number")
+@fault("an id that is null", ENCODE_TEXTS, "first 'row 2': its id is null")
 def _(w):
     edit_caption(w, id=None)
 
 
-@fault("an id that is a list", ENCODE_TEXTS, "neither text nor a whole number")
+@fault("an id that is a list", ENCODE_TEXTS, "its id is a list, not text or a whole number")
 def _(w):
     edit_caption(w, id=["a"])
 
@@ -216,6 +216,21 @@ def _(w):
     (w / "pictures" / "more.heic").write_bytes(b"\0\0\0\x18ftypheic" + bytes(40))
 
 
+@fault("an image whose EXIF is damaged: it is not turned", ENCODE_IMAGES, "", 0)
+def _(w):
+    Image.new("RGB", (32, 32), "red").save(w / "pictures" / "more.png", exif=b"Exif\0\0II*\0\x08")
+
+
+@fault("an image of 1 x 20000 pixels", ENCODE_IMAGES, "more than 200 times as long as wide")
+def _(w):
+    Image.new("RGB", (20000, 1), "red").save(w / "pictures" / "more.png")
+
+
+@fault("an image of integers of 32 bits", ENCODE_IMAGES, "integers of a range that nothing in the file names")
+def _(w):
+    Image.fromarray(np.full((32, 32), 200, np.int32)).save(w / "pictures" / "more.tiff")
+
+
 # features made elsewhere
 
 
@@ -261,7 +276,7 @@ def _(w):
     dump(w, records(caption=None))
 
 
-@fault("a pickled id that is null", PICKLE, "1 unusable row(s), first 'row 3': its id is None")
+@fault("a pickled id that is null", PICKLE, "1 unusable row(s), first 'row 3': its id is null")
 def _(w):
     dump(w, records(id=None))
 
@@ -362,6 +377,82 @@ def _(w):
     pq.write_table(pa.table({"embedding": [["a", "b"]]}), w / "rows.parquet")
 
 
+@fault("two values in one pickle", PICKLE, "it holds more after its first value")
+def _(w):
+    (w / "rows.pkl").write_bytes(2 * pickle.dumps(records()))
+
+
+@fault("two arrays in one .npy", CONVERT, "holds something else than one array")
+def _(w):
+    with open(w / "rows.npy", "wb") as handle:
+        for _ in range(2):
+            np.save(handle, np.ones((4, 8), np.float32))
+
+
+@fault("a pickle that fills the memory with nine bytes", PICKLE, "remembers a value at a place beyond its own length")
+def _(w):
+    (w / "rows.pkl").write_bytes(b"\x80\x02Nr" + (2**31 - 1).to_bytes(4, "little") + b".")
+
+
+@fault("a pickled array of impossible shape", PICKLE, "it holds an array of impossible shape")
+def _(w):
+    body = pickle.dumps(np.zeros(2, np.float64), protocol=2)
+    (w / "rows.pkl").write_bytes(body.replace(b"K\x02\x85", b"J\xff\xff\xff\xff\x85"))
+
+
+@fault("pickled captions taken for images", PICKLE.replace("text", "image"), "have captions and no image")
+def _(w):
+    dump(w, records())
+
+
+@fault("an id of 5000 digits in a pickle", PICKLE, "its id is too long a number")
+def _(w):
+    dump(w, records(id=10**4999))
+
+
+@fault("one vector that stands for gigabytes", PICKLE, "its rows unfold to many times the size of the file")
+def _(w):
+    vector = np.ones(20000)
+    dump(w, [{"id": str(number), "caption": "x", "embed": vector} for number in range(20000)])
+
+
+@fault("another file among the parts of a folder", FOLDER, "holds notes.txt beside its .pkl parts")
+def _(w):
+    (w / "parts").mkdir()
+    (w / "parts" / "image_0.pkl").write_bytes(pickle.dumps(records(image_path="a.png")))
+    (w / "parts" / "notes.txt").write_text("mine")
+
+
+@fault("two parts of one number", FOLDER, "another file has the same number; leave one of them")
+def _(w):
+    clip_retrieval(w, ["img_emb_0", "img_emb_00"], ["metadata_0"])
+
+
+@fault("a column twice in parquet", CONVERT.replace(".npy", ".parquet"), "has two columns 'embedding'; leave one")
+def _(w):
+    column = pa.array([[1.0, 2.0]])
+    pq.write_table(pa.Table.from_arrays([column, column], ["embedding", "embedding"]), w / "rows.parquet")
+
+
+@fault("texts beside features that bring their own", PICKLE + " --texts some.txt", "only text features from .npy")
+def _(w):
+    dump(w, records())
+    (w / "some.txt").write_text("a dog\n")
+
+
+@fault("an output inside the features", FOLDER.replace("--out new", "--out parts/new"), "lies inside the features")
+def _(w):
+    clip_retrieval(w, ["img_emb_0"], ["metadata_0"])
+
+
+@fault("NUL in a caption", ENCODE_TEXTS, "first '000002': holds NUL, as text of another encoding does")
+def _(w):
+    edit_caption(w, text="a\0d\0o\0g\0")
+
+
+fault("an image folder for texts", ENCODE_TEXTS + " --image-folder pictures", "only a JSON of images takes one")(
+    nothing
+)
 fault("features that are missing", CONVERT, "rows.npy: no such file")(nothing)
 
 

@@ -5,8 +5,8 @@ import shutil
 import signal
 import time
 
-import artefact_faults  # noqa: F401  (which adds its faults)
-import data_faults  # noqa: F401
+import artefact_faults
+import data_faults  # noqa: F401  (which adds its faults)
 import pytest
 from catalogue import ENCODE_IMAGES, ENCODE_TEXTS, FAULTS, FIT, HELD
 from conftest import ENVIRONMENT, FORKS, run
@@ -52,6 +52,7 @@ def contents(root):
 
 @pytest.mark.parametrize("fault", FAULTS, ids=[fault.name for fault in FAULTS])
 def test_fault(fault, world, capsys, monkeypatch, request):
+    artefact_faults.CLIP[:] = [request.getfixturevalue("tiny_clip")]
     if fault.needs_checkpoint:
         shutil.copytree(request.getfixturevalue("stage1"), world / "stage1")
         shutil.copytree(request.getfixturevalue("tiny_llm"), world / "llm")

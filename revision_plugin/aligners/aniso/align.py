@@ -6,12 +6,15 @@ import numpy as np
 import torch
 
 from ...embeddings.moments import stream_moments
+from ...errors import RevisionError
 from ..base import ALIGNERS, unit
 from . import phase
 from .frame import fit_frame, map_quantiles, radius_quantiles, sample_rows
 from .options import AnisoOptions
 from .refinement import Polar, correct, correction_bounds, train_refinement
 from .score import train_prior
+
+LEAST_DIM = 4
 
 
 @ALIGNERS.register("aniso")
@@ -22,6 +25,8 @@ class AnisoAlign(AnisoOptions):
     needs_target_rows = True
 
     def compute(self, source, source_moments, target, target_moments, *, seed, device):
+        if source.dim < LEAST_DIM:
+            raise RevisionError(f"aniso pairs directions; it needs at least {LEAST_DIM} dimensions, found {source.dim}")
         p = fit_frame(source, target, seed, device, self)
         p |= {"source_mean": source_moments.mean, "target_mean": target_moments.mean}
         samples = [sample_rows(rows, self.training_rows, seed) for rows in (source, target)]

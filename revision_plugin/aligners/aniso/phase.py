@@ -41,7 +41,7 @@ def phase_statistics(radius, phase, partners: int) -> dict:
     partner_count = min(partners, blocks - 1)
     best = strength.topk(partner_count, dim=1).indices
     pairs = {(min(k, l), max(k, l)) for k in range(blocks) for l in best[k].tolist()}  # noqa: E741
-    edges = torch.tensor(sorted(pairs), device=phase.device).reshape(-1, 2)
+    edges = torch.tensor(sorted(pairs), dtype=torch.long, device=phase.device).reshape(-1, 2)
     chosen = coherence[edges[:, 0], edges[:, 1]]
     energy = radius.square().mean(0)
     return {
