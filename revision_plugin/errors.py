@@ -35,6 +35,8 @@ FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 def environment_line(error: OSError) -> str:
     """What a file, folder or device that failed under a command is reported as, with what to do."""
+    if error.errno is None:  # of a library, about something else than a file
+        return (str(error).strip().splitlines() or [type(error).__name__])[0]
     place = "the output" if error.filename is None else error.filename
     remedy = "mend that and repeat the command"
     if error.errno in FULL:

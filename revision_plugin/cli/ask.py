@@ -47,7 +47,7 @@ def run(a: argparse.Namespace) -> None:
         batch = pairs[start : start + a.batch_size]
         batch_questions = [question for _, question in batch]
         answers = assistant.ask([images[path] for path, _ in batch], batch_questions, max_new_tokens=a.max_new_tokens)
-        for (path, question), answer in zip(batch, answers):
+        for (path, question), answer in zip(batch, answers, strict=True):
             print(_line(path, question, answer, as_json=a.json, alone=len(pairs) == 1), flush=True)
 
 

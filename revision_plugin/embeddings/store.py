@@ -28,7 +28,6 @@ FORMAT_VERSION = 1
 DTYPES = {"float16": np.float16, "float32": np.float32}
 SHARD_NAME = re.compile(r"[\w-][\w.-]*")  # a file of the store's own folder
 HASH = re.compile(r"[0-9a-f]{128}")
-TEXT_COLUMNS = ("id", "text", "conversations")
 MANIFEST_TYPES = {
     "modality": lambda value: value in ("text", "image"),
     "dim": lambda value: is_count(value) and 0 < value < 2**31,  # Arrow's limit of a list
@@ -232,20 +231,12 @@ class Store:
         manifest = self.manifest
         self._require_hash(manifest.joined(column_hashes(self._tables, manifest.modality, manifest.dim)))
 
-    def verify_texts(self) -> None:
-        """`verify` of ids, texts and conversations alone, for who reads captions: no embedding is read."""
-        self._verify_columns(TEXT_COLUMNS)
-
     def verify_embeddings(self) -> None:
-        """`verify` of the embeddings alone, for who reads nothing else."""
-        self._verify_columns(("embedding",))
-
-    def _verify_columns(self, columns: Sequence[str]) -> None:
+        """`verify` of the embeddings alone, for who reads nothing else. An old store is verified whole."""
         known = self.manifest.columns
-        if known is None:  # an old store is verified whole
+        if known is None:
             return self.verify()
-        names = [name for name in columns if name in known]
-        now = column_hashes(self._tables, self.manifest.modality, self.dim, names)
+        now = column_hashes(self._tables, self.manifest.modality, self.dim, ["embedding"])
         return self._require_hash(self.manifest.joined({**known, **now}))
 
     def _require_hash(self, actual_hash: str) -> None:

@@ -133,7 +133,9 @@ class Encoder(ABC):
     def model(self) -> nn.Module:
         """The loaded model, frozen, on `device` in `dtype`."""
         if self._model is None:
-            with torch.inference_mode(False):  # weights made inside could not be moved later
+            # weights made in inference mode could not be moved later; and whoever draws random numbers around the first
+            # encode, as a training with dropout does, must not see those of weights that are about to be overwritten
+            with torch.inference_mode(False), torch.random.fork_rng(devices=[]):
                 self._model = self.load_model().eval().requires_grad_(False).to(device=self.device, dtype=self.dtype)
         return self._model
 

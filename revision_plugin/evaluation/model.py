@@ -19,7 +19,7 @@ from ..encoders import allow_remote_code
 from ..errors import RevisionError
 from ..hosts import find_host
 from .documents import holds_image, row_hash
-from .run_environment import run_settings
+from .run_environment import checkpoint_state, run_settings
 
 
 class LlavaRevision(lmms):
@@ -66,8 +66,8 @@ class LlavaRevision(lmms):
         self._answers = None
         if answers:
             answer_settings = {
-                "checkpoint": _checkpoint_state(pretrained),
-                "base": base,
+                "checkpoint": checkpoint_state(pretrained),
+                "base": checkpoint_state(base) if base else None,
                 "blind": self.blind,
                 "conversation": conversation,
                 "dtype": str(self.assistant.model.dtype),
@@ -130,7 +130,7 @@ class LlavaRevision(lmms):
     def _answer(self, requests, batch: list[tuple[int, list]], limit: int, replies: list) -> None:
         images = [images[0] for _, images in batch] if batch[0][1] else None
         texts = self.assistant.ask(images, [requests[n].args[0] for n, _ in batch], max_new_tokens=limit)
-        for (number, _), text in zip(batch, texts):
+        for (number, _), text in zip(batch, texts, strict=True):
             replies[number] = text
             if self._answers:
                 self._answers.add(*self._key(requests[number]), answer=text)
@@ -175,17 +175,6 @@ class AnswerFile:
     def add(self, *key, answer: str) -> None:
         self._file.write(json.dumps({"key": key, "answer": answer}, ensure_ascii=False) + "\n")
         self._file.flush()
-
-
-def _checkpoint_state(pretrained: str) -> list:
-    """The checkpoint's files with size and time of change: another training in the same folder is another
-    checkpoint.
-    """
-    path = Path(pretrained)
-    if not path.is_dir():
-        return [pretrained]
-    files = sorted(p for p in path.iterdir() if p.suffix in (".bin", ".safetensors", ".json") and p.is_file())
-    return [str(path.resolve()), *([p.name, p.stat().st_size, p.stat().st_mtime_ns] for p in files)]
 
 
 def _positive(value) -> int:

@@ -18,12 +18,13 @@ import yaml
 
 from .._common.devices import choose_device
 from .._common.distributed import torchrun
+from .._common.files import hash_json
 from .._common.folders import ClaimedFolder
 from .._common.processes import start_child
 from ..errors import RevisionError
 from ..hosts import find_host
 from .documents import DATA_ROOT
-from .run_environment import RUN
+from .run_environment import RUN, checkpoint_state
 from .table import METRIC, read_results, result_files
 
 GROUP = "revision_bench"
@@ -115,6 +116,7 @@ def evaluate(
     choose_device(device)  # at once, not after lmms-eval's long start; each process chooses its own there
     _check_model(model, base)
     settings = {"model": str(model.resolve()), "base": _base_name(base), "blind": blind, "limit": limit}
+    settings["checkpoint"] = hash_json([checkpoint_state(str(model)), checkpoint_state(base) if base else None])
     if data_root is not None:
         mirrored(tasks, data_root)  # before anything is written
     with ClaimedFolder(out, SETTINGS, settings), _datasets_cache(out, data_root) as cache:

@@ -35,7 +35,7 @@ class TextOnlyData:
         if store.manifest.aligner:
             raise RevisionError(f"{store.path}: is already aligned; give the original store and --revision_aligner")
         if launched_rank() == 0:
-            store.verify_texts()
+            store.verify()
         self.store, self.reconstruct = store, reconstruct
 
     def __len__(self) -> int:

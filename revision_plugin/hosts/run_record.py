@@ -37,6 +37,7 @@ FREE_FLAGS = {
 }
 READ_FLAGS = ("--data_path", "--revision_store", "--revision_aligner", "--pretrain_mm_mlp_adapter", "--deepspeed")
 MODEL_FLAG = "--model_name_or_path"
+KEPT = ("images", "encoder")  # known only later in a training, and compared then
 LOOKED_AT_IMAGES = 20_000
 SECRET_FLAG = re.compile(r"token$|key$|secret|password|credential", re.I)
 SECRET_VALUE = re.compile(r"hf_[A-Za-z0-9]{20,}|sk-[A-Za-z0-9_-]{20,}|(?<=://)[^/@\s]+@")
@@ -60,8 +61,11 @@ def begin(out: Path, arguments: Sequence[str]) -> None:
         "versions": {**versions(PACKAGES), "python": platform.python_version()},
         "git": _git_state(),
     }
+    if (out / RECORD).is_file() and not isinstance(read_object(out / RECORD).get("command"), dict):
+        raise RevisionError(f"{out / RECORD}: was not written by a training; choose another --output_dir")
     if _has_checkpoints(out) and (out / RECORD).is_file():
-        record["images"] = read_object(out / RECORD).get("images")
+        before = read_object(out / RECORD)
+        record |= {name: before[name] for name in KEPT if name in before}
 
     def differences(before: dict, now: dict) -> list[str]:
         return _differences(before, now) if _has_checkpoints(out) else []
@@ -87,19 +91,29 @@ def require_same_images(folder: Path, names: Sequence[str]) -> None:
     """
     if not CLAIMS:
         return
-    out = CLAIMS[-1].folder
     stride = -(-len(names) // LOOKED_AT_IMAGES)
     digest = hashlib.sha256(str(len(names)).encode())
     for name in names[::stride]:
         path = folder / name
         state = (path.stat().st_size, path.stat().st_mtime_ns) if path.is_file() else None
         digest.update(f"{name} {state}\n".encode(errors="surrogateescape"))
+    require_same("images", digest.hexdigest(), f"other images in {folder}")
+
+
+def require_same(name: str, value: str, changed: str) -> None:
+    """Keep `value` under `name` in the record of this process' training, if it writes one.
+
+    Raises RevisionError, saying what has `changed`, where a stopped training kept another value.
+    """
+    if not CLAIMS:
+        return
+    out = CLAIMS[-1].folder
     record = read_object(out / RECORD)
-    if record.get("images") not in (None, digest.hexdigest()):
+    if record.get(name) not in (None, value):
         raise RevisionError(
-            f"{out}: holds a stopped run with other images in {folder}; put them back, or choose another --output_dir"
+            f"{out}: holds a stopped run with {changed}; put back what it had, or choose another --output_dir"
         )
-    write_json(out / RECORD, {**record, "images": digest.hexdigest()})
+    write_json(out / RECORD, {**record, name: value})
 
 
 def _differences(before: dict, now: dict) -> list[str]:
@@ -152,15 +166,23 @@ def _model_identity(name: str) -> str | None:
     return Path(cached).parent.name if isinstance(cached, str) else None
 
 
+def weights_identity(name: str) -> str | None:
+    """Which weights a language model's folder holds, as a hash over their sizes and ends, or its commit in the hub's
+    cache; None where neither can be told.
+    """
+    folder = Path(name).expanduser()
+    if not folder.is_dir():
+        return _model_identity(name)
+    files = [path for path in folder.iterdir() if path.suffix in (".safetensors", ".bin") and path.is_file()]
+    return hash_json(outline(files, folder)) if files else None
+
+
 def _git_state() -> dict | None:
-    """Commit of the working directory's repository, and whether it has uncommitted changes; None outside one."""
-
-    def git(*words: str) -> str | None:
-        try:
-            done = subprocess.run([*GIT, *words], capture_output=True, text=True, timeout=30)
-        except (OSError, subprocess.TimeoutExpired):
-            return None
-        return done.stdout.strip() if done.returncode == 0 else None
-
-    commit = git("rev-parse", "HEAD")
-    return None if not commit else {"commit": commit, "uncommitted_changes": bool(git("status", "--porcelain"))}
+    """Commit of the working directory's repository; None outside one. Nothing is asked of it that would read files,
+    for which a repository can name programs to run.
+    """
+    try:
+        done = subprocess.run([*GIT, "rev-parse", "HEAD"], capture_output=True, text=True, timeout=30)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return {"commit": done.stdout.strip()} if done.returncode == 0 else None

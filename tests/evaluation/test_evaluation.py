@@ -161,7 +161,8 @@ def test_failures_are_failures(benchmark, stage1, stage2, tmp_path):
     root, _ = benchmark
     line = evaluate(stage1, root, tmp_path / "s1", expect=2).stderr.splitlines()[-1]
     assert "is a Stage-1 checkpoint (a projector only); give its language model with --base" in line
-    line = evaluate(stage2, root, tmp_path / "o0", "--device", "gpu", expect=2).stderr.splitlines()[-1]
+    words = [word if word != "cpu" else "gpu" for word in evaluate_words(stage2, root, tmp_path / "o0")]
+    line = run_revision(*words, expect=2).stderr.splitlines()[-1]
     assert line.startswith("error: --device gpu: ") and not (tmp_path / "o0").exists()
     line = evaluate(tmp_path / "none", root, tmp_path / "o1", expect=2).stderr.splitlines()[-1]
     assert "no such checkpoint" in line

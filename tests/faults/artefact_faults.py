@@ -380,8 +380,57 @@ def _(w):
     edit_projector(w, lambda weights: [v.view(-1).__setitem__(0, float("nan")) for v in weights.values()] and None)
 
 
+@fault("another language model than the one a checkpoint was trained over", ASK, "--base llm: holds other weights than")
+def _(w):
+    weights = load_file(w / "llm" / "model.safetensors")
+    weights["model.norm.weight"] += 1
+    save_file(weights, w / "llm" / "model.safetensors", {"format": "pt"})
+
+
+@fault("a language model that is not finite", ASK, "are not finite")
+def _(w):
+    edit_config(w, lambda config: config["revision"].pop("language_model") and None)
+    weights = load_file(w / "llm" / "model.safetensors")
+    weights["model.norm.weight"][0] = np.nan
+    save_file(weights, w / "llm" / "model.safetensors", {"format": "pt"})
+
+
+@fault("a language model with fewer layers in its config", ASK, "has more than its config says")
+def _(w):
+    edit_config(w, lambda config: config.update(num_hidden_layers=1))
+
+
+@fault("a pipe in place of weights", ASK, "model.safetensors: is not a regular file")
+def _(w):
+    edit_config(w, lambda config: config["revision"].pop("language_model") and None)
+    (w / "llm" / "model.safetensors").unlink()
+    os.mkfifo(w / "llm" / "model.safetensors")
+
+
+@fault("a checkpoint whose record is null, with flags in its config", ASK, "'revision' is no record of a tower")
+def _(w):
+    (w / "evil_module.py").write_text(f"open({str(w / 'ran')!r}, 'w')\n")
+    edit_config(w, lambda c: c.update(revision=None, revision_encoder="python:evil_module:X", revision_tokens=2))
+
+
+@fault("a checkpoint with a template nobody knows", ASK, "no conversation template 'magic'")
+def _(w):
+    edit_config(w, lambda config: config["revision"].update(conversation="magic"))
+
+
+@fault("a checkpoint with a projector type nobody knows", ASK, "stage1: does not load")
+def _(w):
+    edit_config(w, lambda config: config.update(mm_projector_type="magic"))
+
+
+@fault("a language model without its tokenizer", ASK, "stage1: does not load")
+def _(w):
+    (w / "llm" / "tokenizer.json").unlink()
+
+
 @fault("a language model without one of its weights", ASK, "lacks the weights 'model.norm.weight'")
 def _(w):
+    edit_config(w, lambda config: config["revision"].pop("language_model") and None)
     weights = load_file(w / "llm" / "model.safetensors")
     del weights["model.norm.weight"]
     save_file(weights, w / "llm" / "model.safetensors", {"format": "pt"})
@@ -390,6 +439,14 @@ def _(w):
 @fault("a language model without weights", ASK, "llm: holds no weights")
 def _(w):
     (w / "llm" / "model.safetensors").unlink()
+
+
+@fault("a language model without its head", ASK, "lacks the weights 'lm_head.weight'")
+def _(w):
+    edit_config(w, lambda config: config["revision"].pop("language_model") and None)
+    weights = load_file(w / "llm" / "model.safetensors")
+    del weights["lm_head.weight"]
+    save_file(weights, w / "llm" / "model.safetensors", {"format": "pt"})
 
 
 @fault("a language model whose tokenizer brings code", ASK, "brings code of its own; read it")

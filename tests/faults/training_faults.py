@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from catalogue import edit_json
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,52 @@ def _(w):
             return os.system, (f"touch {w / 'ran'}",)
 
     torch.save({"mm_projector": Evil()}, w / "p.bin")
+
+
+for flags, line in {
+    ("--version", "llama3"): "--version llama3: no such conversation template; did you mean llama_3?",
+    ("--save_only_model", "True"): "such a checkpoint cannot be resumed with the same result",
+    ("--deepspeed", "nope.json"): "nope.json: no such file",
+    ("--optim", "magic"): "the training ended in ValueError",
+    ("--mm_projector_type", "magic"): "the training ended in ValueError: Unknown projector type: magic",
+}.items():
+    fault(f"training with {' '.join(flags)}", line, *flags)(nothing)
+
+
+@fault("a finished run under a flag with dashes", "already holds a finished run", "--output-dir", "w/stage1")
+def _(w):
+    pass
+
+
+@fault(
+    "an output folder that holds a model", "already holds a finished run (model.safetensors)", "--output_dir", "w/llm"
+)
+def _(w):
+    pass
+
+
+@fault("a language model that lacks a layer", "lacks the weights 'model.layers.1")
+def _(w):
+    path = w / "llm" / "model.safetensors"
+    kept = {name: value for name, value in load_file(path).items() if ".layers.1." not in name}
+    save_file(kept, path, {"format": "pt"})
+
+
+@fault("a language model of another kind", "the weights '", kind="stage2")
+def _(w):
+    edit_json(w / "llm" / "config.json", lambda config: config.update(num_hidden_layers=1))
+
+
+@fault("embeddings of a store that were exchanged", "the content does not match its hash")
+def _(w):
+    from revision_plugin.embeddings.store import Store
+
+    (shard,) = (w / "texts").glob("*.arrow")
+    (matrix,) = list(Store.open(w / "texts").blocks(rows=10**6))
+    one, other, data = matrix[3].tobytes(), matrix[5].tobytes(), shard.read_bytes()
+    place, where = data.index(one), data.index(other)
+    data = data[:place] + other + data[place + len(one) :]
+    shard.write_bytes(data[:where] + one + data[where + len(other) :])
 
 
 # data
@@ -193,7 +240,7 @@ def _(w):
     (w / "stopped" / "run.json").write_text('{"command')
 
 
-@fault("a run.json that holds something else", "was edited or cut", kind="stopped")
+@fault("a run.json that holds something else", "run.json: was not written by a training", kind="stopped")
 def _(w):
     (w / "stopped" / "run.json").write_text('{"command": 3}')
 

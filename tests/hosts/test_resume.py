@@ -145,6 +145,23 @@ CASES = {
 }
 
 
+def test_adapters_and_projector_resume(stage1, world_files, tiny_llm, tmp_path):
+    """A checkpoint of LoRA holds the adapters alone; the projector, which is trained beside them, goes on too, and so
+    do the random numbers of its dropout.
+    """
+    lora = ("--lora_enable", "True", "--lora_r", 4, "--mm_projector_lr", "1e-2", "--revision_tokens", 2)
+    flags = (*stage2_of(world_files), "--pretrain_mm_mlp_adapter", stage1 / "mm_projector.bin", *lora)
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    finish(start(whole, tiny_llm, *flags, steps=40, every=8), whole)
+    stop_after_checkpoint(start(cut, tiny_llm, *flags, steps=40, every=8), cut, signal.SIGKILL)
+    assert not (cut / "non_lora_trainables.bin").exists()
+    finish(start(cut, tiny_llm, *flags, steps=40, every=8), cut)
+    for name in ("non_lora_trainables.bin", "adapter_model.safetensors"):
+        read = load_file if name.endswith("safetensors") else lambda path: torch.load(path, weights_only=True)
+        resumed, reference = read(cut / name), read(whole / name)
+        assert all(torch.equal(resumed[key], reference[key]) for key in reference), name
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_two_processes_killed(case, stores, world_files, tiny_llm, tmp_path):
     stage, config, launched_by_deepspeed = CASES[case]

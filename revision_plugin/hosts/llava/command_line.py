@@ -7,15 +7,21 @@ import difflib
 import importlib
 import math
 import re
+import traceback
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 import torch
 from safetensors import SafetensorError
 from transformers import HfArgumentParser
 
+from ..._common.files import read_object, write_text
 from ...errors import RevisionError, environment_line
+from ...tower import TOWER_NAME
 
+REPORT = "traceback.log"
+BUILT_IN_VERSIONS = ("v0", "v0.5")  # which LLaVA knows without a template
 AT_LEAST = {
     "per_device_train_batch_size": 1,
     "gradient_accumulation_steps": 1,
@@ -58,10 +64,27 @@ def check_arguments(arguments: Sequence[str]) -> None:
         hint = f"; did you mean {near[0]}?" if near else ""
         kind = "no such flag" if flag.startswith("-") else "a value without a flag"
         raise RevisionError(f"{flag}: {kind} in this training (flags are not abbreviated){hint}")
+    _check_version(vars(values))
     for name, value in vars(values).items():
         problem = _problem(name, value)
         if problem:
             raise RevisionError(f"--{name} {value}: {problem}")
+
+
+def _check_version(values: dict[str, Any]) -> None:
+    """Raise RevisionError for a template that LLaVA would replace by Vicuna's, and what the plugin cannot resume."""
+    if values.get("vision_tower") != TOWER_NAME:
+        return
+    known = {*importlib.import_module("llava.conversation").conv_templates, *BUILT_IN_VERSIONS}
+    if values["version"] not in known:
+        near = difflib.get_close_matches(values["version"], known, n=1)
+        hint = f"; did you mean {near[0]}?" if near else f"; there are {', '.join(sorted(known))}"
+        raise RevisionError(f"--version {values['version']}: no such conversation template{hint}")
+    if values.get("save_only_model"):
+        raise RevisionError("--save_only_model True: such a checkpoint cannot be resumed with the same result")
+    settings = values.get("deepspeed")
+    if isinstance(settings, str):
+        read_object(Path(settings))
 
 
 def _problem(name: str, value: Any) -> str | None:
@@ -89,12 +112,23 @@ def failures_in_one_line(out: str | None) -> Iterator[None]:
     except torch.OutOfMemoryError as error:
         raise RevisionError(f"{str(error).splitlines()[0]}; lower --per_device_train_batch_size") from error
     except SafetensorError as error:
-        raise RevisionError(f"{out}: weights cannot be written or read: {error}; make room and repeat") from error
+        raise RevisionError(f"weights cannot be written or read: {error}; make room, or get them again") from error
     except OSError as error:
         reason = environment_line(error) if error.errno else str(error).strip().splitlines()[0]
         raise RevisionError(reason) from error
-    except RuntimeError as error:
-        if not any(mark in str(error) for mark in FULL_DISK):
-            raise
-        reason = str(error).splitlines()[0]
-        raise RevisionError(f"{out}: cannot be written: {reason}; make room and repeat the command") from error
+    except Exception as error:  # of any library under the training, whose report would be many screens
+        reason = (str(error).strip().splitlines() or [""])[0][:300]
+        if any(mark in str(error) for mark in FULL_DISK):
+            raise RevisionError(f"{out}: cannot be written: {reason}; make room and repeat the command") from error
+        place = _keep_report(out)
+        raise RevisionError(f"the training ended in {type(error).__name__}: {reason}{place}") from error
+
+
+def _keep_report(out: str | None) -> str:
+    """Write the whole report of the error at hand into OUT, if there is one, and say so."""
+    if out is None or not Path(out).is_dir():
+        return ""
+    with contextlib.suppress(OSError):
+        write_text(Path(out) / REPORT, traceback.format_exc())
+        return f" (whole report in {Path(out) / REPORT})"
+    return ""

@@ -32,7 +32,14 @@ SUPPORTED_TRANSFORMERS = ("4.57", "5.23")
 RENAMED_FLAGS = {"--evaluation_strategy": "--eval_strategy"}
 RENAMED_SINCE_5 = {"--warmup_ratio": "--warmup_steps"}  # where a number below 1 is a share of all steps
 MPT = "mpt"
-FINISHED_FILES = ("mm_projector.bin", "model.safetensors", "model.safetensors.index.json", "adapter_config.json")
+FINISHED_FILES = (  # each the last one of its kind of training
+    "mm_projector.bin",
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+    "non_lora_trainables.bin",
+)
 
 
 @HOSTS.register("llava")
@@ -119,10 +126,17 @@ class LlavaHost(Host):
 
 
 def renamed_flags(arguments: Sequence[str], transformers: str) -> list[str]:
-    """LLaVA's launch flags by the names that this version of transformers gives them."""
+    """LLaVA's launch flags by the names that this version of transformers gives them, with underscores: it takes
+    dashes, too.
+    """
     names = {**RENAMED_FLAGS, **({} if transformers.startswith("4.") else RENAMED_SINCE_5)}
-    parts = [argument.partition("=") for argument in arguments]
-    return ["".join((names.get(name, name), equals, value)) for name, equals, value in parts]
+    renamed = []
+    for argument in arguments:
+        name, equals, value = argument.partition("=")
+        if name.startswith("--"):
+            name = "--" + name[2:].replace("-", "_")
+        renamed.append("".join((names.get(name, name), equals, value)))
+    return renamed
 
 
 def refuse_finished(flags: dict[str, str]) -> None:
@@ -132,6 +146,8 @@ def refuse_finished(flags: dict[str, str]) -> None:
     if out is None or overwrite:
         return
     finished = [name for name in FINISHED_FILES if (Path(out) / name).exists()]
+    if not finished and (Path(out) / "config.json").is_file() and not (Path(out) / run_record.RECORD).is_file():
+        finished = ["config.json"]
     if finished:
         raise RevisionError(
             f"{out}: already holds a finished run ({finished[0]}); choose another --output_dir or give "
@@ -152,9 +168,24 @@ def require_base(path: Path, base: str | None) -> bool:
         part = "a LoRA checkpoint (adapters only)"
     elif (path / "mm_projector.bin").is_file() and not list(path.glob("model*.safetensors")):
         part = "a Stage-1 checkpoint (a projector only)"
+    if not part and base is not None:
+        raise RevisionError(f"{path}: is a whole checkpoint, with its language model; leave out --base")
+    if part and base is not None and base.startswith(("/", ".", "~")) and not (Path(base) / "config.json").is_file():
+        raise RevisionError(f"--base {base}: no language model there")
     if part and base is None:
         raise RevisionError(f"{path}: is {part}; give its language model with --base")
     return part is not None
+
+
+def require_same_base(path: Path, base: str) -> None:
+    """Raise RevisionError where `base` is another language model than the one that a checkpoint was trained over, as
+    far as both are known.
+    """
+    record = read_object(path / "config.json").get("revision")
+    trained = record.get("language_model") if isinstance(record, dict) else None
+    now = run_record.weights_identity(base)
+    if None not in (trained, now) and trained != now:
+        raise RevisionError(f"--base {base}: holds other weights than the language model that {path} was trained over")
 
 
 def _require_model(name: str | None) -> None:

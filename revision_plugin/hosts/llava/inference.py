@@ -14,14 +14,15 @@ from llava import conversation
 from llava.constants import DEFAULT_IMAGE_TOKEN, IMAGE_TOKEN_INDEX
 from llava.mm_utils import process_images, tokenizer_image_token
 from llava.model.builder import load_pretrained_model
+from transformers import GenerationConfig
 
 from ...corpora.texts import text_problem
 from ...errors import RevisionError
 from ...tower import PseudoVisionTower
 from ..model_type import model_type
-from .host import require_base
+from .host import require_base, require_same_base
 from .tokenizers import prepare_tokenizer
-from .weights import quiet_loading, read_weights, require_weights
+from .weights import opening_checkpoint, quiet_loading, read_weights, require_weights
 
 PLAIN = "plain"
 
@@ -59,10 +60,13 @@ def _usual_template(name: str) -> str:
 
 
 def decode_greedily(model) -> None:
-    """Set the model's generation to greedy decoding of whole batches."""
+    """Set the model's generation to greedy decoding of whole batches, one answer a question: of the checkpoint's own
+    generation config only the marks of beginning, end and padding are kept.
+    """
     model.config.tokenizer_padding_side = "left"  # batched generation continues from the right end
-    model.generation_config.do_sample = False
-    model.generation_config.temperature = model.generation_config.top_p = model.generation_config.top_k = None
+    own = model.generation_config
+    marks = {name: getattr(own, name, None) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
+    model.generation_config = GenerationConfig(do_sample=False, num_beams=1, **marks)
 
 
 @contextlib.contextmanager
@@ -96,8 +100,11 @@ class LlavaAssistant:
         path = Path(model)
         needs_base = require_base(path, base) if path.is_dir() or len(path.parts) != 2 else False
         name = _loader_name(path)
+        if needs_base:
+            require_same_base(path, str(base))
         saved = read_weights(path, base if needs_base else None) if path.is_dir() else None
-        with quiet_loading(), contextlib.redirect_stdout(io.StringIO()):  # LLaVA prints while it loads
+        # LLaVA prints while it loads
+        with opening_checkpoint(model), quiet_loading(), contextlib.redirect_stdout(io.StringIO()):
             tokenizer, loaded, processor, _ = load_pretrained_model(
                 str(model), base if needs_base else None, name, device=device
             )
@@ -119,6 +126,8 @@ class LlavaAssistant:
         return self.model.get_vision_tower()
 
     def _template(self):
+        if self.template_name not in conversation.conv_templates:
+            raise RevisionError(f"no conversation template '{self.template_name}'; the checkpoint's config was edited")
         return conversation.conv_templates[self.template_name].copy()
 
     def _image_keywords(self, count: int) -> dict:
@@ -147,8 +156,8 @@ class LlavaAssistant:
     def _end_ids(self, mark: str) -> list[int]:
         """Token ids that end an answer: the model's own end token and the template's end mark."""
         ends = self.model.generation_config.eos_token_id
-        ends = ends if isinstance(ends, list) else [ends]
-        return [*ends, self.tokenizer(mark.strip() or mark, add_special_tokens=False).input_ids[-1]]
+        own = [end for end in (ends if isinstance(ends, list) else [ends]) if end is not None]
+        return [*own, self.tokenizer(mark.strip() or mark, add_special_tokens=False).input_ids[-1]]
 
     def ask(self, images: Sequence | None, questions: Sequence[str | None], *, max_new_tokens: int = 64) -> list[str]:
         """Greedy answers to `questions`, one about each RGB PIL image (or without image where `images` is None).

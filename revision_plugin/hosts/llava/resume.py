@@ -29,8 +29,10 @@ from ...errors import RevisionError
 from ...tower import PseudoVisionTower
 from .. import run_record
 from . import checkpoints
+from .weights import LORA_FILE, read_tensors
 
 PROJECTOR = "mm_projector.bin"
+LORA = "lora_"  # in the names of adapters
 UNFINISHED = ".revision_unfinished"
 
 
@@ -98,6 +100,9 @@ def checkpoint_saver(original: Callable) -> Callable:
         if is_stage1(self):
             original(self, model, trial)  # the projector
         Trainer._save_checkpoint(self, model, trial)
+        if self.args.should_save and _has_adapters(self) and not self.is_deepspeed_enabled:
+            rest = {n: p.detach().cpu() for n, p in self.model.named_parameters() if p.requires_grad and LORA not in n}
+            torch.save(rest, folder / LORA_FILE)
         wait_for_all()
         if self.args.should_save:
             checkpoints.complete(folder)
@@ -185,18 +190,32 @@ def _rotate(trainer, folder: str) -> None:
     rotate(output_dir=folder, save_total_limit=limit, best_model_checkpoint=best, use_mtime=False)
 
 
+def _has_adapters(trainer) -> bool:
+    """Whether adapters (LoRA) are trained, beside the projector."""
+    return bool(getattr(trainer.args, "lora_enable", False))
+
+
+def _require_taken(path: Path, loading: Any) -> None:
+    if loading.unexpected_keys:
+        raise RevisionError(f"{path}: has weights '{loading.unexpected_keys[0]}' that this model lacks")
+
+
 def checkpoint_loader(original):
     """`_load_from_checkpoint` that takes a Stage-1 checkpoint's projector."""
 
     @functools.wraps(original)
     def _load_from_checkpoint(self, resume_from_checkpoint, model=None):
-        if not (uses_plugin(self) and is_stage1(self)):
+        if not uses_plugin(self):
             return original(self, resume_from_checkpoint, model)
+        if not is_stage1(self):
+            result = original(self, resume_from_checkpoint, model)
+            if _has_adapters(self):  # peft's loader takes the adapters alone
+                rest = read_tensors(Path(resume_from_checkpoint) / LORA_FILE)
+                _require_taken(Path(resume_from_checkpoint) / LORA_FILE, self.model.load_state_dict(rest, strict=False))
+            return result
         path = Path(resume_from_checkpoint) / PROJECTOR
         weights = torch.load(path, map_location="cpu", weights_only=True)
-        loading = (model or self.model).load_state_dict(weights, strict=False)
-        if loading.unexpected_keys:
-            raise RevisionError(f"{path}: has weights '{loading.unexpected_keys[0]}' that this model lacks")
+        _require_taken(path, (model or self.model).load_state_dict(weights, strict=False))
         return None
 
     return _load_from_checkpoint
@@ -258,6 +277,8 @@ def final_saver(original: Callable) -> Callable:
             return original(trainer, output_dir)
         checkpoints.require_finite(trainer.model)
         unfinished = Path(output_dir) / UNFINISHED
+        if unfinished.is_symlink():
+            raise RevisionError(f"{unfinished}: is a link, where the training would write; remove it")
         if launched_rank() == 0:
             shutil.rmtree(unfinished, ignore_errors=True)  # of a run that was killed here
         wait_for_all()

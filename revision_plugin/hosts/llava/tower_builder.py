@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import functools
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from transformers import PretrainedConfig
 
 from ..._common.files import read_object
 from ...aligners import load_aligner
 from ...encoders import Encoder, Identity, load_encoder, require_same
 from ...errors import RevisionError
 from ...tower import TOWER_NAME, PseudoVisionTower
+from .. import run_record
 from ..tower_record import checked_record
 from .training import training
 from .weights import check_projector_file
+
+logger = logging.getLogger(__name__)
 
 
 def build_or_pass_on(original: Callable) -> Callable:
@@ -25,8 +31,9 @@ def build_or_pass_on(original: Callable) -> Callable:
         name = getattr(config, "mm_vision_tower", getattr(config, "vision_tower", None))
         if name != TOWER_NAME:
             return original(config, **kwargs)
-        record = getattr(config, "revision", None)
-        return _tower_from_config(record) if record else _tower_from_flags(config)
+        # a model's config is data: whatever it says, it is not the flags of a user
+        is_data = isinstance(config, PretrainedConfig) or hasattr(config, "revision")
+        return _tower_from_config(getattr(config, "revision", None)) if is_data else _tower_from_flags(config)
 
     return build_vision_tower
 
@@ -42,12 +49,13 @@ def _tower_from_flags(arguments: Any) -> PseudoVisionTower:
     return tower
 
 
-def _tower_from_config(record: dict) -> PseudoVisionTower:
+def _tower_from_config(record: Any) -> PseudoVisionTower:
     """The tower of a trained checkpoint: needs its encoder, and neither store nor statistics."""
-    return PseudoVisionTower(checkpoint_encoder(record), tokens=record["tokens"])
+    encoder = checkpoint_encoder(record)
+    return PseudoVisionTower(encoder, tokens=record["tokens"])
 
 
-def checkpoint_encoder(record: dict) -> Encoder:
+def checkpoint_encoder(record: Any) -> Encoder:
     """The encoder a checkpoint was trained with. Raises RevisionError where it is missing or another one now, or is a
     module that nobody consented to.
     """
@@ -68,7 +76,9 @@ def record_for_inference(original: Callable) -> Callable:
     @functools.wraps(original)
     def initialize_vision_modules(self, model_args, fsdp=None):
         if model_args.vision_tower == TOWER_NAME and model_args.pretrain_mm_mlp_adapter:
-            _check_projector(Path(model_args.pretrain_mm_mlp_adapter), model_args.revision_encoder)
+            _check_projector(
+                Path(model_args.pretrain_mm_mlp_adapter), model_args.revision_encoder, model_args.model_name_or_path
+            )
         original(self, model_args, fsdp=fsdp)
         tower = self.get_vision_tower()
         training.tower = tower if isinstance(tower, PseudoVisionTower) else None
@@ -79,8 +89,11 @@ def record_for_inference(original: Callable) -> Callable:
                 "tokens": tower.num_patches,
                 "aligner": tower.aligner.identity if tower.aligner else None,
                 "conversation": model_args.version,
+                "language_model": run_record.weights_identity(model_args.model_name_or_path),
                 **({"encoder_code": tower.encoder.code_record} if tower.encoder.code_record else {}),
             }
+            fingerprint = tower.encoder.identity.fingerprint
+            run_record.require_same("encoder", fingerprint, "another content of its --revision_encoder")
 
     return initialize_vision_modules
 
@@ -100,7 +113,7 @@ def _use_flags(tower: PseudoVisionTower, model_args: Any) -> None:
         tower.use_aligner(aligner)
 
 
-def _check_projector(path: Path, spec: str | None) -> None:
+def _check_projector(path: Path, spec: str | None, model_name: str) -> None:
     """Raise RevisionError where a Stage-1 projector was trained with another encoder than `spec`."""
     if not path.is_file():
         raise RevisionError(
@@ -113,3 +126,6 @@ def _check_projector(path: Path, spec: str | None) -> None:
         trained = Identity.from_json(record.get("encoder"), str(config))
         problem = f"{path}: was trained with another encoder"
         require_same(trained, load_encoder(spec).identity, problem, "use one encoder in both stages")
+    model = run_record.weights_identity(model_name)
+    if record and None not in (model, record.get("language_model")) and record["language_model"] != model:
+        logger.warning("warning: %s was trained with other weights of a language model than %s", path, model_name)

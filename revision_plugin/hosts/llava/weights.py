@@ -15,15 +15,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from transformers import logging as transformers_logging
 
-from ..._common.files import read_object
+from ..._common.files import read_object, require_regular
 from ...errors import RevisionError
 
 PROJECTOR_FILE = "mm_projector.bin"
 LORA_FILE = "non_lora_trainables.bin"
 ADAPTER_FILE = "adapter_model.safetensors"
 PROJECTOR = "mm_projector."
-TOWER = "vision_tower."
-BUFFERS = ("rotary_emb.inv_freq",)
 PATTERNS = ("model*.safetensors", "pytorch_model*.bin")
 
 
@@ -38,6 +36,18 @@ def quiet_loading() -> Iterator[None]:
         yield
     finally:
         transformers_logging.set_verbosity(before)
+
+
+@contextlib.contextmanager
+def opening_checkpoint(name: str) -> Iterator[None]:
+    """What a library says of a checkpoint that is cut, damaged or of another kind, as a RevisionError in one line."""
+    try:
+        yield
+    except RevisionError:
+        raise
+    except Exception as error:
+        reason = (str(error).strip().splitlines() or [""])[0][:200]
+        raise RevisionError(f"{name}: does not load ({type(error).__name__}: {reason})") from error
 
 
 def read_tensors(path: Path) -> dict[str, torch.Tensor]:
@@ -72,12 +82,11 @@ def _require_finite(path: Path, tensors: dict[str, torch.Tensor]) -> None:
 
 @dataclass(frozen=True)
 class SavedWeights:
-    """What the files of a checkpoint hold: the names of the model's weights with their files (None where a hub name
-    stands for them), and the projector's tensors with the file or folder that they came from.
+    """What the files of a checkpoint hold: the folder of its language model's weights, and the projector's tensors with
+    the file or folder that they came from.
     """
 
     folder: Path
-    names: dict[str, Path] | None
     projector: dict[str, torch.Tensor]
     projector_place: Path
 
@@ -101,7 +110,7 @@ def read_weights(path: Path, base: str | None) -> SavedWeights:
     if not tensors:
         raise RevisionError(f"{place}: holds no weights of a projector; train it again")
     _require_finite(place, tensors)
-    return SavedWeights(folder, names, tensors, place)
+    return SavedWeights(folder, tensors, place)
 
 
 def _check_adapters(path: Path) -> None:
@@ -137,12 +146,11 @@ def _read_file(file: Path) -> dict[str, torch.Tensor]:
 
 
 def require_weights(saved: SavedWeights, loaded: Any) -> None:
-    """Raise RevisionError unless every weight of the model `loaded` came from the files, and the projector's are
-    theirs.
+    """Raise RevisionError unless the projector of the model `loaded` has the file's weights and all of its weights are
+    finite. That its language model is whole is checked where it is loaded.
     """
     _require_projector(saved.projector_place, saved.projector, loaded)
-    if saved.names is not None:
-        _require_names(saved.folder, set(saved.names), loaded)
+    _require_finite(saved.folder, dict(loaded.named_parameters()))
 
 
 def _require_projector(path: Path, tensors: dict[str, torch.Tensor], loaded: Any) -> None:
@@ -157,22 +165,6 @@ def _require_projector(path: Path, tensors: dict[str, torch.Tensor], loaded: Any
             raise RevisionError(f"{path}: its '{PROJECTOR}{name}' was not loaded; the file names its weights otherwise")
 
 
-def _require_names(folder: Path, saved: set[str], loaded: Any) -> None:
-    """Every other weight is in the files: under its own name, or without the name of the whole model before it."""
-    tied = getattr(loaded, "_tied_weights_keys", None) or ()
-    expected = (name for name, _ in loaded.named_parameters() if PROJECTOR not in name and TOWER not in name)
-    missing = [
-        name
-        for name in expected
-        if name not in saved
-        and name.removeprefix("model.") not in saved
-        and not any(name.endswith(each) for each in tied)
-        and not name.endswith(BUFFERS)
-    ]
-    if missing:
-        raise RevisionError(f"{folder}: lacks the weights '{missing[0]}' ({len(missing)} in all); get it again")
-
-
 def _saved_names(folder: Path) -> dict[str, Path]:
     """The names of all weights in a folder, each with its file. Raises RevisionError where a part is missing or cut."""
     files = next((found for pattern in PATTERNS if (found := sorted(folder.glob(pattern)))), [])
@@ -185,6 +177,7 @@ def _saved_names(folder: Path) -> dict[str, Path]:
             raise RevisionError(f"{folder}: {missing[0]} of {index.name} is missing; get it again")
     names: dict[str, Path] = {}
     for file in files:
+        require_regular(file)
         if file.suffix == ".bin":
             names |= dict.fromkeys(read_tensors(file), file)
             continue

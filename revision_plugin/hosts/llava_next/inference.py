@@ -14,10 +14,17 @@ from transformers import AutoTokenizer
 
 from ..._common.files import read_object
 from ...errors import RevisionError
-from ..llava.host import require_base
+from ..llava.host import require_base, require_same_base
 from ..llava.inference import PLAIN, LlavaAssistant, decode_greedily
 from ..llava.tokenizers import prepare_tokenizer
-from ..llava.weights import PROJECTOR_FILE, quiet_loading, read_tensors, read_weights, require_weights
+from ..llava.weights import (
+    PROJECTOR_FILE,
+    opening_checkpoint,
+    quiet_loading,
+    read_tensors,
+    read_weights,
+    require_weights,
+)
 
 CLASSES = {
     "qwen2": ("llava_qwen", "LlavaQwenForCausalLM", "LlavaQwenConfig"),
@@ -46,8 +53,10 @@ class NextAssistant(LlavaAssistant):
             )
         model_class, config_class = _classes(path, raw.get("model_type"))
         weights = str(base) if needs_base else str(path)
+        if needs_base:
+            require_same_base(path, str(base))
         saved = read_weights(path, base if needs_base else None)
-        with quiet_loading():
+        with opening_checkpoint(str(path)), quiet_loading():
             loaded = model_class.from_pretrained(
                 weights,
                 config=config_class.from_pretrained(path),

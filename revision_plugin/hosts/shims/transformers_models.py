@@ -5,10 +5,17 @@ from __future__ import annotations
 import copy
 import functools
 import inspect
+import re
 from collections.abc import Callable
 
 import torch
 from transformers import PretrainedConfig
+
+from ...errors import RevisionError
+
+NEW_PARTS = ("mm_projector.", "vision_tower.", "vision_resampler.", "image_newline")  # a language model has none
+BUFFERS = ("rotary_emb.inv_freq", "masked_bias", "attn.bias")
+LAYER = re.compile(r"(^|\.)layers\.\d+\.")
 
 
 def more_forward_arguments(original: Callable) -> Callable:
@@ -27,6 +34,19 @@ def more_forward_arguments(original: Callable) -> Callable:
     return forward
 
 
+def _require_all_loaded(name, loading: dict) -> None:
+    """Raise RevisionError where transformers made weights of a LLaVA's language model up, or left some in their files:
+    it only warns, and warns of healthy models as well, whose projector is new.
+    """
+    missing = sorted(key for key in loading["missing_keys"] if not any(part in key for part in NEW_PARTS))
+    beyond = [key for key in loading["unexpected_keys"] if not any(part in key for part in NEW_PARTS)]
+    unused = sorted(key for key in beyond if LAYER.search(key) and not key.endswith(BUFFERS))
+    mismatched = sorted(str(key[0]) for key in loading["mismatched_keys"])
+    for keys, what in ((missing, "lacks"), (unused, "has more than its config says:"), (mismatched, "misshapes")):
+        if keys:
+            raise RevisionError(f"{name}: {what} the weights '{keys[0]}' ({len(keys)} in all); get it again")
+
+
 def _settings(name) -> dict:
     """What the config of a folder or hub name says."""
     return PretrainedConfig.get_config_dict(name)[0]
@@ -35,8 +55,8 @@ def _settings(name) -> dict:
 def quantized_and_default_dtype(original: Callable) -> classmethod:
     """`PreTrainedModel.from_pretrained` that takes what the LLaVAs pass: bits beside a config, and no dtype.
 
-    The head of a model with tied embeddings stays as it is. Weights that were saved whole load whole, also where
-    adapters trained on 4 bits left their config.
+    A LLaVA whose language model is not wholly in its files is refused. The head of a model with tied embeddings stays
+    as it is. Weights that were saved whole load whole, also where adapters trained on 4 bits left their config.
     """
     load = original.__func__  # type: ignore[attr-defined]
 
@@ -57,7 +77,11 @@ def quantized_and_default_dtype(original: Callable) -> classmethod:
             if _settings(pretrained_model_name_or_path).get("quantization_config") is None:
                 kwargs["config"] = config = copy.deepcopy(config)
                 del config.quantization_config
-        return load(cls, pretrained_model_name_or_path, *args, **kwargs)
+        if kwargs.get("output_loading_info") or not hasattr(cls, "get_vision_tower"):
+            return load(cls, pretrained_model_name_or_path, *args, **kwargs)
+        model, loading = load(cls, pretrained_model_name_or_path, *args, **kwargs, output_loading_info=True)
+        _require_all_loaded(pretrained_model_name_or_path, loading)
+        return model
 
     return classmethod(from_pretrained)
 
