@@ -96,7 +96,7 @@ def require_same_images(folder: Path, names: Sequence[str]) -> None:
     for name in names[::stride]:
         path = folder / name
         state = (path.stat().st_size, path.stat().st_mtime_ns) if path.is_file() else None
-        digest.update(f"{name} {state}\n".encode(errors="surrogateescape"))
+        digest.update(f"{name} {state}\n".encode(errors="backslashreplace"))
     require_same("images", digest.hexdigest(), f"other images in {folder}")
 
 

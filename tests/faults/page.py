@@ -38,6 +38,7 @@ Beyond one command:
 | no space left (a file-size limit) in `encode` and `fit` | one line, no output folder; with space again the same command goes on | `tests/faults/` |
 | `kill -9` in `fit` | no aligner, or a whole one | `tests/faults/` |
 | `kill -9` in either stage, under python, torchrun and DeepSpeed ZeRO-2 and ZeRO-3 | the same command resumes and ends with bitwise equal weights and losses | `tests/hosts/test_resume.py` |
+| `kill -9` in a LoRA training | adapters, projector and dropout go on bitwise equal | `tests/hosts/test_resume.py` |
 | SIGTERM in training | a checkpoint after the step, exit 143, the same command resumes | `tests/hosts/test_resume.py` |
 | `kill -9` while a checkpoint is saved | the torn one is deleted, the one before is used | `tests/hosts/test_resume.py` |
 | other flags over a stopped training | one line that names the flag, exit 2 | `tests/hosts/test_resume.py` |

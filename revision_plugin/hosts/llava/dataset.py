@@ -110,7 +110,7 @@ def _record_problem(record: object, *, joined: bool) -> str | None:
     if not all(isinstance(part, str) for part in parts):
         return "'conversations' must be a list of objects with 'from' and 'value'"
     names = _image_names(record)
-    if not all(isinstance(name, str) and name for name in names):
+    if not all(isinstance(name, str) and name and encodable(name) and "\0" not in name for name in names):
         return "'image' is no file name"
     if any(Path(name).is_absolute() or ".." in Path(name).parts for name in names):
         return f"'{names[0]}' lies outside the image folder"
