@@ -32,6 +32,8 @@ def run(a: argparse.Namespace) -> None:
     require_free(a.out)
     aligners = {}
     for path in a.aligner:
+        if not path.name:
+            raise RevisionError(f"--aligner {path}: give the folder by its name, which the report calls it by")
         if path.name in aligners:
             raise RevisionError(f"--aligner {path}: another one is called '{path.name}' too; rename one folder")
         aligners[path.name] = load_aligner(path)

@@ -26,6 +26,8 @@ def run(a: argparse.Namespace) -> None:
             raise RevisionError(f"--cost {pair}: no row '{name}'; there are {', '.join(row.name for row in rows)}")
         if len(matching_rows) > 1:
             raise RevisionError(f"--cost {pair}: {len(matching_rows)} folders are called '{name}'; rename all but one")
+        if matching_rows[0].relative_cost is not None:
+            raise RevisionError(f"--cost {pair}: '{name}' has a cost already; give it once")
         matching_rows[0].relative_cost = read_cost(file)
     rows = [*(published_rows() if a.published else []), *rows]
     print(markdown(rows))

@@ -83,6 +83,10 @@ def _pickled_parts(folder: Path) -> list[Path]:
     others = sorted(path.name for path in folder.iterdir() if path not in parts and not path.name.startswith("."))
     if others:
         raise RevisionError(f"{folder}: holds {others[0]} beside its .pkl parts; a folder of parts holds nothing else")
+    numbers = [_part_number(path)[0] for path in parts]
+    twice = [path for path, number in zip(parts, numbers) if number >= 0 and numbers.count(number) > 1]
+    if twice:
+        raise RevisionError(f"{twice[0]}: another file has the same number; leave one of them")
     return parts
 
 
@@ -215,6 +219,8 @@ def _read_parquet(path: Path, modality: str) -> Iterator[Features]:
             f"{path}: needs a column 'embedding'{' and text' if modality == 'text' else ''}; it has {', '.join(names)}"
         )
     name = next((n for n in ("id", *ID_COLUMNS) if n in names), None)
+    if modality == "image" and text and not any(n in names for n in ID_COLUMNS):
+        raise RevisionError(f"{path}: has texts and names no image; convert it with --modality text, or drop '{text}'")
     if modality == "text" and "conversations" in names:
         raise RevisionError(f"{path}: has conversations; only --texts beside an .npy can give them, so drop the column")
     wanted = [vector, *([name] if name else []), *([text] if text and modality == "text" else [])]

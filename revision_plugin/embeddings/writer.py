@@ -67,6 +67,8 @@ class StoreWriter:
         self.modality, self.dim, self.dtype, self.aligner = modality, dim, dtype, aligner
         self._schema = arrow_schema(modality, dim, dtype)
         request = {**request, "modality": modality, "encoder": self.encoder.to_json(), "dim": dim, "dtype": dtype}
+        if self.partial.is_symlink():
+            raise RevisionError(f"{self.partial}: is a link, where the store is collected; remove it")
         self._claim = ClaimedFolder(self.partial, REQUEST, request) if owner else None
 
     def close(self) -> None:

@@ -11,7 +11,7 @@ from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 from safetensors import SafetensorError, safe_open
 
-from .._common.files import read_object
+from .._common.files import read_object, require_regular
 from ..errors import RevisionError
 
 WEIGHT_PATTERNS = ("*.safetensors", "pytorch_model*.bin")
@@ -48,6 +48,7 @@ def weight_files(folder: Path) -> list[Path]:
         if missing and any(Path(name).suffix == files[0].suffix for name in shard_names):
             raise RevisionError(f"{folder}: {missing[0]} of {index.name} is missing; the download is incomplete")
     for file in files:
+        require_regular(file)
         if file.suffix == ".safetensors":
             try:
                 with safe_open(file, "np"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
-from .._common.files import write_json
+from .._common.files import write_json, write_text
 from .._common.folders import new_folder
 from .._common.markdown import table
 from .measure import SOURCE, TARGET, Geometry
@@ -77,7 +77,7 @@ def write_report(geometry: Geometry, out: Path) -> Path:
             rows.writerow(["cloud", "method", "metric", "value", "skipped"])
             for cloud, metric, value, reason in _entries(geometry):
                 rows.writerow([cloud, geometry.methods.get(cloud, ""), metric, value, reason])
-        (folder / "report.md").write_text(_markdown(geometry, pictures), encoding="utf-8")
+        write_text(folder / "report.md", _markdown(geometry, pictures))
     return out / "report.md"
 
 

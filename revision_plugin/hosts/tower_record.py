@@ -7,9 +7,10 @@ from typing import Any
 from .._common.files import is_count, require_types
 from ..errors import RevisionError
 
+MOST_TOKENS = 2**16  # of an image
 RECORD_TYPES = {
     "encoder": lambda value: isinstance(value, dict),
-    "tokens": lambda value: is_count(value) and value > 0,
+    "tokens": lambda value: is_count(value) and 0 < value <= MOST_TOKENS,
     "aligner": lambda value: isinstance(value, (dict, type(None))),
     "conversation": lambda value: isinstance(value, str),
 }

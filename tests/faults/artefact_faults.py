@@ -307,6 +307,16 @@ def _(w):
     edit_config(w, lambda config: config["revision"].update(tokens="many"))
 
 
+@fault("a checkpoint with a million of millions of tokens", ASK, "tokens cannot be what it says")
+def _(w):
+    edit_config(w, lambda config: config["revision"].update(tokens=10**12))
+
+
+@fault("a checkpoint that cannot answer as its config says", ASK, "does not load or answer")
+def _(w):
+    edit_config(w, lambda config: config.update(image_aspect_ratio="anyres"))
+
+
 @fault("a checkpoint whose record is a text", "inspect stage1", "'revision' is no record of a tower")
 def _(w):
     edit_config(w, lambda config: config.update(revision="yes"))
@@ -347,6 +357,19 @@ def _(w):
 @fault("a LoRA checkpoint without the adapter of a layer", ASK, "lacks adapters of 'v_proj' in some layers")
 def _(w):
     lora(w, adapters=[(0, "v", "A"), (0, "v", "B")])
+
+
+@fault("a LoRA checkpoint whose config names other modules", ASK, "the adapter of 'model.layers.0.self_attn.k_proj'")
+def _(w):
+    lora(w)
+    config = {"peft_type": "LORA", "r": 2, "lora_alpha": 4, "target_modules": ["q_proj", "k_proj", "v_proj"]}
+    (w / "stage1" / "adapter_config.json").write_text(json.dumps(config))
+    hidden = json.loads((w / "llm" / "config.json").read_text())["hidden_size"]
+    name = "base_model.model.model.layers.{}.self_attn.{}_proj.lora_{}.weight".format
+    shapes = {"A": (2, hidden), "B": (hidden, 2)}
+    every = itertools.product((0, 1), "qv", "AB")
+    weights = {name(*each): np.ones(shapes[each[2]], np.float32) for each in every}
+    save_file(weights, w / "stage1" / "adapter_model.safetensors")
 
 
 @fault("a LoRA checkpoint without adapters", ASK, "adapter_model.safetensors: no such file")
@@ -418,12 +441,12 @@ def _(w):
     edit_config(w, lambda config: config["revision"].update(conversation="magic"))
 
 
-@fault("a checkpoint with a projector type nobody knows", ASK, "stage1: does not load")
+@fault("a checkpoint with a projector type nobody knows", ASK, "stage1: does not load or answer")
 def _(w):
     edit_config(w, lambda config: config.update(mm_projector_type="magic"))
 
 
-@fault("a language model without its tokenizer", ASK, "stage1: does not load")
+@fault("a language model without its tokenizer", ASK, "stage1: does not load or answer")
 def _(w):
     (w / "llm" / "tokenizer.json").unlink()
 

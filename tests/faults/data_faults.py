@@ -423,9 +423,21 @@ def _(w):
     (w / "parts" / "notes.txt").write_text("mine")
 
 
+@fault("two pickled parts of one number", FOLDER, "another file has the same number; leave one of them")
+def _(w):
+    (w / "parts").mkdir()
+    for name in ("image_0.pkl", "image_00.pkl"):
+        (w / "parts" / name).write_bytes(pickle.dumps(records(image_path="a.png")))
+
+
 @fault("two parts of one number", FOLDER, "another file has the same number; leave one of them")
 def _(w):
     clip_retrieval(w, ["img_emb_0", "img_emb_00"], ["metadata_0"])
+
+
+@fault("captions in parquet taken for images", CONVERT.replace(".npy", ".parquet"), "has texts and names no image")
+def _(w):
+    pq.write_table(pa.table({"caption": ["a"], "embedding": [[1.0, 2.0]]}), w / "rows.parquet")
 
 
 @fault("a column twice in parquet", CONVERT.replace(".npy", ".parquet"), "has two columns 'embedding'; leave one")

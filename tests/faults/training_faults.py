@@ -205,6 +205,12 @@ def _(w):
     (w / "stopped" / "checkpoint-7" / "mine.txt").write_text("mine")
 
 
+@fault("a folder in the way of the final files", ".revision_unfinished: is in the way", kind="stopped")
+def _(w):
+    (w / "stopped" / ".revision_unfinished").mkdir()
+    (w / "stopped" / ".revision_unfinished" / "mine.txt").write_text("mine")
+
+
 @fault("an optimizer state that vanished", "optimizer.pt is missing since it was saved", kind="stopped")
 def _(w):
     (newest(w) / "optimizer.pt").unlink()

@@ -15,6 +15,7 @@ from ...errors import RevisionError
 
 logger = logging.getLogger(__name__)
 COMPLETE = "revision_complete.json"  # the last file of a checkpoint: without it a kill cut the others short
+UNFINISHED = ".revision_unfinished"  # where the final files are written first
 SAVING = ".revision_saving.json"  # beside the checkpoints, while one is written
 
 
@@ -28,6 +29,12 @@ def begin(out: Path, step: int) -> Path:
     folder = out / f"{PREFIX_CHECKPOINT_DIR}-{step}"
     write_json(out / SAVING, {"checkpoint": folder.name})
     return folder
+
+
+def begin_final(out: Path) -> Path:
+    """Note that the final files are being written, and give the folder that they are written in first."""
+    write_json(out / SAVING, {"checkpoint": UNFINISHED})
+    return out / UNFINISHED
 
 
 def complete(folder: Path) -> None:
@@ -58,6 +65,10 @@ def tidy(out: Path) -> None:
             raise RevisionError(
                 f"{folder}: is no checkpoint that this training saved; move it away, or choose another --output_dir"
             )
+    unfinished = out / UNFINISHED
+    if unfinished.is_symlink() or (unfinished.exists() and being_saved != UNFINISHED):
+        raise RevisionError(f"{unfinished}: is in the way of the training's own files; move it away")
+    shutil.rmtree(unfinished, ignore_errors=True)  # of a run that was killed there
     (out / SAVING).unlink(missing_ok=True)
 
 

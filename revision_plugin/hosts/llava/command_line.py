@@ -19,6 +19,7 @@ from transformers import HfArgumentParser
 from ..._common.files import read_object, write_text
 from ...errors import RevisionError, environment_line
 from ...tower import TOWER_NAME
+from ..tower_record import MOST_TOKENS
 
 REPORT = "traceback.log"
 BUILT_IN_VERSIONS = ("v0", "v0.5")  # which LLaVA knows without a template
@@ -36,7 +37,7 @@ AT_LEAST = {
     "num_train_epochs": 0,
     "warmup_ratio": 0,
 }
-AT_MOST = {"seed": 2**32 - 1, "warmup_ratio": 1}
+AT_MOST = {"seed": 2**32 - 1, "warmup_ratio": 1, "revision_tokens": MOST_TOKENS}
 IN_A_WORKER = re.compile(r"RevisionError: (.+)\Z", re.S)  # the end of the report of a data loader's process
 FULL_DISK = ("PytorchStreamWriter", "file write failed", "No space left", "unexpected pos", "Disk quota")
 

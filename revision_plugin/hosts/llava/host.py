@@ -120,9 +120,9 @@ class LlavaHost(Host):
 
     def check_checkpoint(self, model: Path, base: str | None) -> None:
         require_base(model, base)
-        record = read_object(model / "config.json").get("revision")
-        if record is not None:
-            checkpoint_encoder(record)
+        config = read_object(model / "config.json")
+        if "revision" in config or config.get("mm_vision_tower") == TOWER_NAME:
+            checkpoint_encoder(config.get("revision"))
 
 
 def renamed_flags(arguments: Sequence[str], transformers: str) -> list[str]:

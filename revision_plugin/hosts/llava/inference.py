@@ -162,8 +162,13 @@ class LlavaAssistant:
     def ask(self, images: Sequence | None, questions: Sequence[str | None], *, max_new_tokens: int = 64) -> list[str]:
         """Greedy answers to `questions`, one about each RGB PIL image (or without image where `images` is None).
 
-        A pretrained-only checkpoint takes None for each question and answers with a caption.
+        A pretrained-only checkpoint takes None for each question and answers with a caption. Raises RevisionError where
+        the checkpoint's own settings keep it from answering.
         """
+        with opening_checkpoint(getattr(self.model.config, "_name_or_path", "the checkpoint")):
+            return self._ask(images, questions, max_new_tokens)
+
+    def _ask(self, images: Sequence | None, questions: Sequence[str | None], max_new_tokens: int) -> list[str]:
         prompts = [self._prompt(question, with_image=images is not None) for question in questions]
         ids = [tokenizer_image_token(p, self.tokenizer, IMAGE_TOKEN_INDEX, return_tensors="pt") for p, _ in prompts]
         width = max(len(row) for row in ids)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 import os
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -33,7 +32,6 @@ from .weights import LORA_FILE, read_tensors
 
 PROJECTOR = "mm_projector.bin"
 LORA = "lora_"  # in the names of adapters
-UNFINISHED = ".revision_unfinished"
 
 
 def uses_plugin(trainer) -> bool:
@@ -276,11 +274,9 @@ def final_saver(original: Callable) -> Callable:
         if not uses_plugin(trainer):
             return original(trainer, output_dir)
         checkpoints.require_finite(trainer.model)
-        unfinished = Path(output_dir) / UNFINISHED
-        if unfinished.is_symlink():
-            raise RevisionError(f"{unfinished}: is a link, where the training would write; remove it")
+        unfinished = Path(output_dir) / checkpoints.UNFINISHED
         if launched_rank() == 0:
-            shutil.rmtree(unfinished, ignore_errors=True)  # of a run that was killed here
+            checkpoints.begin_final(Path(output_dir))
         wait_for_all()
         original(trainer, str(unfinished))
         wait_for_all()
@@ -293,6 +289,7 @@ def final_saver(original: Callable) -> Callable:
                 sync(path)
                 os.replace(path, Path(output_dir) / path.name)
             unfinished.rmdir()
+            (Path(output_dir) / checkpoints.SAVING).unlink(missing_ok=True)
             sync(Path(output_dir))
         wait_for_all()
         return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import pickle
+import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ PROJECTOR_FILE = "mm_projector.bin"
 LORA_FILE = "non_lora_trainables.bin"
 ADAPTER_FILE = "adapter_model.safetensors"
 PROJECTOR = "mm_projector."
+NOT_ADAPTED = ("mm_projector", "vision_tower", "vision_resampler", "lm_head")  # by LLaVA's training
 PATTERNS = ("model*.safetensors", "pytorch_model*.bin")
 
 
@@ -47,7 +49,7 @@ def opening_checkpoint(name: str) -> Iterator[None]:
         raise
     except Exception as error:
         reason = (str(error).strip().splitlines() or [""])[0][:200]
-        raise RevisionError(f"{name}: does not load ({type(error).__name__}: {reason})") from error
+        raise RevisionError(f"{name}: does not load or answer ({type(error).__name__}: {reason})") from error
 
 
 def read_tensors(path: Path) -> dict[str, torch.Tensor]:
@@ -117,10 +119,7 @@ def _check_adapters(path: Path) -> None:
     """Raise RevisionError unless every adapted module of every layer has both of its matrices, and they are finite: a
     missing one would leave the language model as it was.
     """
-    file = path / ADAPTER_FILE
-    if not file.is_file() and file.with_suffix(".bin").is_file():  # as peft wrote it until 2023
-        file = file.with_suffix(".bin")
-    tensors = read_tensors(file) if file.suffix == ".bin" else _read_file(file)
+    file, tensors = _adapters(path)
     modules: dict[str, set[str]] = {}
     for name in tensors:
         module, mark, _ = name.rpartition(".lora_")
@@ -150,7 +149,43 @@ def require_weights(saved: SavedWeights, loaded: Any) -> None:
     finite. That its language model is whole is checked where it is loaded.
     """
     _require_projector(saved.projector_place, saved.projector, loaded)
+    if saved.projector_place.name == LORA_FILE:
+        _require_adapters_taken(saved.projector_place.parent, loaded)
     _require_finite(saved.folder, dict(loaded.named_parameters()))
+
+
+def _require_adapters_taken(path: Path, loaded: Any) -> None:
+    """Raise RevisionError unless the adapters in the file are those of the modules that the config names, all of them
+    and no other: peft passes over what it finds no place for.
+    """
+    config = read_object(path / "adapter_config.json")
+    targets = config.get("target_modules")
+    if config.get("layers_to_transform") is not None or not isinstance(targets, (str, list)):
+        raise RevisionError(
+            f"{path / 'adapter_config.json'}: names its modules in a way that LLaVA's training does not"
+        )
+    linear = {
+        name
+        for name, module in loaded.named_modules()
+        if isinstance(module, torch.nn.Linear) and not any(part in name for part in NOT_ADAPTED)
+    }
+    if isinstance(targets, str):
+        expected = {name for name in linear if re.fullmatch(targets, name)}
+    else:
+        expected = {name for name in linear if any(name == each or name.endswith(f".{each}") for each in targets)}
+    found = {name.rpartition(".lora_")[0].removeprefix("base_model.model.") for name in _adapters(path)[1]}
+    different = sorted(expected ^ found)
+    if different:
+        problem = "lacks" if different[0] in expected else "holds, against adapter_config.json,"
+        raise RevisionError(f"{path}: {problem} the adapter of '{different[0]}'; get the checkpoint again")
+
+
+def _adapters(path: Path) -> tuple[Path, dict[str, torch.Tensor]]:
+    """The file of a checkpoint's adapters, and what it holds."""
+    file = path / ADAPTER_FILE
+    if not file.is_file() and file.with_suffix(".bin").is_file():  # as peft wrote it until 2023
+        file = file.with_suffix(".bin")
+    return file, read_tensors(file) if file.suffix == ".bin" else _read_file(file)
 
 
 def _require_projector(path: Path, tensors: dict[str, torch.Tensor], loaded: Any) -> None:
