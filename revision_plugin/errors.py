@@ -22,6 +22,22 @@ class NotMeasurable(ValueError):
     """A metric has no value for these rows; the message says what it needs. Reports mark it and go on."""
 
 
+def first_line(error: BaseException) -> str:
+    """What a library's error says first; its type, where it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+@contextlib.contextmanager
+def library_failures(says: str) -> Iterator[None]:
+    """What a library raises at data that is cut, damaged or of another kind, as a RevisionError in one line."""
+    try:
+        yield
+    except RevisionError:
+        raise
+    except Exception as error:  # some raise Exception itself
+        raise RevisionError(f"{says} ({type(error).__name__}: {first_line(error)[:200]})") from error
+
+
 def shown(text: object) -> str:
     """`text` on one line for a terminal: what does not print (control characters, halves of surrogate pairs, marks that
     turn the writing direction) as its escape, since names and ids come from data.
@@ -36,7 +52,7 @@ FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
 def environment_line(error: OSError) -> str:
     """What a file, folder or device that failed under a command is reported as, with what to do."""
     if error.errno is None:  # of a library, about something else than a file
-        return (str(error).strip().splitlines() or [type(error).__name__])[0]
+        return first_line(error)
     place = "the output" if error.filename is None else error.filename
     remedy = "mend that and repeat the command"
     if error.errno in FULL:

@@ -140,7 +140,7 @@ def is_texts(value: object) -> bool:
 def open_regular(path: Path) -> io.BufferedReader:
     """A regular file, opened to read: a pipe, a device or a folder is refused instead of waited for.
 
-    Raises RevisionError for those and for a missing file, OSError where it may not be read.
+    Raises RevisionError for those, for a missing file and for one that may not be read.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
@@ -148,6 +148,8 @@ def open_regular(path: Path) -> io.BufferedReader:
         raise RevisionError(f"{path}: no such file") from None
     except ValueError:  # of a path with NUL in it
         raise RevisionError(f"{path}: is no path that a file can have") from None
+    except OSError as error:
+        raise RevisionError(f"{path}: cannot be read: {error.strerror}") from None
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise RevisionError(f"{path}: is not a regular file")
@@ -156,10 +158,7 @@ def open_regular(path: Path) -> io.BufferedReader:
 
 def require_regular(path: Path) -> None:
     """Raise RevisionError unless there is a regular file at `path` that may be read."""
-    try:
-        open_regular(path).close()
-    except OSError as error:
-        raise RevisionError(f"{path}: cannot be read: {error.strerror}") from None
+    open_regular(path).close()
 
 
 def hash_file(path: Path) -> str:

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import MISSING, Field, field, fields
-from typing import Any
+from typing import Any, TypeGuard
 
 from ..errors import RevisionError
 
 LARGEST = 1e300  # a whole number beyond any float has no place among options
+
+
+def is_number(value: object) -> TypeGuard[float]:
+    """Whether it is a finite number from 0, and no boolean."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < LARGEST
 
 
 def option(

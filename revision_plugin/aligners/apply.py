@@ -25,10 +25,7 @@ def apply_aligner(aligner: Aligner, source: Store, out: Path, *, dtype: str | No
     """
     if source.manifest.modality != "text":
         raise RevisionError(f"{source.path}: is an image store; alignment moves texts, images stay as they are")
-    if source.manifest.aligner:
-        raise RevisionError(
-            f"{source.path}: is already aligned ({source.manifest.aligner.get('method')}); give the original store"
-        )
+    source.require("text", "the source")
     source.verify()
     aligner.check_encoder(source.encoder, str(source.path))
     warn_if_far(aligner, source, corpus=source.path, aligner_path=aligner.path or "ALIGNER")

@@ -8,18 +8,13 @@ from dataclasses import asdict, dataclass, field
 import numpy as np
 
 from .._common.files import is_count
-from .._common.validation import LARGEST
+from .._common.validation import is_number
 from ..embeddings.moments import Moments
 from ..embeddings.rows import Rows
 from ..encoders.identity import Identity
 from ..errors import RevisionError
 
-
-def _is_number(value: object) -> bool:
-    """Whether it is a finite number from 0, or the hash of a store, or null in its place."""
-    if isinstance(value, (str, type(None))):
-        return value is None or HASH.fullmatch(str(value)) is not None
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < LARGEST
+HASH = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -31,14 +26,18 @@ class CorpusReport:
     mean_norm: float
     trace: float
 
+    @property
+    def is_sound(self) -> bool:
+        """Whether its values, read from a file, are such as a fit writes."""
+        numbers = is_count(self.count) and self.count and is_number(self.mean_norm) and is_number(self.trace)
+        known = self.content_hash is None or isinstance(self.content_hash, str) and HASH.fullmatch(self.content_hash)
+        return bool(numbers and known)
+
     @classmethod
     def of(cls, rows: Rows, moments: Moments) -> CorpusReport:
         manifest = getattr(rows, "manifest", None)
         content = manifest.content_hash if manifest else None
         return cls(moments.count, content, float(np.linalg.norm(moments.mean)), moments.trace)
-
-
-HASH = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -84,8 +83,8 @@ class FitReport:
             source, target = (CorpusReport(**value.pop(name)) for name in ("source", "target"))
             seed, before = value.pop("seed"), value.pop("centroid_gap_before")
             gap, trace = value.pop("centroid_gap"), value.pop("aligned_trace")
-            numbers = [before, gap, trace, *(each for corpus in (source, target) for each in vars(corpus).values())]
-            if not is_count(seed) or not all(map(_is_number, numbers)) or not source.count or not target.count:
+            numbers = [before, gap, trace]
+            if not is_count(seed) or not all(map(is_number, numbers)) or not source.is_sound or not target.is_sound:
                 raise TypeError("a number in it is none")
             return cls(
                 seed=seed,

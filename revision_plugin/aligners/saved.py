@@ -10,7 +10,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from .._common.files import hash_file, hash_json, is_count, read_object, require_types
-from ..errors import RevisionError
+from ..errors import RevisionError, first_line
 from .base import ALIGNERS, FORMAT_VERSION, RECORD, WEIGHTS, Aligner, create
 from .fit_report import FitReport
 
@@ -61,7 +61,7 @@ def _try(aligner: Aligner, weights: Path) -> None:
     try:
         mapped = aligner(torch.ones(1, aligner.dim))
     except (KeyError, RuntimeError, ValueError, IndexError, MemoryError) as error:
-        reason = str(error).splitlines() or [type(error).__name__]
-        raise RevisionError(f"{weights}: its parameters do not fit together ({reason[0]}); fit it again") from None
+        reason = first_line(error)
+        raise RevisionError(f"{weights}: its parameters do not fit together ({reason}); fit it again") from None
     if mapped.shape != (1, aligner.dim) or not mapped.isfinite().all():
         raise RevisionError(f"{weights}: its parameters map rows to none; fit the aligner again")

@@ -11,7 +11,7 @@ from tokenize import TokenError
 import numpy as np
 
 from .._common.files import require_regular
-from ..errors import RevisionError
+from ..errors import RevisionError, first_line
 from .pickles import load_plain_pickle
 from .texts import column_values, identify, parquet_batches, parquet_columns, read_texts, text_problem
 
@@ -136,8 +136,7 @@ def _load_array(path: Path) -> np.ndarray:
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except (*BAD_HEAD, ValueError, EOFError, OSError, MemoryError) as error:
-        reason = str(error).splitlines() or [type(error).__name__]
-        raise RevisionError(f"{path}: not a plain .npy array: {reason[0]}") from None
+        raise RevisionError(f"{path}: not a plain .npy array: {first_line(error)}") from None
     if not isinstance(array, np.memmap) or array.offset + array.nbytes != path.stat().st_size:
         raise RevisionError(f"{path}: holds something else than one array; write one array into one .npy")
     if array.ndim != 2 or not np.issubdtype(array.dtype, np.floating) or not array.shape[1]:

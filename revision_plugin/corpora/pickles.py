@@ -123,13 +123,8 @@ MAKERS: dict[str, Callable[..., object]] = {"_reconstruct": _reconstruct, "scala
 
 class _PlainUnpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str):
-        makers: dict[str, Callable[..., object]] = {
-            "_reconstruct": _reconstruct,
-            "scalar": _scalar,
-            "_frombuffer": _array,
-        }
-        if module in NUMPY_MODULES and name in makers:
-            return _Maker(makers[name])
+        if module in NUMPY_MODULES and name in MAKERS:
+            return _Maker(MAKERS[name])
         if module == "numpy" and name in ("ndarray", "dtype"):
             return _Maker(_Dtype if name == "dtype" else _reconstruct)
         if (module, name) == ("_codecs", "encode"):  # how old protocols write bytes

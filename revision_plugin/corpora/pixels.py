@@ -64,11 +64,7 @@ def whole_images_only() -> Iterator[None]:
 
 def open_image(path: Path) -> Image.Image:
     """The file's picture as RGB `PIL.Image`. Raises RevisionError where it is no regular file or does not decode."""
-    try:
-        handle = open_regular(path)
-    except OSError as error:
-        raise RevisionError(f"{path}: cannot be read: {error.strerror or error}") from None
-    with handle:
+    with open_regular(path) as handle:
         return decode_image(handle, str(path))
 
 

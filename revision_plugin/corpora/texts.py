@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from .._common.files import open_regular, parse_json, read_json, require_regular
-from ..errors import RevisionError
+from ..errors import RevisionError, first_line
 
 TEXT_SUFFIXES = (".json", ".jsonl", ".txt", ".parquet")
 
@@ -186,8 +186,7 @@ def parquet_batches(path: Path, columns: list[str], rows: int = 65536) -> Iterat
 
 
 def _unreadable(path: Path, error: Exception) -> RevisionError:
-    reason = str(error).splitlines() or [type(error).__name__]
-    return RevisionError(f"{path}: not a whole, readable parquet file: {reason[0]}")
+    return RevisionError(f"{path}: not a whole, readable parquet file: {first_line(error)}")
 
 
 def read_texts(path: Path) -> Iterator[TextItem]:

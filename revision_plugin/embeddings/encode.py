@@ -24,7 +24,7 @@ from ..corpora.images import ImageItem, read_images
 from ..corpora.pixels import open_image
 from ..corpora.texts import TextItem, read_texts
 from ..encoders import Encoder
-from ..errors import RevisionError
+from ..errors import RevisionError, first_line
 from .store import FAILURES, Store
 from .writer import StoreWriter
 
@@ -118,8 +118,7 @@ def encode_images(
         except RevisionError as error:
             return str(error)
         except (ValueError, TypeError, RuntimeError, MemoryError, ZeroDivisionError) as error:
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
-            return f"{item.path}: the encoder's preprocessing does not take it ({reason[:100]})"
+            return f"{item.path}: the encoder's preprocessing does not take it ({first_line(error)[:100]})"
 
     def encode(items: list[ImageItem]) -> EncodedChunk:
         usable, rows, failures = [], [], []

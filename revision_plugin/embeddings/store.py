@@ -20,7 +20,7 @@ import pyarrow as pa
 
 from .._common.files import hash_json, is_count, is_texts, read_object, require_regular, require_types
 from ..encoders.identity import Identity
-from ..errors import RevisionError
+from ..errors import RevisionError, first_line
 
 MANIFEST = "manifest.json"
 FAILURES = "failures.jsonl"
@@ -31,7 +31,7 @@ HASH = re.compile(r"[0-9a-f]{128}")
 MANIFEST_TYPES = {
     "modality": lambda value: value in ("text", "image"),
     "dim": lambda value: is_count(value) and 0 < value < 2**31,  # Arrow's limit of a list
-    "dtype": lambda value: value in ("float16", "float32"),
+    "dtype": lambda value: value in tuple(DTYPES),
     "count": lambda value: is_count(value) and value > 0,
     "unit_norm": lambda value: value is True,
     "content_hash": lambda value: isinstance(value, str),
@@ -271,8 +271,7 @@ def require_shard(path: Path) -> None:
 
 
 def _damaged(path: Path, error: Exception) -> RevisionError:
-    reason = str(error).splitlines() or [type(error).__name__]
-    return RevisionError(f"{path}: shard is damaged ({reason[0]}); encode the store again")
+    return RevisionError(f"{path}: shard is damaged ({first_line(error)}); encode the store again")
 
 
 def _matrices(table, dim: int) -> Iterator[np.ndarray]:

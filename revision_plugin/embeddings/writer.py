@@ -84,18 +84,27 @@ class StoreWriter:
 
         A power loss can leave a mark without its chunk, or a torn one: such a chunk is made again.
         """
-        path, done = self._paths(chunk)
-        if not done.exists():
+        mark = self._mark(chunk)
+        if mark is None:
             return False
         try:
-            return map_shard(path, self.modality, self.dim, self.dtype).num_rows == read_object(done).get("rows")
+            rows = map_shard(self._paths(chunk)[0], self.modality, self.dim, self.dtype).num_rows
         except RevisionError:
             return False
+        return rows == mark.get("rows")
+
+    def _mark(self, chunk: int) -> dict | None:
+        """What was noted when the chunk was done; None where it was not, or the note is torn."""
+        path = self._paths(chunk)[1]
+        try:
+            return read_object(path) if path.exists() else None
+        except RevisionError:
+            return None
 
     def failures(self, chunks: int) -> list[dict]:
         """The failures recorded in those of the first `chunks` chunks that are finished, in input order."""
-        done = (chunk for chunk in range(chunks) if self.has_chunk(chunk))
-        return [failure for chunk in done for failure in self.chunk_failures(chunk)]
+        marks = (self._mark(chunk) for chunk in range(chunks))
+        return [failure for mark in marks if mark for failure in mark["failures"]]
 
     def chunk_failures(self, chunk: int) -> list[dict]:
         """The failures recorded in one finished chunk."""

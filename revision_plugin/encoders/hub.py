@@ -12,7 +12,7 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntry
 from safetensors import SafetensorError, safe_open
 
 from .._common.files import read_object, require_regular
-from ..errors import RevisionError
+from ..errors import RevisionError, library_failures
 
 WEIGHT_PATTERNS = ("*.safetensors", "pytorch_model*.bin")
 TOKENIZER_PATTERNS = ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.*", "merges.txt")
@@ -61,16 +61,8 @@ def weight_files(folder: Path) -> list[Path]:
 @contextlib.contextmanager
 def opening(spec: str) -> Iterator[None]:
     """What a library says of a folder that is cut, damaged or of another kind, as a RevisionError in one line."""
-    try:
+    with library_failures(f"encoder '{spec}': does not load on transformers {version('transformers')}"):
         yield
-    except RevisionError:
-        raise
-    except Exception as error:  # tokenizers raises Exception itself
-        reason = (str(error).strip().splitlines() or [""])[0][:200]
-        raise RevisionError(
-            f"encoder '{spec}': does not load on transformers {version('transformers')}: "
-            f"{type(error).__name__} {reason}".rstrip()
-        ) from error
 
 
 def require_all_weights(spec: str, loading: dict) -> None:

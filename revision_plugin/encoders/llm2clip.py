@@ -96,8 +96,7 @@ class Llm2ClipEncoder(Encoder):
             model, loading = AutoModel.from_pretrained(
                 self._text_folder, dtype=dtype, trust_remote_code=False, output_loading_info=True
             )
-        if loading["missing_keys"]:
-            raise RevisionError(f"{self._text_folder}: its weights lack {sorted(loading['missing_keys'])[0]}")
+        hub.require_all_weights(self.spec, loading)
         return model.eval().requires_grad_(False).to(device=self.device)
 
     def to(self, *, device=None, dtype=None) -> Encoder:

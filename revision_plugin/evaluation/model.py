@@ -90,6 +90,7 @@ class LlavaRevision(lmms):
         """Greedy replies, in the order of `requests`, in batches of questions of one kind and length limit."""
         replies: list[str] = [""] * len(requests)
         pending_requests: dict[tuple, list[int]] = {}
+        keys: dict[int, tuple] = {}  # by request; hashing a row may decode its image
         for number, request in enumerate(requests):
             context, settings, _, doc_id, task, split = request.args
             if settings.get("do_sample") or settings.get("num_beams", 1) not in (None, 1):
@@ -98,7 +99,10 @@ class LlavaRevision(lmms):
             problem = text_problem(context)
             if problem:
                 raise RevisionError(f"{task}, row {doc_id}: its question {problem}")
-            answer = self._answers.get(*self._key(request)) if self._answers else None
+            answer = None
+            if self._answers:
+                keys[number] = self._key(request)
+                answer = self._answers.get(*keys[number])
             if answer is not None:
                 replies[number] = answer
             else:
@@ -109,6 +113,9 @@ class LlavaRevision(lmms):
             for (_, limit), numbers in pending_requests.items():
                 for batch in self._batches(requests, numbers):
                     self._answer(requests, batch, limit, replies)
+                    if self._answers:
+                        for number, _ in batch:
+                            self._answers.add(*keys[number], answer=replies[number])
                     advance(len(batch))
         return replies
 
@@ -132,8 +139,6 @@ class LlavaRevision(lmms):
         texts = self.assistant.ask(images, [requests[n].args[0] for n, _ in batch], max_new_tokens=limit)
         for (number, _), text in zip(batch, texts, strict=True):
             replies[number] = text
-            if self._answers:
-                self._answers.add(*self._key(requests[number]), answer=text)
 
     def _key(self, request) -> tuple:
         """What an answer belongs to: the question, the row it comes from with its image, and the length limit."""

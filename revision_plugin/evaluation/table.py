@@ -8,12 +8,11 @@ import json
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeGuard
 
 from .._common.files import is_count, read_object, write_text
 from .._common.folders import require_free
 from .._common.markdown import table
-from .._common.validation import LARGEST
+from .._common.validation import is_number
 from ..errors import RevisionError
 
 GROUPS = {
@@ -77,14 +76,9 @@ def result_files(folder: Path) -> list[Path]:
     return sorted(folder.rglob("*_results.json"), key=lambda path: (path.stat().st_mtime_ns, path.name))
 
 
-def _is_number(value: object) -> TypeGuard[float]:
-    """Whether it is a finite number from 0."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < LARGEST
-
-
-def _counts(path: Path) -> dict[str, dict]:
+def _counts(record: dict, path: Path) -> dict[str, dict]:
     """By task how many rows it has and how many were scored. Raises RevisionError for anything else."""
-    counts = read_object(path).get("n-samples") or {}
+    counts = record.get("n-samples") or {}
     parts = counts.values() if isinstance(counts, dict) else [None]
     if not all(isinstance(part, dict) and all(map(is_count, part.values())) for part in parts):
         raise RevisionError(f"{path}: its numbers of samples are none; score again, or delete it")
@@ -93,11 +87,15 @@ def _counts(path: Path) -> dict[str, dict]:
 
 def read_results(path: Path) -> dict[str, dict]:
     """By task what a result file of lmms-eval says. Raises RevisionError for any other file."""
-    results = read_object(path).get("results")
+    return _results(read_object(path), path)
+
+
+def _results(record: dict, path: Path) -> dict[str, dict]:
+    results = record.get("results")
     if not isinstance(results, dict) or not all(isinstance(each, dict) for each in results.values()):
         raise RevisionError(f"{path}: holds no results by task; score again, or delete it")
     numbers = [each[METRIC] for each in results.values() if METRIC in each]
-    if not all(_is_number(value) and value <= 1 for value in numbers):
+    if not all(is_number(value) and value <= 1 for value in numbers):
         raise RevisionError(f"{path}: an accuracy is no number from 0 to 1; score again, or delete it")
     return results
 
@@ -110,7 +108,8 @@ def read_row(folder: Path) -> Row:
     files = result_files(folder) if folder.is_dir() else []
     row = Row(folder.name)
     for path in files:
-        results, counts = read_results(path), _counts(path)
+        record = read_object(path)
+        results, counts = _results(record, path), _counts(record, path)
         for name in BENCHMARKS:
             result = results.get(f"revision_{name}", {})
             if METRIC not in result:
@@ -118,7 +117,7 @@ def read_row(folder: Path) -> Row:
             count, error = counts.get(f"revision_{name}", {}), result.get("acc_stderr,none")
             row.scores[name] = Score(
                 100 * result[METRIC],
-                100 * float(error) if _is_number(error) else None,
+                100 * float(error) if is_number(error) else None,
                 count.get("effective"),
                 count.get("original"),
             )
@@ -136,7 +135,7 @@ def published_rows() -> list[Row]:
 def read_cost(path: str) -> float:
     """The relative cost in a file of `scripts/cost.py`. Raises RevisionError for another file."""
     cost = read_object(Path(path)).get("relative_cost")
-    if not _is_number(cost):
+    if not is_number(cost):
         raise RevisionError(f"{path}: holds no relative_cost; write it with scripts/cost.py")
     return float(cost)
 

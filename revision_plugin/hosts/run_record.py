@@ -61,11 +61,12 @@ def begin(out: Path, arguments: Sequence[str]) -> None:
         "versions": {**versions(PACKAGES), "python": platform.python_version()},
         "git": _git_state(),
     }
-    if (out / RECORD).is_file() and not isinstance(read_object(out / RECORD).get("command"), dict):
-        raise RevisionError(f"{out / RECORD}: was not written by a training; choose another --output_dir")
-    if _has_checkpoints(out) and (out / RECORD).is_file():
+    if (out / RECORD).is_file():
         before = read_object(out / RECORD)
-        record |= {name: before[name] for name in KEPT if name in before}
+        if not isinstance(before.get("command"), dict):
+            raise RevisionError(f"{out / RECORD}: was not written by a training; choose another --output_dir")
+        if _has_checkpoints(out):
+            record |= {name: before[name] for name in KEPT if name in before}
 
     def differences(before: dict, now: dict) -> list[str]:
         return _differences(before, now) if _has_checkpoints(out) else []

@@ -286,6 +286,14 @@ def edit_projector(w, change):
     torch.save(weights if changed is None else changed, w / "stage1" / "mm_projector.bin")
 
 
+def edit_llm(w, change):
+    """Change the language model below a checkpoint that, as those of old, does not know which it was trained over."""
+    edit_config(w, lambda config: config["revision"].pop("language_model") and None)
+    weights = load_file(w / "llm" / "model.safetensors")
+    change(weights)
+    save_file(weights, w / "llm" / "model.safetensors", {"format": "pt"})
+
+
 @fault("a checkpoint that names a module as its encoder", ASK, "which data names and not you; read it")
 def _(w):
     (w / "evil_module.py").write_text(f"open({str(w / 'ran')!r}, 'w')\n")
@@ -412,10 +420,7 @@ def _(w):
 
 @fault("a language model that is not finite", ASK, "are not finite")
 def _(w):
-    edit_config(w, lambda config: config["revision"].pop("language_model") and None)
-    weights = load_file(w / "llm" / "model.safetensors")
-    weights["model.norm.weight"][0] = np.nan
-    save_file(weights, w / "llm" / "model.safetensors", {"format": "pt"})
+    edit_llm(w, lambda weights: weights["model.norm.weight"].__setitem__(0, np.nan))
 
 
 @fault("a language model with fewer layers in its config", ASK, "has more than its config says")
@@ -453,10 +458,7 @@ def _(w):
 
 @fault("a language model without one of its weights", ASK, "lacks the weights 'model.norm.weight'")
 def _(w):
-    edit_config(w, lambda config: config["revision"].pop("language_model") and None)
-    weights = load_file(w / "llm" / "model.safetensors")
-    del weights["model.norm.weight"]
-    save_file(weights, w / "llm" / "model.safetensors", {"format": "pt"})
+    edit_llm(w, lambda weights: weights.pop("model.norm.weight"))
 
 
 @fault("a language model without weights", ASK, "llm: holds no weights")
@@ -466,10 +468,7 @@ def _(w):
 
 @fault("a language model without its head", ASK, "lacks the weights 'lm_head.weight'")
 def _(w):
-    edit_config(w, lambda config: config["revision"].pop("language_model") and None)
-    weights = load_file(w / "llm" / "model.safetensors")
-    del weights["lm_head.weight"]
-    save_file(weights, w / "llm" / "model.safetensors", {"format": "pt"})
+    edit_llm(w, lambda weights: weights.pop("lm_head.weight"))
 
 
 @fault("a language model whose tokenizer brings code", ASK, "brings code of its own; read it")

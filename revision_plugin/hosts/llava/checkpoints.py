@@ -24,17 +24,10 @@ def checkpoint_folders(out: Path) -> list[Path]:
     return sorted(out.glob(f"{PREFIX_CHECKPOINT_DIR}-*"))
 
 
-def begin(out: Path, step: int) -> Path:
-    """Note that the checkpoint of `step` is being written, and give its folder."""
-    folder = out / f"{PREFIX_CHECKPOINT_DIR}-{step}"
-    write_json(out / SAVING, {"checkpoint": folder.name})
-    return folder
-
-
-def begin_final(out: Path) -> Path:
-    """Note that the final files are being written, and give the folder that they are written in first."""
-    write_json(out / SAVING, {"checkpoint": UNFINISHED})
-    return out / UNFINISHED
+def begin(out: Path, name: str) -> Path:
+    """Note that the folder `name` in OUT, a checkpoint or that of the final files, is being written, and give it."""
+    write_json(out / SAVING, {"checkpoint": name})
+    return out / name
 
 
 def complete(folder: Path) -> None:

@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from transformers import HfArgumentParser
 
 from ..._common.files import read_object, write_text
-from ...errors import RevisionError, environment_line
+from ...errors import RevisionError, environment_line, first_line
 from ...tower import TOWER_NAME
 from ..tower_record import MOST_TOKENS
 
@@ -111,12 +111,11 @@ def failures_in_one_line(out: str | None) -> Iterator[None]:
             raise
         raise RevisionError(inner[1].strip()) from None
     except torch.OutOfMemoryError as error:
-        raise RevisionError(f"{str(error).splitlines()[0]}; lower --per_device_train_batch_size") from error
+        raise RevisionError(f"{first_line(error)}; lower --per_device_train_batch_size") from error
     except SafetensorError as error:
         raise RevisionError(f"weights cannot be written or read: {error}; make room, or get them again") from error
     except OSError as error:
-        reason = environment_line(error) if error.errno else str(error).strip().splitlines()[0]
-        raise RevisionError(reason) from error
+        raise RevisionError(environment_line(error)) from error
     except Exception as error:  # of any library under the training, whose report would be many screens
         reason = (str(error).strip().splitlines() or [""])[0][:300]
         if any(mark in str(error) for mark in FULL_DISK):

@@ -94,7 +94,7 @@ def checkpoint_saver(original: Callable) -> Callable:
         checkpoints.require_finite(self.model)
         folder = out / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
         if self.args.should_save:
-            folder = checkpoints.begin(out, self.state.global_step)
+            checkpoints.begin(out, folder.name)
         if is_stage1(self):
             original(self, model, trial)  # the projector
         Trainer._save_checkpoint(self, model, trial)
@@ -276,7 +276,7 @@ def final_saver(original: Callable) -> Callable:
         checkpoints.require_finite(trainer.model)
         unfinished = Path(output_dir) / checkpoints.UNFINISHED
         if launched_rank() == 0:
-            checkpoints.begin_final(Path(output_dir))
+            checkpoints.begin(Path(output_dir), checkpoints.UNFINISHED)
         wait_for_all()
         original(trainer, str(unfinished))
         wait_for_all()

@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from transformers import logging as transformers_logging
 
 from ..._common.files import read_object, require_regular
-from ...errors import RevisionError
+from ...errors import RevisionError, first_line, library_failures
 
 PROJECTOR_FILE = "mm_projector.bin"
 LORA_FILE = "non_lora_trainables.bin"
@@ -40,16 +40,9 @@ def quiet_loading() -> Iterator[None]:
         transformers_logging.set_verbosity(before)
 
 
-@contextlib.contextmanager
-def opening_checkpoint(name: str) -> Iterator[None]:
-    """What a library says of a checkpoint that is cut, damaged or of another kind, as a RevisionError in one line."""
-    try:
-        yield
-    except RevisionError:
-        raise
-    except Exception as error:
-        reason = (str(error).strip().splitlines() or [""])[0][:200]
-        raise RevisionError(f"{name}: does not load or answer ({type(error).__name__}: {reason})") from error
+def opening_checkpoint(name: str) -> contextlib.AbstractContextManager[None]:
+    """`library_failures` of the checkpoint `name`."""
+    return library_failures(f"{name}: does not load or answer")
 
 
 def read_tensors(path: Path) -> dict[str, torch.Tensor]:
@@ -61,8 +54,7 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
     try:
         value = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except (RuntimeError, EOFError, ValueError, OSError, KeyError, pickle.UnpicklingError) as error:
-        reason = str(error).splitlines() or [type(error).__name__]
-        raise RevisionError(f"{path}: holds no weights that can be read ({reason[0][:120]})") from None
+        raise RevisionError(f"{path}: holds no weights that can be read ({first_line(error)[:120]})") from None
     if not isinstance(value, dict) or not all(isinstance(each, torch.Tensor) for each in value.values()):
         raise RevisionError(f"{path}: holds something else than weights")
     return value
