@@ -22,6 +22,7 @@ ENCODE_PAIRED = "encode --encoder demo --images paired.json --image-folder pictu
 FIT = "fit --source texts --target images --out new"
 APPLY = "apply --aligner realign --source texts --out new"
 INSPECT = "inspect texts"
+GEOMETRY = "geometry --source texts --target images --out new"
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,6 @@ class Fault:
     command: str
     line: str  # a part of the one line on standard error
     status: int = 2
-    needs_checkpoint: bool = False  # a Stage-1 checkpoint `stage1` over the language model `llm`
 
 
 FAULTS: list[Fault] = []
@@ -39,7 +39,7 @@ FAULTS: list[Fault] = []
 
 def fault(name: str, command: str, line: str, status: int = 2):
     def add(inject):
-        FAULTS.append(Fault(name, inject, command, line, status, needs_checkpoint="stage1" in command))
+        FAULTS.append(Fault(name, inject, command, line, status))
         return inject
 
     return add

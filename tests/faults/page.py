@@ -1,7 +1,10 @@
 """Writes docs/faults.md from the catalogue."""
 
-import artefact_faults  # noqa: F401  (which adds its faults)
+import artefact_faults  # noqa: F401  (which adds its faults, as those below)
+import command_faults  # noqa: F401
 import data_faults  # noqa: F401
+import feature_faults  # noqa: F401
+import model_faults  # noqa: F401
 from catalogue import FAULTS, ROOT
 from training_faults import TRAINING_FAULTS
 

@@ -5,8 +5,11 @@ import shutil
 import signal
 import time
 
-import artefact_faults
-import data_faults  # noqa: F401  (which adds its faults)
+import artefact_faults  # noqa: F401  (which adds its faults, as those below)
+import command_faults  # noqa: F401
+import data_faults  # noqa: F401
+import feature_faults  # noqa: F401
+import model_faults  # noqa: F401
 import pytest
 from catalogue import ENCODE_IMAGES, ENCODE_TEXTS, FAULTS, FIT, HELD
 from conftest import ENVIRONMENT, FORKS, run
@@ -52,16 +55,17 @@ def contents(root):
 
 @pytest.mark.parametrize("fault", FAULTS, ids=[fault.name for fault in FAULTS])
 def test_fault(fault, world, capsys, monkeypatch, request):
-    artefact_faults.CLIP[:] = [request.getfixturevalue("tiny_clip")]
-    if fault.needs_checkpoint:
-        shutil.copytree(request.getfixturevalue("stage1"), world / "stage1")
-        shutil.copytree(request.getfixturevalue("tiny_llm"), world / "llm")
+    words = fault.command.split()
+    brought = {"stage1": {"stage1": "stage1", "llm": "tiny_llm"}, "hf:clip": {"clip": "tiny_clip"}}
+    for word in brought.keys() & {*words}:
+        for name, fixture in brought[word].items():
+            shutil.copytree(request.getfixturevalue(fixture), world / name)
     fault.inject(world)
     monkeypatch.chdir(world)
     before, occupied = contents(world), (world / "new").exists()
     status = 0
     try:
-        main(fault.command.split())
+        main(words)
     except SystemExit as stopped:
         status = stopped.code
     finally:

@@ -1,0 +1,40 @@
+"""Faults of the command line."""
+
+from catalogue import ENCODE_TEXTS, FIT, GEOMETRY, fault, nothing
+
+fault("no name for an output", "encode --encoder demo --texts texts.json --out .", "is no name for a new folder")(
+    nothing
+)
+fault("a flag twice", f"{FIT} --seed 1 --seed 2", "--seed is given twice; give it once")(nothing)
+fault("an option twice", f"{FIT} --option centroid_rounds=1 --option centroid_rounds=2", "is given twice")(nothing)
+
+
+@fault("an output that is a link", FIT, "new: is a link; give the folder it leads to")
+def _(w):
+    (w / "new").symlink_to(w / "elsewhere")
+
+
+for flag, line in {
+    "--batch-size 0": "a whole number of at least 1 is needed, not 0",
+    "--batch-size 99999999999": "a whole number of at most 2147483647 is needed",
+    "--max-failures -1": "a whole number of at least 0 is needed, not -1",
+    "--device meta": "--device meta: nothing is computed there",
+    "--device cuda:7": "--device cuda:7: there is no such GPU",
+    "--device nonsense": "--device nonsense: ",
+    "--batch 3": "unrecognized arguments: --batch 3",
+}.items():
+    fault(f"encode {flag}", f"{ENCODE_TEXTS} {flag}", line)(nothing)
+for flag, line in {
+    "--seed -1": "a whole number of at least 0 is needed, not -1",
+    "--seed 4294967296": "a whole number of at most 4294967295 is needed",
+    "--held-out nan": "a number from 0 to 0.5 is needed, not nan",
+    "--method magic": "unknown aligner 'magic'",
+    "--method c3 --option sigma=NaN": "sigma must be a finite number",
+    "--method c3 --option sigma=-1": "sigma must be a finite number of at least 0",
+    "--option depth=3": "aligner 'realign' has no option 'depth'",
+    "--option centroid_rounds": "write NAME=VALUE",
+}.items():
+    fault(f"fit {flag}", f"{FIT} {flag}", line)(nothing)
+fault("geometry --energy nan", f"{GEOMETRY} --energy nan", "a number above 0 and up to 1 is needed, not nan")(nothing)
+fault("geometry --rows 1", f"{GEOMETRY} --rows 1", "a whole number of at least 2 is needed, not 1")(nothing)
+fault("a benchmark nobody knows", "evaluate --model texts --tasks magic --out new", "no task 'magic'")(nothing)
