@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -83,11 +84,16 @@ def _pickled_parts(folder: Path) -> list[Path]:
     others = sorted(path.name for path in folder.iterdir() if path not in parts and not path.name.startswith("."))
     if others:
         raise RevisionError(f"{folder}: holds {others[0]} beside its .pkl parts; a folder of parts holds nothing else")
-    numbers = [_part_number(path)[0] for path in parts]
-    twice = [path for path, number in zip(parts, numbers) if number >= 0 and numbers.count(number) > 1]
+    _require_distinct(parts, [_part_number(path)[0] for path in parts])
+    return parts
+
+
+def _require_distinct(files: list[Path], numbers: list[int]) -> None:
+    """Raise RevisionError where two of the files have one number; below 0 it is none."""
+    counts = Counter(numbers)
+    twice = [file for file, number in zip(files, numbers) if number >= 0 and counts[number] > 1]
     if twice:
         raise RevisionError(f"{twice[0]}: another file has the same number; leave one of them")
-    return parts
 
 
 def _read_pickle(path: Path, modality: str) -> Features:
@@ -194,10 +200,7 @@ def _parts(folder: Path, stem: str, suffix: str) -> dict[str, Path]:
         strange = [file for name, file in files if not (name.isascii() and name.isdigit())]
         if strange:
             raise RevisionError(f"{strange[0]}: its name does not end in the number of a part")
-        numbers = [int(name) for name, _ in files]
-        twice = [file for name, file in files if numbers.count(int(name)) > 1]
-        if twice:
-            raise RevisionError(f"{twice[0]}: another file has the same number; leave one of them")
+        _require_distinct([file for _, file in files], [int(name) for name, _ in files])
         return dict(sorted((int(name), file) for name, file in files))
 
     parts = numbered(f"{stem}_*{suffix}")
