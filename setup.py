@@ -11,7 +11,7 @@ setup(
     long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
-    python_requires=">=3.11,<3.12",
+    python_requires=">=3.11",
     # task files and diffs ride inside the package: no command needs a checkout
     packages=[*find_packages(include=["revision_plugin", "revision_plugin.*"]), *DATA_FOLDERS],
     package_dir=DATA_FOLDERS,
@@ -25,7 +25,7 @@ setup(
     install_requires=[
         "torch>=2.4",
         "torchvision>=0.19",
-        "transformers>=4.57,<6",
+        "transformers>=4.57",
         "open_clip_torch>=3.0",
         "datasets>=3.0",
         "pyarrow>=15",
@@ -39,7 +39,7 @@ setup(
     ],
     extras_require={
         # LLaVA itself pins torch 2.0 and transformers 4.36: install it with --no-deps (see
-        # constraints-py311-transformers4.57.txt).
+        # constraints.txt).
         "llava": ["accelerate>=1.0", "peft>=0.13", "einops", "sentencepiece==0.2.1", "protobuf"],
         "deepspeed": ["deepspeed>=0.16"],
         "quantize": ["bitsandbytes>=0.45"],

@@ -1,11 +1,19 @@
-# Shared by pretrain.sh and finetune.sh: the set-ups of the papers, the global batch, and the dry run.
-# SETUP=llama3: Llama-3-8B-Instruct, for LLM2CLIP features. SETUP=vicuna: Vicuna-7B with CLIP-L.
-: "${SETUP:=llama3}"
-case $SETUP in
-    llama3) : "${MODEL:=meta-llama/Meta-Llama-3-8B-Instruct}" "${VERSION:=llama_3}" ;;
-    vicuna) : "${MODEL:=lmsys/vicuna-7b-v1.5}" "${VERSION:=v1}" "${ENCODER:=hf:openai/clip-vit-large-patch14-336}" ;;
-    *) echo "error: SETUP=$SETUP; use llama3 or vicuna, or set MODEL, VERSION and ENCODER yourself" >&2; exit 2 ;;
-esac
+# Shared by pretrain.sh and finetune.sh: the set-ups of setups.txt, the global batch, and the dry run.
+# SETUP=NAME chooses a line of setups.txt (without one: the papers' llama3); MODEL=... any other language model, with the
+# prompt of its own tokenizer (VERSION=auto).
+if [ -z "${SETUP:-}" ] && [ -n "${MODEL:-}" ]; then
+    : "${VERSION:=auto}"
+else
+    : "${SETUP:=llama3}"
+    line=$(awk -v name="$SETUP" '$1 == name && $1 !~ /^#/ {print $2, $4, $5; exit}' "$here/setups.txt")
+    if [ -z "$line" ]; then
+        echo "error: SETUP=$SETUP: no such line in $here/setups.txt; there are $(awk '!/^#/ {print $1}' "$here/setups.txt" | paste -sd' '); or set MODEL and ENCODER yourself" >&2
+        exit 2
+    fi
+    read -r model version encoder <<<"$line"
+    : "${MODEL:=$model}" "${VERSION:=$version}"
+    [ "$encoder" = - ] || : "${ENCODER:=$encoder}"
+fi
 : "${ENCODER:?the encoder spec the store was made with}"
 : "${GPUS:=8}" "${GLOBAL_BATCH:=256}" "${PRECISION=--bf16 True --tf32 True}" "${LAUNCHER:=deepspeed --num_gpus $GPUS}"
 

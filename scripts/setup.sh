@@ -1,4 +1,5 @@
-# Makes or reuses .venv with the tested set; sourced by quickstart.sh and test.sh. With TRANSFORMERS=VERSION, .venv-VERSION with that one.
+# Makes or reuses .venv with the tested set; sourced by quickstart.sh and test.sh. With TRANSFORMERS=VERSION, .venv-VERSION with
+# that one: 4.57.* in the classic set, others in today's. PYTHON=python3.13 chooses an interpreter.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 [[ ${TRANSFORMERS:-0} =~ ^[0-9][0-9A-Za-z.]*$ ]] || { printf 'error: TRANSFORMERS=%q; a version is needed\n' "$TRANSFORMERS" >&2; exit 2; }
@@ -8,12 +9,20 @@ if [ -f "$venv/bin/activate" ] && ! grep -qF -e "VIRTUAL_ENV=$PWD/$venv" -e "VIR
     echo "$venv was copied or moved from elsewhere: making it again" >&2
     rm -rf "$venv"
 fi
-constraints=constraints-py311-transformers4.57.txt  # the tested set, whole
+case ${TRANSFORMERS:-} in
+    4.*) constraints=constraints-transformers4.57.txt ;;
+    *) constraints=constraints.txt ;;
+esac
 stamp=$(cat "$constraints" setup.py | sha256sum | cut -d' ' -f1)
 if [ "$(cat "$venv/.stamp" 2>/dev/null || true)" != "$stamp" ]; then
-    python=$(command -v python3.11 || command -v python3)
-    "$python" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' ||
-        { echo "error: Python 3.11 is needed, $("$python" --version) was found" >&2; exit 2; }
+    found=""
+    for python in ${PYTHON:-python3 python3.13 python3.12 python3.11}; do
+        command -v "$python" >/dev/null || continue
+        found="$found$("$python" --version 2>&1), "
+        ! "$python" -c 'import sys; sys.exit(sys.version_info[:2] < (3, 11))' 2>/dev/null || break
+        python=
+    done
+    [ -n "${python:-}" ] && command -v "$python" >/dev/null || { echo "error: Python 3.11 or later is needed; there is ${found:-none}" >&2; exit 2; }
     echo "setting up $venv (several GB, a few minutes)" >&2
     [ -x "$venv/bin/python" ] || "$python" -m venv "$venv"
     # bytecode is made here once: where Python may not write it, as in many images, each process would take 10 s longer to start

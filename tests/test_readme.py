@@ -14,6 +14,7 @@ from pathlib import Path
 import benchmark_data
 import pytest
 from conftest import ROOT
+from tiny_families import FAMILIES, write
 
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"```bash\n(.*?)```", README, re.S)
@@ -55,14 +56,14 @@ def checkout(tmp_path):
 
 
 @pytest.mark.slow
-def test_every_command_typed_in_order_in_a_fresh_shell(checkout, world_files, tiny_llm):
+def test_every_command_typed_in_order_in_a_fresh_shell(checkout, world_files, tmp_path_factory):
     shutil.copytree(world_files / "images", checkout / "pictures")
     shutil.copy(world_files / "texts.json", checkout / "texts.json")
     shutil.copy(world_files / "questions.json", checkout / "instructions.json")
     benchmark_data.write_all(checkout)  # lmms-eval takes OWNER/NAME in the working directory for the hub's
     documented = {
         "ENCODER": "demo",
-        "LLM": str(tiny_llm),
+        "LLM": str(write(tmp_path_factory.mktemp("qwen3") / "llm", FAMILIES["qwen3"])),
         "TASKS": "revision_pope",
         "LAUNCHER": "python",
         "DEEPSPEED": "",
@@ -70,7 +71,6 @@ def test_every_command_typed_in_order_in_a_fresh_shell(checkout, world_files, ti
         "PRECISION": "",
         "BATCH_PER_GPU": "4",
         "GLOBAL_BATCH": "8",
-        "VERSION": "v1",
     }
     fresh = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")}
     typed = "\n".join(f"{block}\necho '-- end of block'" for block in BLOCKS[1:])

@@ -5,23 +5,27 @@ process.
 from __future__ import annotations
 
 import argparse
+import json
 import subprocess
 import sys
 from pathlib import Path
 
 from .._common.versions import versions
 from ..errors import RevisionError
-from ..hosts import HOSTS, Host, find_host
+from ..hosts import HOSTS, Hook, Host, find_host
 
-# in a process of its own: checking means importing the host, with its hooks applied
-CHECK = """
+# in a process of its own: looking means importing the host, with its first hooks applied
+EXAMINE = """
+import json, sys
 from revision_plugin.errors import one_line
 from revision_plugin.hosts import find_host
 with one_line():
     host = find_host({name!r})
-    host.install()
-    host.hooks.check()
+    host.check()
+    found = host.hooks.examine(host.import_host)
+    print({mark!r} + json.dumps(found))
 """
+MARK = "examined: "
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -37,27 +41,37 @@ def run(a: argparse.Namespace) -> None:
         print(f"{name} {version}")
     hosts = [HOSTS.get(name)() for name in HOSTS.names()]
     installed = [host for host in hosts if host.version() is not None]
+    problems = []
     for host in hosts:
         print(f"host {host.name}: {host.version() or 'not installed'}")
-        for hook in host.hooks if host in installed else ():
-            places = " and ".join(hook.symbols)
-            print(f"  binds {places}: {hook.reason} (versions: {hook.versions}; issue: {hook.issue})")
+        if host in installed:
+            found, problem = examine(host)
+            problems += [f"host {host.name}: {problem}"] if problem else []
+            problems += [f"host {host.name}: {each}" for each in found.values() if each]
+            for hook in host.hooks:
+                print(f"  {_state(hook, found)}: {' and '.join(hook.symbols)}: {hook.reason}")
     if not installed:
         find_host().check()  # which says how to install one
-    problems = [problem for host in installed if (problem := check_host(host))]
     if problems:
         raise RevisionError("; ".join(problems))
-    print("all symbols are where these hooks look for them")
+    print("all symbols are where these hooks look for them, and all probes hold")
 
 
-def check_host(host: Host) -> str | None:
-    """What keeps the plugin out of `host`, or None."""
-    code = CHECK.format(name=host.name)
+def _state(hook: Hook, found: dict[str, str | None]) -> str:
+    if hook.symbol in found:
+        return "fails" if found[hook.symbol] else "holds"
+    return "not needed here" if hook.optional else "not looked at"
+
+
+def examine(host: Host) -> tuple[dict[str, str | None], str | None]:
+    """What the probes of a host's hooks say, by symbol (None where one holds), and what kept them from being asked."""
+    code = EXAMINE.format(name=host.name, mark=MARK)
     done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True)
-    if done.returncode == 0:
-        return None
+    for line in done.stdout.splitlines():
+        if line.startswith(MARK):
+            return json.loads(line.removeprefix(MARK)), None
     lines = [line for line in done.stderr.splitlines() if line.strip()] or ["it ended without a word"]
-    return f"host {host.name}: {lines[-1].removeprefix('error: ')}"
+    return {}, lines[-1].removeprefix("error: ")
 
 
 def registering_diff(host: Host) -> str:

@@ -61,6 +61,9 @@ class Host(ABC):
     def install(self) -> None:
         """Rebind the host's hooks; idempotent. Raises RevisionError naming any symbol that has moved."""
 
+    def import_host(self) -> None:  # noqa: B027  (a host that needs no help to be imported)
+        """Import what the hooks bind, once the first ones are applied. Raises RevisionError where that fails."""
+
     @abstractmethod
     def train(self, arguments: Sequence[str]) -> None:
         """Hand `arguments` (the host's flags and the plugin's) to the host's own training function."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import pkgutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,6 +21,10 @@ class Hook:
     `wrap` names a function, `package.module:function`, that takes what is there and returns what takes its place. It is
     imported when the hook is applied. `also` are places that imported the same object by value. A hook that `adds` may
     find nothing there, and is then given None; an `optional` one is passed over on versions that lack its symbol.
+
+    What a hook needs is probed where it is applied, whatever version is installed: that the symbol is there, that it
+    `takes` these parameters, and what the function `probe` (named as `wrap` is) says of it: the problem, or None.
+    `versions` says which ones need the hook, for readers.
     """
 
     symbol: str
@@ -30,6 +35,8 @@ class Hook:
     also: tuple[str, ...] = ()
     adds: bool = False
     optional: bool = False
+    takes: tuple[str, ...] = ()
+    probe: str = ""
 
     @property
     def symbols(self) -> tuple[str, ...]:
@@ -53,6 +60,20 @@ def resolve(symbol: str) -> tuple[Any, str]:
             holder = getattr(holder, part, None)
         return holder, parts[-1]
     raise ImportError(f"no module holds {symbol}")
+
+
+def probed(hook: Hook, found: Any) -> str | None:
+    """What keeps `found` from being what `hook` needs, or None."""
+    if hook.takes:
+        try:
+            parameters = inspect.signature(found).parameters
+        except (TypeError, ValueError):
+            return "its parameters cannot be told"
+        any_keyword = any(each.kind is inspect.Parameter.VAR_KEYWORD for each in parameters.values())
+        lacking = [name for name in hook.takes if name not in parameters]
+        if lacking and not any_keyword:
+            return f"it no longer takes '{lacking[0]}'"
+    return pkgutil.resolve_name(hook.probe)(found) if hook.probe else None
 
 
 @dataclass
@@ -87,7 +108,7 @@ class HookTable:
 
     def _apply(self, hooks: Sequence[Hook]) -> None:
         pending = [hook for hook in hooks if hook.symbol not in self.applied and self._applies(hook)]
-        places = {symbol: self._find(symbol, hook) for hook in pending for symbol in hook.symbols}
+        places = self._places(pending)
         for hook in pending:
             holder, name = places[hook.symbol]
             wrap = pkgutil.resolve_name(hook.wrap)
@@ -99,11 +120,47 @@ class HookTable:
                 setattr(*places[symbol], replacement)
             self.applied.add(hook.symbol)
 
+    def examine(self, import_host: Callable[[], None]) -> dict[str, str | None]:
+        """What each hook's probe says of the installed versions, by symbol: a problem, or None where it holds.
+
+        The hooks before the host's import are applied, so that it can be imported; the others are only looked at. An
+        optional hook whose symbol this version lacks is left out.
+        """
+        found: dict[str, str | None] = {}
+
+        def look(hook: Hook, act: Callable[[Sequence[Hook]], object]) -> None:
+            try:
+                if self._applies(hook):
+                    found[hook.symbol] = None
+                    act([hook])
+            except RevisionError as error:
+                found[hook.symbol] = str(error)
+
+        for hook in self.before:
+            look(hook, self._apply)
+        try:
+            import_host()
+        except RevisionError as error:
+            found[self.binds_to] = str(error)
+            return found
+        for hook in self.after:
+            look(hook, self._places)
+        return found
+
     def check(self) -> None:
         """Raise RevisionError for a symbol that has moved; for use once the host is imported."""
         for hook in self:
             for symbol in hook.symbols if self._applies(hook) else ():
                 self._find(symbol, hook)
+
+    def _places(self, hooks: Sequence[Hook]) -> dict[str, tuple[Any, str]]:
+        """Where the symbols of `hooks` are. Raises RevisionError where one has moved or is not what its hook needs."""
+        places = {symbol: self._find(symbol, hook) for hook in hooks for symbol in hook.symbols}
+        for hook in hooks:
+            problem = probed(hook, getattr(*places[hook.symbol], None))
+            if problem:
+                raise RevisionError(self._moved(hook.symbol, problem))
+        return places
 
     def _applies(self, hook: Hook) -> bool:
         if not hook.optional:
@@ -124,4 +181,4 @@ class HookTable:
         return holder, name
 
     def _moved(self, symbol: str, reason: str) -> str:
-        return f"{symbol} has moved or does not load ({reason}); this release binds to {self.binds_to}"
+        return f"{symbol} is not what this release binds to in {self.binds_to}: {reason}"

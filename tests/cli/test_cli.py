@@ -8,6 +8,7 @@ from conftest import refuse, run, unit_rows, write_store
 from PIL import Image
 
 from revision_plugin.aligners import ALIGNERS, load_aligner
+from revision_plugin.cli import doctor
 from revision_plugin.embeddings.store import Store
 from revision_plugin.embeddings.writer import StoreWriter
 
@@ -226,7 +227,25 @@ def test_an_unwritable_output_is_one_line(tmp_path, texts, capsys):
 def test_doctor_names_hosts_and_bindings(capsys):
     run("doctor")
     out = capsys.readouterr().out
-    assert "host llava: 1.2.2" in out and "binds llava.model.llava_arch.build_vision_tower" in out
+    assert "host llava: 1.2.2" in out and "holds: llava.model.llava_arch.build_vision_tower and" in out
+    assert "  fails: " not in out and "all probes hold" in out
+
+
+def test_doctor_names_the_probe_that_fails(capsys, monkeypatch):
+    """A symbol that is gone and a parameter that is no longer taken, in whatever version is installed."""
+    broken = (
+        "from transformers import Trainer, trainer\n"
+        "del trainer.deepspeed_load_checkpoint\n"
+        "Trainer._save_checkpoint = lambda self, checkpoint: None\n"
+    )
+    monkeypatch.setattr(doctor, "EXAMINE", broken + doctor.EXAMINE)
+    with pytest.raises(SystemExit) as stopped:
+        run("doctor")
+    out, err = capsys.readouterr()
+    assert stopped.value.code == 2 and err.startswith("error: host llava: ") and len(err.splitlines()) == 1
+    assert "LLaVATrainer._save_checkpoint is not what" in err and "no longer takes 'model'" in err
+    assert "deepspeed_load_checkpoint is not what" in err
+    assert out.count("  fails: ") == 2 and out.count("  holds: ") > 20
 
 
 def test_help_lists_every_command(capsys):

@@ -149,7 +149,11 @@ def _(w):
     (w / "stage1" / "config.json").write_text('{"model_type": "lla')
 
 
-@fault("a checkpoint of another kind of model", ASK, "a checkpoint of type 'mpt'; with LLaVA 1.2.2 there are")
+@fault(
+    "a checkpoint of another kind of model",
+    ASK,
+    "was trained over a language model of type 'mpt', --base llm is a 'llama'",
+)
 def _(w):
     edit_config(w, lambda config: config.update(model_type="mpt"))
 

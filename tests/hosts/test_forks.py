@@ -83,7 +83,7 @@ def test_a_registered_checkout(stores, stage1, stage2, tiny_llm, tmp_path):
         return done.stdout
 
     doctor, apply = re.findall(r"```bash\n(.*?)```", PAGE, re.S)
-    assert "binds llava.model.llava_arch.build_vision_tower" in run(["bash", "-euc", doctor])
+    assert "holds: llava.model.llava_arch.build_vision_tower" in run(["bash", "-euc", doctor])
     run(["git", "init", "-q"])
     run(["bash", "-euc", apply])
     flags = [

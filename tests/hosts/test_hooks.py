@@ -46,17 +46,39 @@ def test_a_hook_is_applied_once_and_wherever_the_symbol_was_copied(upstream):
 def test_nothing_is_rebound_where_a_symbol_has_moved(upstream):
     table = HookTable("upstream 1", before=[], after=[hook("a"), hook("gone")])
     with pytest.raises(
-        RevisionError, match="upstream_of_this_test.gone has moved .*it is not there.* binds to upstream 1"
+        RevisionError,
+        match="upstream_of_this_test.gone is not what this release binds to in upstream 1: it is not there",
     ):
         table.apply_after()
     assert upstream.a == 1
     HookTable("upstream 1", before=[], after=[hook("a"), hook("gone", optional=True)]).apply_after()
     assert upstream.a == ("wrapped", 1) and not hasattr(upstream, "gone")
     broken = Hook("upstream_of_this_test.gone", "why", f"{__name__}:looks_for_what_has_moved", adds=True)
-    with pytest.raises(RevisionError, match="gone has moved or does not load .*nowhere_to_be_found"):
+    with pytest.raises(RevisionError, match="gone is not what this release binds to .*nowhere_to_be_found"):
         HookTable("upstream 1", before=[broken], after=[]).apply_before()
     HookTable("upstream 1", before=[hook("gone", adds=True)], after=[]).apply_before()
     assert upstream.gone == ("wrapped", None)
+
+
+def no_good(found):
+    return f"it is {found}"
+
+
+def test_a_probe_that_fails_is_named_and_nothing_is_rebound(upstream):
+    """Whatever version is there: what a hook needs is looked for, not a number."""
+    upstream.takes_two = lambda one, two: None
+    upstream.takes_any = lambda **anything: None
+    for name, settings, message in (
+        ("takes_two", dict(takes=("one", "three")), "it no longer takes 'three'"),
+        ("a", dict(takes=("one",)), "its parameters cannot be told"),
+        ("a", dict(probe=f"{__name__}:no_good"), "it is 1"),
+    ):
+        table = HookTable("upstream 1", before=[], after=[hook("copy_of_a"), hook(name, **settings)])
+        with pytest.raises(RevisionError, match=f"upstream_of_this_test.{name} is not what .* upstream 1: {message}"):
+            table.apply_after()
+        assert upstream.copy_of_a == 1
+    for name, takes in (("takes_two", ("two", "one")), ("takes_any", ("three",))):
+        HookTable("upstream 1", before=[], after=[hook(name, takes=takes)]).apply_after()
 
 
 def test_a_symbol_is_bound_by_one_hook():

@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-from importlib.metadata import version
 
 import pytest
 import torch
@@ -229,7 +228,7 @@ def test_a_clip_name_gives_plain_llava(world_files, tiny_clip, tiny_llm, tmp_pat
     train(tmp_path / "plugin", tiny_llm, *STAGE1, *flags, tower=tower)
     llava_script = tmp_path / "alone.py"
     llava_script.write_text(PLAIN_LLAVA)
-    renamed = renamed_flags(FLAGS, version("transformers"))
+    renamed = renamed_flags(FLAGS)
     command = [
         sys.executable,
         llava_script,

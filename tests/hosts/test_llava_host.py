@@ -88,13 +88,13 @@ def test_a_moved_symbol_is_named(monkeypatch):
     import llava.train.train as train
 
     monkeypatch.delattr(train, "make_supervised_data_module")
-    with pytest.raises(RevisionError, match="make_supervised_data_module has moved"):
+    with pytest.raises(RevisionError, match="make_supervised_data_module is not what .* in LLaVA 1.2.2"):
         find_host().hooks.check()
 
 
 @pytest.mark.parametrize(
     "distribution, installed_version",
-    [("llava-torch", "1.1.3"), ("llava-torch", "1.3.0"), ("transformers", "4.36.2"), ("transformers", "9.0.0")],
+    [("llava-torch", "1.1.3"), ("llava-torch", "1.3.0")],
 )
 def test_unsupported_versions_are_refused(monkeypatch, distribution, installed_version):
     from importlib.metadata import version
@@ -148,13 +148,14 @@ def test_bos_is_added_where_the_tokenizer_adds_none(tokenizer):
     assert tokenizer("a dog").input_ids == before
 
 
-@pytest.mark.parametrize("missing, message", [("pad_token", "neither an unk nor a pad"), ("bos_token", "no BOS token")])
-def test_tokenizers_that_cannot_be_used(missing, message):
+def test_a_tokenizer_without_special_tokens_cannot_be_used():
     from revision_plugin.hosts.llava.tokenizers import prepare_tokenizer
 
     tokenizer = byte_tokenizer()
-    setattr(tokenizer, missing, None)
-    with pytest.raises(RevisionError, match=message):
+    for name in ("pad_token", "bos_token"):
+        setattr(tokenizer, name, None)
+        tokenizer.init_kwargs.pop(name, None)
+    with pytest.raises(RevisionError, match="neither an unk, a pad nor an eos token"):
         prepare_tokenizer(tokenizer, begin=True)
 
 

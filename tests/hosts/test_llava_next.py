@@ -107,8 +107,8 @@ def llms(tmp_path_factory):
 def test_doctor_finds_it():
     printed = revision("doctor").stdout
     assert "host llava-next: 1.7." in printed and "host llava: not installed" in printed
-    assert "binds llava.model.llava_arch.build_vision_tower" in printed
-    assert "binds llava.train.llava_trainer.LLaVATrainer._inner_training_loop" in printed
+    assert "holds: llava.model.llava_arch.build_vision_tower" in printed
+    assert "holds: llava.train.llava_trainer.LLaVATrainer._inner_training_loop" in printed
 
 
 @pytest.mark.parametrize("kind", TEMPLATES)

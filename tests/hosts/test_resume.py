@@ -1,86 +1,22 @@
 """Both stages, killed anywhere and started again, end with the weights of a run that was not; under every launcher."""
 
 import json
-import os
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
 import torch
-from conftest import ENVIRONMENT, FLAGS, FORKS, ROOT, kill_all, projector, stage1_flags, stage2_flags, torchrun
+from conftest import ENVIRONMENT, ROOT, projector, stage1_flags, stage2_flags, torchrun
+from interruptions import EVERY, STEPS, finish, start, stop_after_checkpoint
 from safetensors.torch import load_file
+from tiny_families import FAMILIES, write
 
 pytestmark = pytest.mark.slow
-STEPS, EVERY = 240, 12
 FEW_STEPS, FEW_EVERY = (
     60,
     12,
 )  # of two processes on one core each, which take long enough to be killed; into an epoch, not the first
 DEEPSPEED = {**ENVIRONMENT, "DS_ACCELERATOR": "cpu"}
-PLAIN = ()
-
-
-def start(out, llm, *flags, launcher=PLAIN, environment=ENVIRONMENT, steps=STEPS, every=EVERY):
-    """The training as a process group of its own, so that a kill reaches all its processes."""
-    at = FLAGS.index("--save_strategy")
-    base_flags = [*FLAGS[:at], *FLAGS[at + 2 :]]
-    command = [
-        ROOT / "scripts" / "train.py",
-        *base_flags,
-        "--vision_tower",
-        "revision",
-        "--revision_encoder",
-        "demo",
-        "--model_name_or_path",
-        llm,
-        "--output_dir",
-        out,
-        "--max_steps",
-        steps,
-        "--save_strategy",
-        "steps",
-        "--save_steps",
-        every,
-        "--save_total_limit",
-        1,
-        *flags,
-    ]
-    with open(f"{out}.log", "ab") as log:
-        if not launcher and environment is ENVIRONMENT:
-            return FORKS.popen(command, environment=environment, cwd=os.getcwd(), stdout=log, stderr=log)
-        return subprocess.Popen(
-            list(map(str, [*(launcher or (sys.executable,)), *command])),
-            stdout=log,
-            stderr=log,
-            env=environment,
-            start_new_session=True,
-        )
-
-
-def finish(process, out, expect=0):
-    assert process.wait(timeout=240) == expect, Path(f"{out}.log").read_text()[-3000:]
-
-
-def stop_after_checkpoint(process, out, number, *, after=-1):
-    """Send a signal to all processes once a whole checkpoint beyond step `after` is there; returns that step."""
-    deadline = time.monotonic() + 200
-    while time.monotonic() < deadline:
-        assert process.poll() is None, Path(f"{out}.log").read_text()[-3000:]
-        complete_steps = [
-            int(path.parent.name.split("-")[1]) for path in out.glob("checkpoint-*/revision_complete.json")
-        ]
-        if complete_steps and max(complete_steps) > after:
-            if number == signal.SIGKILL:
-                kill_all(process)
-            else:
-                os.killpg(process.pid, number)
-                process.wait(timeout=60)
-            return max(complete_steps)
-        time.sleep(0.005)
-    raise AssertionError("no checkpoint in time")
 
 
 def stage2_of(world_files):
@@ -141,7 +77,7 @@ def test_stage1_stopped_then_killed(stores, tiny_llm, tmp_path):
 CASES = {
     "torchrun, stage 2": ("stage 2", None, False),
     "ZeRO-2 under deepspeed, stage 1": ("stage 1", "zero2.json", True),
-    "ZeRO-3 under torchrun, stage 2": ("stage 2", "zero3.json", False),
+    "ZeRO-3 under torchrun, stage 2 of a Qwen 3": ("stage 2", "zero3.json", False),
 }
 
 
@@ -166,6 +102,10 @@ def test_adapters_and_projector_resume(stage1, world_files, tiny_llm, tmp_path):
 def test_two_processes_killed(case, stores, world_files, tiny_llm, tmp_path):
     stage, config, launched_by_deepspeed = CASES[case]
     flags = stage1_flags(stores) if stage == "stage 1" else stage2_of(world_files)
+    llm = tiny_llm
+    if case.endswith("Qwen 3"):  # whose class is made, and whose prompt is its own
+        llm = write(tmp_path / "qwen3", FAMILIES["qwen3"])
+        flags = (*flags, "--version", "auto")
     flags = (*flags, "--deepspeed", ROOT / "scripts" / config) if config else (*flags, "--use_cpu", "True")
     environment = DEEPSPEED if config else ENVIRONMENT
 
@@ -176,9 +116,7 @@ def test_two_processes_killed(case, stores, world_files, tiny_llm, tmp_path):
         return ("deepspeed", "--num_accelerators", "2", "--master_port", port)
 
     def begin(out):
-        return start(
-            out, tiny_llm, *flags, launcher=launcher(), environment=environment, steps=FEW_STEPS, every=FEW_EVERY
-        )
+        return start(out, llm, *flags, launcher=launcher(), environment=environment, steps=FEW_STEPS, every=FEW_EVERY)
 
     finish(begin(tmp_path / "whole"), tmp_path / "whole")
     out = tmp_path / "cut"

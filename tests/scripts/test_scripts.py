@@ -56,5 +56,20 @@ def test_stage2_of_both_set_ups():
 
 def test_what_the_scripts_refuse():
     assert "GLOBAL_BATCH=256 is no multiple of GPUS=3" in dry_run("pretrain", expect=2, ENCODER="demo", GPUS=3)
-    assert "use llama3 or vicuna" in dry_run("pretrain", expect=2, SETUP="gpt")
+    refusal = dry_run("pretrain", expect=2, SETUP="gpt")
+    assert "SETUP=gpt: no such line in" in refusal and "llama3 vicuna" in refusal
+    assert "no such line" in dry_run("pretrain", expect=2, SETUP="#")
     assert "the encoder spec" in dry_run("pretrain", expect=1)
+
+
+def test_set_ups_by_name():
+    lines = [line.split() for line in (ROOT / "scripts" / "setups.txt").read_text().splitlines() if line[0] != "#"]
+    assert len({line[0] for line in lines}) == len(lines) > 10
+    for name, model, billions, version, encoder in lines:
+        _, flags = dry_run("finetune", SETUP=name, ENCODER="demo")
+        assert flags["--model_name_or_path"] == model and flags["--version"] == version and float(billions) > 0
+        assert flags["--learning_rate"] == "1e-5" and (encoder == "-") == (name != "vicuna")
+    _, flags = dry_run("finetune", MODEL="my/model", ENCODER="demo")
+    assert flags["--model_name_or_path"] == "my/model" and flags["--version"] == "auto"
+    _, flags = dry_run("finetune", SETUP="qwen3-8b", MODEL="local", ENCODER="demo")
+    assert flags["--model_name_or_path"] == "local" and flags["--version"] == "auto"

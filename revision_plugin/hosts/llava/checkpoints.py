@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,15 @@ def begin(out: Path, name: str) -> Path:
     return out / name
 
 
+@contextlib.contextmanager
+def deleting_older(out: Path) -> Iterator[None]:
+    """Inside, older checkpoints in OUT are deleted: what a kill then leaves of one is none that has changed."""
+    whole = [folder for folder in checkpoint_folders(out) if (folder / COMPLETE).is_file()]
+    write_json(out / SAVING, {"older": [folder.name for folder in sorted(whole, key=_step)[:-1]]})
+    yield
+    (out / SAVING).unlink(missing_ok=True)
+
+
 def complete(folder: Path) -> None:
     """Mark a checkpoint as whole, with what its files are; all of it is on the disk then."""
     usual_mode(folder)
@@ -44,17 +55,23 @@ def _files(folder: Path) -> dict[str, list]:
 
 
 def tidy(out: Path) -> None:
-    """Delete the checkpoint that a kill cut short, if there is one. Raises RevisionError for a checkpoint that changed
-    since it was saved, and for a folder of that name which no training with the plugin made: it is left alone.
+    """Delete the checkpoint that a kill cut short, and what a kill left of an older one that was being deleted. Raises
+    RevisionError for a checkpoint that changed since it was saved, and for a folder of that name which no training with
+    the plugin made: it is left alone.
     """
-    being_saved = read_object(out / SAVING).get("checkpoint") if (out / SAVING).is_file() else None
+    noted = read_object(out / SAVING) if (out / SAVING).is_file() else {}
+    being_saved, being_deleted = noted.get("checkpoint"), noted.get("older", [])
     for folder in checkpoint_folders(out):
-        if (folder / COMPLETE).is_file():
-            _require_unchanged(folder)
-        elif folder.name == being_saved and not folder.is_symlink():
+        problem = _difference(folder)
+        if problem and folder.name in (being_saved, *being_deleted) and not folder.is_symlink():
             logger.warning("%s: was cut short by a kill and is deleted", folder)
             shutil.rmtree(folder)
-        else:
+        elif problem and (folder / COMPLETE).is_file():
+            raise RevisionError(
+                f"{folder}: {problem} since it was saved, so the training cannot go on as it was; put the file back, "
+                "or delete the folder to go on from the checkpoint before, or from the start"
+            )
+        elif problem:
             raise RevisionError(
                 f"{folder}: is no checkpoint that this training saved; move it away, or choose another --output_dir"
             )
@@ -65,25 +82,28 @@ def tidy(out: Path) -> None:
     (out / SAVING).unlink(missing_ok=True)
 
 
-def _require_unchanged(folder: Path) -> None:
+def _step(folder: Path) -> int:
+    """The step at which a checkpoint was saved, by its name; -1 for other names."""
+    number = folder.name.rpartition("-")[2]
+    return int(number) if number.isdigit() else -1
+
+
+def _difference(folder: Path) -> str | None:
+    """How a checkpoint differs from what was saved, in words; None for a whole one."""
+    if not (folder / COMPLETE).is_file():
+        return "is not whole"
     saved = read_object(folder / COMPLETE).get("files")
     if not isinstance(saved, dict):  # of an older release, which kept no list
-        return
+        return None
     now = _files(folder)
     missing = sorted(saved.keys() - now.keys())
     changed = sorted(name for name in saved.keys() & now.keys() if saved[name] != now[name])
-    if missing or changed:
-        what = f"{missing[0]} is missing" if missing else f"{changed[0]} has changed"
-        raise RevisionError(
-            f"{folder}: {what} since it was saved, so the training cannot go on as it was; put the file back, or "
-            "delete the folder to go on from the checkpoint before, or from the start"
-        )
+    return f"{missing[0]} is missing" if missing else f"{changed[0]} has changed" if changed else None
 
 
 def newest_is_torn(out: Path) -> bool:
     """Whether the newest checkpoint is not whole yet."""
-    numbered = [path for path in checkpoint_folders(out) if path.name.split("-")[-1].isdigit()]
-    newest = max(numbered, key=lambda path: int(path.name.split("-")[-1]), default=None)
+    newest = max((path for path in checkpoint_folders(out) if _step(path) >= 0), key=_step, default=None)
     return newest is not None and not (newest / COMPLETE).exists()
 
 

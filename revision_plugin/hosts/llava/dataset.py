@@ -24,8 +24,9 @@ from ...encoders import Identity, ImageProcessor, require_same
 from ...errors import RevisionError
 from ...tower import pack
 from .. import run_record
+from ..chat_template import chat_template
 from ..examples import TextOnlyData, mark_image
-from .tokenizers import prepare_tokenizer
+from .tokenizers import AUTO, prepare_tokenizer, require_own_marks, require_same_vocabulary
 from .training import training
 
 LOOKED_AT = 4  # examples
@@ -38,12 +39,13 @@ def data_module_builder(original: Callable) -> Callable:
     @functools.wraps(original)
     def make_supervised_data_module(tokenizer, data_args):
         plugin_tower = isinstance(getattr(data_args, "image_processor", None), ImageProcessor)
-        prepare_tokenizer(tokenizer, begin=plugin_tower)
+        prepare_tokenizer(tokenizer, begin=plugin_tower, version=conversation.default_conversation.version)
         from_store = data_args.data_path is not None and is_store(data_args.data_path)
         if not plugin_tower:
             if from_store or data_args.revision_store:
                 raise RevisionError("training from an embedding store needs --vision_tower revision")
             return original(tokenizer=tokenizer, data_args=data_args)
+        _check_language_model(tokenizer)
         if data_args.image_folder:
             training.image_folder = Path(data_args.image_folder).resolve()
         if not from_store and launched_rank() == 0:
@@ -59,6 +61,19 @@ def data_module_builder(original: Callable) -> Callable:
         return dict(train_dataset=dataset, eval_dataset=None, data_collator=_collator(tokenizer))
 
     return make_supervised_data_module
+
+
+def _check_language_model(tokenizer) -> None:
+    """Tokenizer, conversation template and language model must belong together. Keeps the chat template's hash where
+    inference looks for it.
+    """
+    template = conversation.default_conversation
+    require_own_marks(tokenizer, template)
+    if training.config is None:
+        return
+    require_same_vocabulary(tokenizer, training.config)
+    if template.version == AUTO:
+        training.config.revision["chat_template"] = chat_template(tokenizer).hash
 
 
 def _require_learned_tokens(dataset) -> None:
@@ -236,6 +251,9 @@ def _collator(tokenizer):
         def __call__(self, instances):
             images = [_one_image(instance["image"]) for instance in instances]
             batch = super().__call__([{k: v for k, v in i.items() if k != "image"} for i in instances])
+            # LLaVA's own mask takes every token that pads for padding; where it also ends replies, they would vanish
+            lengths = torch.tensor([len(instance["input_ids"]) for instance in instances])
+            batch["attention_mask"] = torch.arange(batch["input_ids"].shape[1]) < lengths[:, None]
             batch["images"] = pack(images)
             if takes_modalities:
                 batch["modalities"] = ["image"] * len(instances)

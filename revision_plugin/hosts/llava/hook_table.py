@@ -35,6 +35,7 @@ PROCESSES = (
         f"{SHIMS}.accelerate_backend:gloo_without_cuda",
         "accelerate 1.x",
         "none known; deepspeedai/DeepSpeed#943 is related",
+        takes=("cpu",),
     ),
     Hook(
         "accelerate.state.PartialState.set_device",
@@ -47,6 +48,7 @@ PROCESSES = (
         "in several processes a resumed epoch's skipping hides the sampler, so another order than before is drawn",
         f"{SHIMS}.accelerate_backend:epoch_for_hidden_samplers",
         "transformers >= 5",
+        takes=("epoch",),
     ),
     Hook(
         "torch.cuda.synchronize",
@@ -75,6 +77,7 @@ MODELS = (
                 )
             ),
         ),
+        takes=("trust_remote_code", "model_name", "has_local_code", "has_remote_code"),
     ),
     Hook(
         "transformers.PreTrainedModel.from_pretrained",
@@ -84,6 +87,7 @@ MODELS = (
         f"{SHIMS}.transformers_models:quantized_and_default_dtype",
         "transformers >= 4.40",
         "hiyouga/LlamaFactory#4157 (the same symptom)",
+        takes=("pretrained_model_name_or_path", "config"),
     ),
     Hook(
         "transformers.GenerationConfig.save_pretrained",
@@ -104,6 +108,7 @@ TOWER = (
         "llava.model.llava_arch.LlavaMetaModel.initialize_vision_modules",
         "writes into config.json what inference needs",
         f"{LLAVA}.tower_builder:record_for_inference",
+        takes=("model_args", "fsdp"),
     ),
 )
 TRAINING = (
@@ -117,6 +122,7 @@ TRAINING = (
         "llava.train.train.make_supervised_data_module",
         "text-only data from an embedding store",
         f"{LLAVA}.dataset:data_module_builder",
+        takes=("tokenizer", "data_args"),
     ),
     Hook(
         "llava.conversation.conv_templates",
@@ -127,6 +133,7 @@ TRAINING = (
         "llava.train.train.preprocess",
         "label masking of the conversation templates that the plugin brings",
         f"{LLAVA}.templates:exact_masks",
+        takes=("sources", "tokenizer", "has_image"),
     ),
     Hook(
         f"{TRAINER}.__init__",
@@ -135,6 +142,7 @@ TRAINING = (
         f"{LLAVA}.resume:recorded_start",
         "transformers >= 4.46",
         "huggingface/transformers#32385",
+        probe=f"{LLAVA}.probes:trainer_starts",
     ),
     Hook(
         f"{TRAINER}._save_checkpoint",
@@ -142,12 +150,20 @@ TRAINING = (
         f"{LLAVA}.resume:checkpoint_saver",
         "transformers >= 4.47",
         "maple-research-lab/TPDM#3 (the same symptom)",
+        takes=("model", "trial"),
+        probe=f"{LLAVA}.probes:trainer_saves",
     ),
-    Hook(f"{TRAINER}.save_model", "no frozen language model in a checkpoint of Stage 1", f"{LLAVA}.resume:model_saver"),
+    Hook(
+        f"{TRAINER}.save_model",
+        "no frozen language model in a checkpoint of Stage 1",
+        f"{LLAVA}.resume:model_saver",
+        takes=("output_dir", "_internal_call"),
+    ),
     Hook(
         f"{TRAINER}._save_optimizer_and_scheduler",
         "no frozen language model in a DeepSpeed checkpoint of Stage 1",
         f"{LLAVA}.resume:optimizer_saver",
+        takes=("output_dir",),
     ),
     Hook(
         f"{TRAINER}._rotate_checkpoints",
@@ -155,6 +171,7 @@ TRAINING = (
         f"{LLAVA}.resume:rotation_of_whole_ones",
         "transformers 4",
         optional=True,
+        takes=("use_mtime", "output_dir"),
     ),
     Hook(
         "transformers.trainer.rotate_checkpoints",
@@ -162,12 +179,19 @@ TRAINING = (
         f"{LLAVA}.resume:function_rotating_whole_ones",
         "transformers >= 5",
         optional=True,
+        takes=("output_dir", "save_total_limit", "best_model_checkpoint", "use_mtime"),
     ),
-    Hook(f"{TRAINER}._load_from_checkpoint", "takes a Stage-1 checkpoint", f"{LLAVA}.resume:checkpoint_loader"),
+    Hook(
+        f"{TRAINER}._load_from_checkpoint",
+        "takes a Stage-1 checkpoint",
+        f"{LLAVA}.resume:checkpoint_loader",
+        takes=("resume_from_checkpoint", "model"),
+    ),
     Hook(
         "transformers.trainer.deepspeed_load_checkpoint",
         "takes checkpoints without frozen parameters",
         f"{LLAVA}.resume:partial_loader",
+        takes=("checkpoint_path", "load_module_strict"),
     ),
     Hook(
         f"{TRAINER}._get_train_sampler",
@@ -200,14 +224,20 @@ TRAINING = (
 BACKBONES = (
     Hook(
         "llava.train.train.LlavaLlamaForCausalLM",
-        "a Mistral gets LLaVA's class for it, also over the base of a Stage-1 or LoRA checkpoint",
+        "a language model of any type gets its class, also under a Stage-1 or LoRA checkpoint",
         f"{LLAVA}.language_models:by_model_type",
         also=("llava.model.builder.LlavaLlamaForCausalLM",),
+    ),
+    Hook(
+        "llava.model.builder.load_pretrained_model",
+        "the class of the checkpoint's language model, and the prompt that it was trained with",
+        f"{LLAVA}.language_models:with_registered_class",
+        takes=("model_path",),
     ),
     *(
         Hook(
             f"llava.model.language_model.llava_{name.lower()}.Llava{name}ForCausalLM.forward",
-            "generate passes cache_position, which LLaVA's forward rejects",
+            "generate passes cache_position or, since transformers 5.24, cache, which LLaVA's forward rejects",
             f"{SHIMS}.transformers_models:more_forward_arguments",
             "transformers >= 4.38",
             "haotian-liu/LLaVA#1218, haotian-liu/LLaVA#1448",

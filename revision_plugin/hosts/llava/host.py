@@ -6,14 +6,13 @@ imported here, when they are needed.
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import os
 import sys
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-
-from transformers import set_seed
 
 from ..._common.distributed import launched_rank
 from ..._common.files import read_object
@@ -28,9 +27,8 @@ from .tower_builder import checkpoint_encoder
 from .variant import is_next
 
 SUPPORTED_LLAVA = "1.2.2"
-SUPPORTED_TRANSFORMERS = ("4.57", "5.23")
-RENAMED_FLAGS = {"--evaluation_strategy": "--eval_strategy"}
-RENAMED_SINCE_5 = {"--warmup_ratio": "--warmup_steps"}  # where a number below 1 is a share of all steps
+# LLaVA's launch flags by today's names; a number of warm-up steps below 1 is a share of all steps
+RENAMED_FLAGS = {"--evaluation_strategy": "--eval_strategy", "--warmup_ratio": "--warmup_steps"}
 MPT = "mpt"
 FINISHED_FILES = (  # each the last one of its kind of training
     "mm_projector.bin",
@@ -67,27 +65,25 @@ class LlavaHost(Host):
             )
         if not (installed == SUPPORTED_LLAVA or installed.startswith(SUPPORTED_LLAVA + ".post")):
             raise RevisionError(f"LLaVA {installed} is not supported; this release binds to {SUPPORTED_LLAVA}")
-        transformers = version("transformers")
-        if not any(transformers.startswith(f"{series}.") for series in SUPPORTED_TRANSFORMERS):
-            raise RevisionError(
-                f"transformers {transformers} is not supported with LLaVA {installed}; install "
-                f"{' or '.join(SUPPORTED_TRANSFORMERS)}.*"
-            )
 
     def install(self) -> None:
         self.check()
         # importing bitsandbytes would start a compiler process of 600 MB beside every rank; nothing here compiles
         os.environ.setdefault("TORCH_WARM_POOL", "0")
         self.hooks.apply_before()
+        self.import_host()
+        self.hooks.apply_after()
+
+    def import_host(self) -> None:
+        """Import LLaVA, for which the first hooks must be applied. Raises RevisionError where it does not import."""
         try:
             importlib.import_module("llava.train.train")
             importlib.import_module("llava.model.language_model.llava_llama")
         except ImportError as error:
             raise RevisionError(f"LLaVA {self.version()} does not import: {error}; install the tested set") from error
-        self.hooks.apply_after()
 
     def train(self, arguments: Sequence[str]) -> None:
-        arguments = renamed_flags(arguments, version("transformers"))
+        arguments = renamed_flags(arguments)
         flags = parse_flags(arguments)
         refuse_finished(flags)
         _require_model(flags.get("--model_name_or_path"))
@@ -100,7 +96,8 @@ class LlavaHost(Host):
         command_line.check_arguments(arguments)
         if out is not None and flags.get("--vision_tower") == TOWER_NAME and launched_rank() == 0:
             run_record.begin(Path(out), arguments)
-        set_seed(int(flags.get("--seed", "42")))  # LLaVA builds the projector before the Trainer seeds
+        # LLaVA builds the projector before the Trainer seeds
+        importlib.import_module("transformers.trainer_utils").set_seed(int(flags.get("--seed", "42")))
         before, sys.argv = sys.argv, [sys.argv[0], *arguments]
         try:
             with command_line.failures_in_one_line(out):
@@ -125,17 +122,20 @@ class LlavaHost(Host):
             checkpoint_encoder(config.get("revision"))
 
 
-def renamed_flags(arguments: Sequence[str], transformers: str) -> list[str]:
-    """LLaVA's launch flags by the names that this version of transformers gives them, with underscores: it takes
-    dashes, too.
+def renamed_flags(arguments: Sequence[str]) -> list[str]:
+    """LLaVA's launch flags, those that the installed transformers calls otherwise by their names there, with
+    underscores: it takes dashes, too.
     """
-    names = {**RENAMED_FLAGS, **({} if transformers.startswith("4.") else RENAMED_SINCE_5)}
+    training = importlib.import_module("transformers.training_args").TrainingArguments
+    known = {field.name for field in dataclasses.fields(training)}
     renamed = []
     for argument in arguments:
         name, equals, value = argument.partition("=")
         if name.startswith("--"):
             name = "--" + name[2:].replace("-", "_")
-        renamed.append("".join((names.get(name, name), equals, value)))
+            if name[2:] not in known:
+                name = RENAMED_FLAGS.get(name, name)
+        renamed.append("".join((name, equals, value)))
     return renamed
 
 

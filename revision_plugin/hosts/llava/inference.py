@@ -19,30 +19,47 @@ from transformers import GenerationConfig
 from ...corpora.texts import text_problem
 from ...errors import RevisionError
 from ...tower import PseudoVisionTower
+from ..chat_template import USER, chat_template
 from ..model_type import model_type
 from .host import require_base, require_same_base
-from .tokenizers import prepare_tokenizer
+from .language_models import LLAMAS, MISTRALS, PREFIX, class_for
+from .tokenizers import AUTO, prepare_tokenizer
 from .weights import opening_checkpoint, quiet_loading, read_weights, require_weights
 
 PLAIN = "plain"
 
 
-# what LLaVA's loader, which goes by names, must hear to take a class; a checkpoint's own name is never passed on
-LOADED_AS = {
-    "llava": "llama",
-    "llava_llama": "llama",
-    "llama": "llama",
-    "llava_mistral": "mistral",
-    "mistral": "mistral",
-}
-
-
 def _loader_name(path: Path) -> str:
-    """A model name from which LLaVA's loader takes the right class. Raises RevisionError for other kinds of model."""
+    """What LLaVA's loader, which goes by names, must hear; a checkpoint's own name is never passed on. Its class comes
+    by its type. Raises RevisionError for a type that is no language model's.
+    """
     kind = model_type(str(path))
-    if kind not in LOADED_AS:
-        raise RevisionError(f"{path}: a checkpoint of type '{kind}'; with LLaVA 1.2.2 there are {', '.join(LOADED_AS)}")
-    return f"llava_revision_{LOADED_AS[kind]}" + ("_lora" if (path / "adapter_config.json").is_file() else "")
+    if kind not in (*LLAMAS, *MISTRALS):
+        class_for(kind)
+    return "llava_revision" + ("_lora" if (path / "adapter_config.json").is_file() else "")
+
+
+def _require_same_type(path: Path, base: str) -> None:
+    """Raise RevisionError where a checkpoint was trained over another type of language model than `base` is."""
+    trained, there = (_own_type(model_type(each)) for each in (str(path), base))
+    if trained != there:
+        raise RevisionError(
+            f"{path}: was trained over a language model of type '{trained}', --base {base} is a '{there}'"
+        )
+
+
+def _own_type(kind: str) -> str:
+    return "llama" if kind in LLAMAS else kind.removeprefix(PREFIX)
+
+
+def require_same_chat(name: str, tokenizer, conversation_name: str, record: dict) -> None:
+    """Raise RevisionError where a checkpoint that was trained with its tokenizer's chat template finds another one."""
+    trained = record.get("chat_template")
+    if conversation_name == AUTO and trained is not None and chat_template(tokenizer).hash != trained:
+        raise RevisionError(
+            f"{name}: was trained with another chat template than its tokenizer has now; get the tokenizer's files "
+            "again, or those of its language model"
+        )
 
 
 def _usual_template(name: str) -> str:
@@ -101,6 +118,7 @@ class LlavaAssistant:
         needs_base = require_base(path, base) if path.is_dir() or len(path.parts) != 2 else False
         name = _loader_name(path)
         if needs_base:
+            _require_same_type(path, str(base))
             require_same_base(path, str(base))
         saved = read_weights(path, base if needs_base else None) if path.is_dir() else None
         # LLaVA prints while it loads
@@ -115,11 +133,13 @@ class LlavaAssistant:
         record = getattr(loaded.config, "revision", None) or {}
         if tokenizer.pad_token_id is None:  # LLaVA sets it only while training
             tokenizer.pad_token = tokenizer.unk_token or tokenizer.eos_token
-        prepare_tokenizer(tokenizer, begin=isinstance(loaded.get_vision_tower(), PseudoVisionTower))
-        decode_greedily(loaded)
-        return cls(
-            tokenizer, loaded.eval(), processor, template or record.get("conversation") or _usual_template(path.name)
+        conversation_name = template or record.get("conversation") or _usual_template(path.name)
+        require_same_chat(model, tokenizer, conversation_name, record)
+        prepare_tokenizer(
+            tokenizer, begin=isinstance(loaded.get_vision_tower(), PseudoVisionTower), version=conversation_name
         )
+        decode_greedily(loaded)
+        return cls(tokenizer, loaded.eval(), processor, conversation_name)
 
     @property
     def tower(self):
@@ -136,10 +156,15 @@ class LlavaAssistant:
 
     def _prompt(self, question: str | None, *, with_image: bool):
         """The prompt of one question and the mark that ends its answer."""
-        template = self._template()
         problem = text_problem(question) if question else None
         if problem:
             raise RevisionError(f"the question '{str(question)[:60]}' {problem}")
+        if self.template_name == AUTO:
+            if not question:
+                raise RevisionError("this checkpoint answers questions; give one")
+            chat = chat_template(self.tokenizer)
+            return chat.prompt([(USER, f"{DEFAULT_IMAGE_TOKEN}\n{question}" if with_image else question)]), chat.end
+        template = self._template()
         if template.sep_style == conversation.SeparatorStyle.PLAIN:
             if question:
                 raise RevisionError(

@@ -104,7 +104,8 @@ def checkpoint_saver(original: Callable) -> Callable:
         wait_for_all()
         if self.args.should_save:
             checkpoints.complete(folder)
-            _rotate(self, str(out))
+            with checkpoints.deleting_older(out):
+                _rotate(self, str(out))
 
     return _save_checkpoint
 

@@ -2,48 +2,121 @@
 
 from __future__ import annotations
 
+import functools
+import re
+from typing import Any
+
 from tokenizers import processors
 
 from ...errors import RevisionError
+from ..chat_template import chat_template
 from .variant import is_next
 
+AUTO = "auto"
+MARK = re.compile(r"<\|[^|<>]+\|>")  # how templates write special tokens
 
-def prepare_tokenizer(tokenizer, *, begin: bool) -> None:
-    """Fit `tokenizer` to LLaVA in place; with `begin`, make every text start with BOS (LLaVA-NeXT leaves Qwen without
-    one).
 
-    Without a BOS before the visual tokens the first of them becomes an attention sink and training stalls
-    (measured: mean loss 4.27 without, 2.29 with, over steps 21-40 on SmolLM2-135M).
-    Raises RevisionError for a tokenizer that has no BOS token, or no pad token to batch with.
+def prepare_tokenizer(tokenizer: Any, *, begin: bool, version: str = "") -> None:
+    """Fit `tokenizer` to LLaVA and to the conversation template `version`, in place; with `begin`, make every text
+    start with a first token (LLaVA-NeXT leaves Qwen without one).
+
+    Without a token before the visual tokens the first of them becomes an attention sink and training stalls
+    (measured: mean loss 4.27 without, 2.29 with, over steps 21-40 on SmolLM2-135M). Prompts of `auto` begin as the
+    tokenizer's chat template does.
+
+    Raises RevisionError for a tokenizer that cannot do so, and for a template whose marks it does not know.
     """
     if not hasattr(tokenizer, "legacy"):
         tokenizer.legacy = True  # llava.train.train.preprocess_v1 reads it; fast tokenizers have none
+    if is_next():
+        _as_of_old(tokenizer)
     if not begin:
         return
+    if tokenizer.pad_token_id is None:  # LLaVA pads with the unk token, which many have no longer
+        tokenizer.pad_token = tokenizer.init_kwargs.get("pad_token") or tokenizer.eos_token
     if tokenizer.pad_token_id is None:
         raise RevisionError(
-            "the language model's tokenizer has neither an unk nor a pad token, so LLaVA cannot batch; set "
+            "the language model's tokenizer has neither an unk, a pad nor an eos token, so LLaVA cannot batch; set "
             "pad_token in its tokenizer_config.json"
         )
+    if version == AUTO:
+        _begin_with(tokenizer, tokenizer.bos_token if chat_template(tokenizer).begins_with_bos else None)
+        return
     if tokenizer.bos_token_id is None:
         if is_next():
             return
-        raise RevisionError(
-            "the language model's tokenizer has no BOS token; set bos_token in its tokenizer_config.json"
-        )
-    if tokenizer("a").input_ids[:1] == [tokenizer.bos_token_id]:
+        tokenizer.bos_token = first_token(tokenizer)
+    _begin_with(tokenizer, tokenizer.bos_token)
+
+
+def _as_of_old(tokenizer: Any) -> None:
+    """What LLaVA-NeXT's masks ask of a tokenizer, which transformers 5 calls otherwise: the ids of additional special
+    tokens, and chats as lists of ids.
+    """
+    if not hasattr(tokenizer, "additional_special_tokens_ids"):
+        tokenizer.additional_special_tokens_ids = tokenizer.convert_tokens_to_ids(tokenizer.extra_special_tokens)
+    if "return_dict" not in getattr(tokenizer.apply_chat_template, "keywords", {}):
+        tokenizer.apply_chat_template = functools.partial(tokenizer.apply_chat_template, return_dict=False)
+
+
+def first_token(tokenizer: Any) -> str:
+    """What stands first where a tokenizer has no BOS: the token that separated documents while the model was
+    pretrained.
+    """
+    for token in (tokenizer.init_kwargs.get("pad_token"), tokenizer.eos_token, tokenizer.pad_token):
+        if token is not None:
+            return str(token)
+    raise RevisionError("the language model's tokenizer has no special token that could stand first; set its bos_token")
+
+
+def _begin_with(tokenizer: Any, token: str | None) -> None:
+    """Make every text begin with `token`, or with none."""
+    first = [] if token is None else [tokenizer.convert_tokens_to_ids(token)]
+    plain = tokenizer("a", add_special_tokens=False).input_ids
+    if tokenizer("a").input_ids == [*first, *plain]:
         return
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
-        tokenizer.add_bos_token = True
+        tokenizer.add_bos_token = token is not None
+    elif token is None:
+        backend.post_processor = processors.TemplateProcessing(single="$A", pair="$A $B", special_tokens=[])
     else:
-        bos = tokenizer.bos_token
-        begin_with_bos = processors.TemplateProcessing(
-            single=f"{bos} $A", pair=f"{bos} $A {bos} $B", special_tokens=[(bos, tokenizer.bos_token_id)]
+        # by a name of its own: a token may hold a colon, which means something else here
+        backend.post_processor = processors.TemplateProcessing(
+            single="first $A", pair="first $A first $B", special_tokens=[("first", first[0])]
         )
-        existing = backend.post_processor
-        backend.post_processor = processors.Sequence([existing, begin_with_bos]) if existing else begin_with_bos
-    if tokenizer("a").input_ids[0] != tokenizer.bos_token_id:
+    if tokenizer("a").input_ids != [*first, *plain]:
         raise RevisionError(
-            "the language model's tokenizer cannot be made to begin texts with BOS; use its fast version"
+            "the language model's tokenizer cannot be made to begin texts as its prompts do; use its fast version"
+        )
+
+
+def require_own_marks(tokenizer: Any, template: Any) -> None:
+    """Raise RevisionError where the conversation template was made for another tokenizer: its marks are no tokens of
+    this one.
+    """
+    written = " ".join(str(part) for part in (template.system, *template.roles, template.sep, template.sep2) if part)
+    for mark in MARK.findall(written):
+        if len(tokenizer(mark, add_special_tokens=False).input_ids) != 1:
+            raise RevisionError(
+                f"--version {template.version}: '{mark}' is no token of this language model's tokenizer, so the "
+                "template was made for another one; give --version auto, or the one it was made for"
+            )
+
+
+def require_same_vocabulary(tokenizer: Any, config: Any) -> None:
+    """Raise RevisionError where a language model's config shows that the tokenizer beside it belongs to another one."""
+    largest, rows = max(tokenizer.get_vocab().values()), getattr(config, "vocab_size", None)
+    if rows is not None and largest >= rows:
+        raise RevisionError(
+            f"the tokenizer has tokens up to {largest}, the language model's vocabulary ends at {rows - 1}: they do "
+            "not belong together; get both from one place"
+        )
+    ends = getattr(config, "eos_token_id", None)
+    special = {*tokenizer.all_special_ids, *tokenizer.get_added_vocab().values()}
+    strangers = [end for end in (ends if isinstance(ends, list) else [ends]) if end is not None and end not in special]
+    if strangers:
+        raise RevisionError(
+            f"token {strangers[0]}, which ends a text for the language model, is an ordinary one for the tokenizer: "
+            "they do not belong together; get both from one place"
         )

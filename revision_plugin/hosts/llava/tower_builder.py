@@ -82,6 +82,7 @@ def record_for_inference(original: Callable) -> Callable:
         original(self, model_args, fsdp=fsdp)
         tower = self.get_vision_tower()
         training.tower = tower if isinstance(tower, PseudoVisionTower) else None
+        training.config = self.config if training.tower is not None else None
         if training.tower is not None:
             _use_flags(training.tower, model_args)
             self.config.revision = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ...tower import PseudoVisionTower
 
@@ -13,6 +14,7 @@ class Training:
     """The training of this process: its data module needs the aligner, and LLaVA shows it only an image processor."""
 
     tower: PseudoVisionTower | None = None
+    config: Any = None  # of the model, which its checkpoints will hold
     image_folder: Path | None = None  # resolved
 
 

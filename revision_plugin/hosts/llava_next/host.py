@@ -19,7 +19,6 @@ from ..model_type import model_type
 from .next_hook_table import HOOKS
 
 SUPPORTED_NEXT = "1.7."
-SUPPORTED_TRANSFORMERS = "4.57."
 # LLaVA-NeXT takes the first of these names that the model's path holds, and with it this model type
 CLASS_OF_NAME = {
     "mixtral": "mixtral",
@@ -57,11 +56,6 @@ class LlavaNextHost(LlavaHost):
             )
         if not installed.startswith(SUPPORTED_NEXT):
             raise RevisionError(f"LLaVA-NeXT {installed} is not supported; this release binds to {SUPPORTED_NEXT}*")
-        transformers = version("transformers")
-        if not transformers.startswith(SUPPORTED_TRANSFORMERS):
-            raise RevisionError(
-                f"transformers {transformers} is not supported with LLaVA-NeXT; install {SUPPORTED_TRANSFORMERS}*"
-            )
 
     def check_flags(self, flags: dict[str, str]) -> None:
         if "--attn_implementation" not in flags and find_spec("flash_attn") is None:

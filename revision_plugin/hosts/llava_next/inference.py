@@ -15,7 +15,7 @@ from transformers import AutoTokenizer
 from ..._common.files import read_object
 from ...errors import RevisionError
 from ..llava.host import require_base, require_same_base
-from ..llava.inference import PLAIN, LlavaAssistant, decode_greedily
+from ..llava.inference import PLAIN, LlavaAssistant, decode_greedily, require_same_chat
 from ..llava.tokenizers import prepare_tokenizer
 from ..llava.weights import (
     PROJECTOR_FILE,
@@ -70,9 +70,10 @@ class NextAssistant(LlavaAssistant):
         tower.load_model()
         tower.to(device=loaded.device, dtype=loaded.dtype)
         tokenizer = AutoTokenizer.from_pretrained(weights, use_fast=True)
-        prepare_tokenizer(tokenizer, begin=True)
-        decode_greedily(loaded)
         name = template or raw["revision"]["conversation"]
+        require_same_chat(str(path), tokenizer, name, raw["revision"])
+        prepare_tokenizer(tokenizer, begin=True, version=name)
+        decode_greedily(loaded)
         if name == PLAIN and tokenizer.bos_token_id is None:
             raise RevisionError(
                 f"{path}: is pretrained only, and its language model cannot begin a caption; finish Stage 2"

@@ -47,6 +47,33 @@ OVERRIDES = tuple(
     )
 )
 
+MODEL_CLASSES = tuple(
+    Hook(
+        f"llava.model.language_model.llava_{name.lower()}.Llava{name}ForCausalLM.forward",
+        "generate passes cache, which LLaVA-NeXT's forward rejects",
+        f"{SHIMS}.transformers_models:more_forward_arguments",
+        "transformers >= 5.24",
+    )
+    for name in ("Llama", "Qwen")
+)
+CONFIGS = (
+    Hook(
+        "transformers.Qwen2Config.rope_scaling",
+        "LLaVA-NeXT sets it to None, which since transformers 5 clears the rotary embedding's base as well",
+        f"{SHIMS}.next_imports:scaling_apart_from_theta",
+        "transformers >= 5",
+        optional=True,
+    ),
+    Hook(
+        "llava.train.train.TrainingArguments",
+        "the trainer asks for group_by_length, which transformers 5 no longer has",
+        f"{SHIMS}.next_imports:arguments_of_old",
+        "transformers >= 5",
+    ),
+)
+
 HOOKS = HookTable(
-    "LLaVA-NeXT 1.7", before=(*NAMES, *IMPORTS), after=(*OVERRIDES, *PROCESSES, *MODELS, *TOWER, *TRAINING)
+    "LLaVA-NeXT 1.7",
+    before=(*NAMES, *IMPORTS),
+    after=(*OVERRIDES, *CONFIGS, *PROCESSES, *MODELS, *TOWER, *TRAINING, *MODEL_CLASSES),
 )

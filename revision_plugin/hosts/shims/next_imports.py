@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import importlib.machinery
 import sys
@@ -31,6 +32,28 @@ def import_without_trl(present: Any) -> Any:
             del sys.modules[name]
             if earlier is not None:
                 sys.modules[name] = earlier
+
+
+def scaling_apart_from_theta(present: Any) -> Any:
+    """`rope_scaling` of a config: LLaVA-NeXT sets it to None, which in transformers 5 clears all of the rotary
+    embedding's parameters, its base with them. The base is kept.
+    """
+
+    def without_scaling(self, value: Any) -> None:
+        theta = (self.rope_parameters or {}).get("rope_theta")
+        kept = {"rope_type": "default"} | ({} if theta is None else {"rope_theta": theta})
+        self.rope_parameters = kept if value is None else value
+
+    return property(present.fget, without_scaling)
+
+
+def arguments_of_old(original: type) -> type:
+    """LLaVA-NeXT's TrainingArguments with the flag that its trainer asks for, where transformers has it no longer."""
+    if "group_by_length" in {field.name for field in dataclasses.fields(original)}:
+        return original
+    made = dataclasses.make_dataclass("TrainingArguments", [("group_by_length", bool, False)], bases=(original,))
+    made.__module__ = original.__module__  # where pickle looks for it
+    return made
 
 
 def trainers_training_loop(present: Any) -> Any:

@@ -6,6 +6,7 @@ import copy
 import functools
 import inspect
 import re
+import warnings
 from collections.abc import Callable
 
 import torch
@@ -15,21 +16,30 @@ from ...errors import RevisionError
 
 NEW_PARTS = ("mm_projector.", "vision_tower.", "vision_resampler.", "image_newline")  # a language model has none
 BUFFERS = ("rotary_emb.inv_freq", "masked_bias", "attn.bias")
+PASSED_BY_GENERATE = {"cache": None, "cache_position": None, "logits_to_keep": 0}
 LAYER = re.compile(r"(^|\.)layers\.\d+\.")
 
 
 def more_forward_arguments(original: Callable) -> Callable:
-    """A LLaVA model's `forward` that takes, and ignores, what `generate` passes today."""
+    """A LLaVA model's `forward` that takes what `generate` passes today: the cache by its new name, and, ignored, what
+    the model works out by itself.
+    """
+
+    signature = inspect.signature(original)  # which generate reads
+    lacking = {name: default for name, default in PASSED_BY_GENERATE.items() if name not in signature.parameters}
 
     @functools.wraps(original)
-    def forward(self, *args, cache_position=None, logits_to_keep=0, **kwargs):
+    def forward(self, *args, **kwargs):
+        for name in lacking:
+            value = kwargs.pop(name, None)
+            if name == "cache" and value is not None:
+                kwargs["past_key_values"] = value
         return original(self, *args, **kwargs)
 
-    extra = [
-        inspect.Parameter("cache_position", inspect.Parameter.KEYWORD_ONLY, default=None),
-        inspect.Parameter("logits_to_keep", inspect.Parameter.KEYWORD_ONLY, default=0),
-    ]
-    signature = inspect.signature(original)  # which generate reads
+    # LLaVA's own code goes on calling the cache by its old name
+    for message in (".*past_key_values. is deprecated", "Both .past_key_values. and .cache. are set"):
+        warnings.filterwarnings("ignore", message, FutureWarning, "llava")
+    extra = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=lacking[name]) for name in lacking]
     forward.__signature__ = signature.replace(parameters=[*signature.parameters.values(), *extra])  # type: ignore[attr-defined]
     return forward
 
