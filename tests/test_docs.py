@@ -3,10 +3,11 @@
 import json
 import re
 import shutil
+import subprocess
 
 import matplotlib
 import pytest
-from conftest import ROOT
+from conftest import ENVIRONMENT, ROOT
 
 PAGE = ROOT / "docs" / "python-api.md"
 NOTEBOOK = ROOT / "docs" / "realign.ipynb"
@@ -42,3 +43,13 @@ def test_the_notebook_runs_and_prints_what_it_shows(capsys):
         numbers = [[float(word) for word in re.findall(r"\d+\.\d+", text)] for text in (printed, shown[-1])]
         assert numbers[0] == pytest.approx(numbers[1], abs=2e-3), "run the notebook again and keep its output"
     assert "realign" in shown[3]
+
+
+def test_the_language_models_pages_commands():
+    blocks = re.findall(r"```bash\n(.*?)```", (ROOT / "docs" / "language-models.md").read_text(), re.S)
+    assert len(blocks) == 2
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", "\n".join(blocks)], capture_output=True, text=True, env=ENVIRONMENT, cwd=ROOT
+    )
+    assert done.returncode == 0, done.stderr
+    assert "all probes hold" in done.stdout and done.stdout.count("Qwen/Qwen3-8B") == 2

@@ -96,6 +96,7 @@ def test_every_command_typed_in_order_in_a_fresh_shell(checkout, world_files, tm
 
 
 @pytest.mark.slow
+@pytest.mark.quickstart
 def test_quickstart(tmp_path):
     """The README's first command, whole, and what it must reach."""
     done = subprocess.run(
