@@ -27,8 +27,6 @@ def check_inputs(model: Any, name: str, *, fully: bool) -> float:
     themselves (so it would to visual tokens), or where later tokens change what it says of earlier ones. Weights that
     are spread over processes (ZeRO-3) are not asked, since none of them has a whole layer.
     """
-    if any(parameter.is_meta for parameter in model.parameters()):
-        return 1.0
     outside = [p for n, p in model.get_model().named_parameters() if not _in_layers(model.get_model(), n)]
     with torch.no_grad(), _evaluating(model), _gathered(outside):
         try:
