@@ -16,7 +16,7 @@ from ..hosts import HOSTS, Hook, Host, find_host
 
 # in a process of its own: looking means importing the host, with its first hooks applied
 EXAMINE = """
-import json, sys
+import json
 from revision_plugin.errors import one_line
 from revision_plugin.hosts import find_host
 with one_line():

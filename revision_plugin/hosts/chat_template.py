@@ -102,9 +102,9 @@ class ChatTemplate:
 
     def _asked(self, roles: tuple[str, ...], before: str) -> int:
         """How many characters of `before`, the text between a question and its reply, the prompt for it has."""
-        asking = self._literals(roles[:-1], answered=False)[-1]
         if len(roles) == 1:  # a reply without a question
             return len(before)
+        asking = self._literals(roles[:-1], answered=False)[-1]
         if before.startswith(asking) and not before[len(asking) :].strip():
             return len(asking)  # what is left, a space in some templates, is the model's to say
         alone = self._literals((USER, ASSISTANT), answered=True)[1]

@@ -5,12 +5,13 @@ import re
 import pytest
 import tiny_families as families
 import torch
+from label_masks import IGNORE, learned_text
 
 import revision_plugin
 from revision_plugin.errors import RevisionError
 from revision_plugin.hosts.chat_template import SYSTEM, chat_template
 
-IGNORE, IMAGE = -100, -200
+IMAGE = -200
 TALK = [
     {"from": "human", "value": "<image>\nwhat color is the background?"},
     {"from": "gpt", "value": "red, I think"},
@@ -49,18 +50,6 @@ def preprocess(talk, tokenizer):
 
     out = train.preprocess([[dict(turn) for turn in talk]], tokenizer, has_image=True)
     return out["input_ids"][0].tolist(), out["labels"][0].tolist()
-
-
-def learned_text(tokenizer, ids, labels):
-    assert all(label in (IGNORE, token) for token, label in zip(ids, labels, strict=True))
-    runs, current = [], []
-    for token in [*labels, IGNORE]:
-        if token == IGNORE:
-            runs += [tokenizer.decode(current)] if current else []
-            current = []
-        else:
-            current.append(token)
-    return runs
 
 
 def messages(talk, template):

@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 import torch
 from conftest import unit_rows, write_store
+from label_masks import learned_text
 
 import revision_plugin
 from revision_plugin.encoders import load_encoder
 from revision_plugin.errors import RevisionError
 from revision_plugin.hosts import find_host
 
-IGNORE, IMAGE = -100, -200
+IMAGE = -200
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -59,19 +60,6 @@ def byte_tokenizer(special=()):
     )
     tokenizer.add_special_tokens({"additional_special_tokens": list(special)})
     return tokenizer
-
-
-def learned_text(tokenizer, ids, labels):
-    """The runs of learned tokens, as text; checks that labels are the tokens themselves."""
-    assert all(label in (IGNORE, token) for token, label in zip(ids, labels))
-    runs, current = [], []
-    for token in [*labels, IGNORE]:
-        if token == IGNORE:
-            runs += [tokenizer.decode(current)] if current else []
-            current = []
-        else:
-            current.append(token)
-    return runs
 
 
 def test_install_is_idempotent_and_bindings_exist():

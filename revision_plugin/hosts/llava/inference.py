@@ -22,7 +22,7 @@ from ...tower import PseudoVisionTower
 from ..chat_template import USER, chat_template
 from ..model_type import model_type
 from .host import require_base, require_same_base
-from .language_models import LLAMAS, MISTRALS, PREFIX, class_for
+from .language_models import LLAMAS, PREFIX, class_for
 from .tokenizers import AUTO, prepare_tokenizer
 from .weights import opening_checkpoint, quiet_loading, read_weights, require_weights
 
@@ -34,7 +34,7 @@ def _loader_name(path: Path) -> str:
     by its type. Raises RevisionError for a type that is no language model's.
     """
     kind = model_type(str(path))
-    if kind not in (*LLAMAS, *MISTRALS):
+    if kind not in LLAMAS:
         class_for(kind)
     return "llava_revision" + ("_lora" if (path / "adapter_config.json").is_file() else "")
 

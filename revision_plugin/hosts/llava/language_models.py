@@ -57,7 +57,7 @@ def with_registered_class(original: Any) -> Any:
     @functools.wraps(original)
     def load_pretrained_model(model_path, *arguments, **keywords):
         kind = model_type(str(model_path))
-        if kind.startswith(PREFIX) and kind not in (*LLAMAS, *MISTRALS):
+        if kind.startswith(PREFIX) and kind not in LLAMAS:
             class_for(kind)
         loaded = original(model_path, *arguments, **keywords)
         record = getattr(loaded[1].config, "revision", None)
