@@ -2,3 +2,4 @@
 
 from revision_plugin.evaluation.documents import image, single_image, visulogic_image  # noqa: F401
 from revision_plugin.evaluation.prompts import *  # noqa: F403
+from revision_plugin.evaluation.scoring import *  # noqa: F403

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import csv
 import io
 import json
 import zipfile
@@ -253,9 +255,46 @@ def write_all(root: Path) -> Path:
                 }
                 for i in range(3)
             ]
+            + [
+                {
+                    "image": picture(3),
+                    "question": "It is red. Select from A, B and C. (A) True (B)False (C)Insufficient Information",
+                    "answer": "C",
+                    "skill": "deductive",
+                },
+                {"image": picture(4), "question": "", "answer": "", "skill": "spatial"},
+            ]
         },
         {"image": PICTURE, "question": TEXT, "answer": TEXT, "skill": TEXT},
     )
+    _write(
+        root,
+        "lmms-lab-encoder/COCO-Caption2017",
+        {
+            "val": [
+                {
+                    "question_id": f"{i:012}.jpg",
+                    "image": picture(i),
+                    "question": "Please carefully observe the image and come up with a caption for the image",
+                    "answer": [f"a {COLOURS[i]} square on a table", f"the square is {COLOURS[i]}"],
+                    "id": i,
+                }
+                for i in range(4)
+            ]
+        },
+        {"question_id": TEXT, "image": PICTURE, "question": TEXT, "answer": Sequence(TEXT), "id": NUMBER},
+    )
+    exist = root / "petter12321/crpe_vlmevalkit"
+    exist.mkdir(parents=True)
+    data = io.BytesIO()
+    picture(0).convert("RGB").save(data, "PNG")
+    with open(exist / "CRPE_EXIST.tsv", "w", newline="") as table:
+        lines = csv.writer(table, delimiter="\t")
+        lines.writerow(["index", "image", "question", "answer", "category"])
+        for i in range(4):  # one question in all orders of its options; only the first row brings the image
+            image = base64.b64encode(data.getvalue()).decode() if i == 0 else 0
+            shifted = COLOURS[i:] + COLOURS[:i]
+            lines.writerow([i, image, f"What is there?\n{listing(shifted)}", "ADCB"[i], "exist"])
     _write(
         root,
         "nv-njb/CRPE",

@@ -27,6 +27,9 @@ COMMANDS = {
 }
 
 
+PASSING_ON = ("evaluate",)  # what follows "--" is for another program's command line
+
+
 class Parser(argparse.ArgumentParser):
     """An argument parser whose errors are one line, and which takes no abbreviated flags."""
 
@@ -75,7 +78,12 @@ def main(argv: list[str] | None = None) -> None:
     with one_line(interrupted="repeat the command to resume"):
         require_own_environment()
         command = next((word for word in words if word in COMMANDS), None)
+        passed_on: list[str] = []
+        if command in PASSING_ON and "--" in words:
+            place = words.index("--")
+            words, passed_on = words[:place], words[place + 1 :]
         arguments = build_parser(command).parse_args(words)
+        arguments.passed_on = passed_on
         arguments.run(arguments)
 
 

@@ -6,12 +6,16 @@ import argparse
 from pathlib import Path
 
 from ..errors import RevisionError
-from ..evaluation.table import markdown, published_rows, read_cost, read_row, write_table
+from ..evaluation.published import published_rows
+from ..evaluation.results import read_row
+from ..evaluation.table import breakdown_markdown, markdown, read_cost, write_table
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("results", type=Path, nargs="+", help="folders with *_results.json, a row each")
-    parser.add_argument("--published", action="store_true", help="the papers' rows above ours")
+    parser.add_argument("results", type=Path, nargs="*", help="folders with *_results.json, a row each")
+    text = "one of the papers' tables above ours, such as revision-1; may be given more than once"
+    parser.add_argument("--published", action="append", default=[], metavar="TABLE", help=text)
+    parser.add_argument("--breakdown", action="store_true", help="also each benchmark's own measures and parts")
     text = "what scripts/cost.py wrote for a row"
     parser.add_argument("--cost", action="append", default=[], metavar="ROW=FILE", help=text)
     parser.add_argument("--out", type=Path, help="also write OUT.md, OUT.csv and OUT.json")
@@ -29,7 +33,11 @@ def run(a: argparse.Namespace) -> None:
         if matching_rows[0].relative_cost is not None:
             raise RevisionError(f"--cost {pair}: '{name}' has a cost already; give it once")
         matching_rows[0].relative_cost = read_cost(file)
-    rows = [*(published_rows() if a.published else []), *rows]
+    rows = [*(row for name in a.published for row in published_rows(name)), *rows]
+    if not rows:
+        raise RevisionError("nothing to show; give folders with results, or --published TABLE")
     print(markdown(rows))
+    if a.breakdown:
+        print("\n\n".join(f"### {row.name}\n\n{breakdown_markdown(row)}" for row in rows if row.scores))
     if a.out:
         write_table(rows, a.out)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import ast
+import base64
+import binascii
 import functools
 import hashlib
 import io
+import logging
 import os
 import re
 import zipfile
@@ -18,7 +20,10 @@ from PIL import Image
 from ..corpora.pixels import decode_image, open_image
 from ..errors import RevisionError
 
+logger = logging.getLogger(__name__)
+
 DATA_ROOT = "REVISION_DATA_ROOT"  # set by `revision evaluate --data-root`: where mirrored datasets lie
+REFERENCE = 64  # characters: no image in base64 is as short
 IMAGE_MARK = re.compile(r"<image (\d+)>")
 
 
@@ -53,8 +58,8 @@ def undecoded(split):
 
 
 def decode(value, where: str):
-    """An RGB PIL image of a stored image (bytes, path or PIL). Raises RevisionError where there is none or it is
-    damaged.
+    """An RGB PIL image of a stored image (bytes, base64, path or PIL). Raises RevisionError where there is none or it
+    is damaged.
     """
     try:
         if isinstance(value, Image.Image):
@@ -63,8 +68,12 @@ def decode(value, where: str):
             return decode_image(io.BytesIO(value["bytes"]), where)
         if isinstance(value, dict) and value.get("path"):
             return open_image(Path(value["path"]))
+        if isinstance(value, str) and value:
+            return decode_image(io.BytesIO(base64.b64decode(value, validate=True)), where)
     except RevisionError as error:
         raise RevisionError(f"{error}; get the dataset again") from None
+    except binascii.Error:
+        raise RevisionError(f"{where}: its image is no base64; get the dataset again") from None
     raise RevisionError(f"{where}: the row has no image; get the dataset again")
 
 
@@ -107,16 +116,6 @@ def image(doc: dict) -> list:
     return [decode(field(doc, "image"), name_of(doc))]
 
 
-def listed(value) -> list[str]:
-    """Options or answers that a dataset stores as a list or as the text of one."""
-    if isinstance(value, str):
-        try:
-            value = ast.literal_eval(value)
-        except (ValueError, SyntaxError):
-            return [value]
-    return [str(item) for item in value] if isinstance(value, (list, tuple)) else [str(value)]
-
-
 def marked_images(question: str, options: str) -> list[int]:
     """The distinct numbers k of `<image k>` in a question and its options, in their order."""
     return list(dict.fromkeys(int(k) for k in IMAGE_MARK.findall(f"{question} {options}")))
@@ -125,7 +124,46 @@ def marked_images(question: str, options: str) -> list[int]:
 def single_image(split):
     """A `process_docs` that keeps the rows which refer to exactly one image (ReVision, appendix H.3)."""
     split = require_fields("question", "options", "answer", "image_1")(split)
-    return split.filter(lambda q, o: len(marked_images(q, o)) == 1, input_columns=["question", "options"])
+    rows = zip(split["question"], split["options"])
+    kept = [number for number, (question, options) in enumerate(rows) if len(marked_images(question, options)) == 1]
+    return keep_rows(split, kept, "those that do not refer to exactly one image")
+
+
+def logicvista_rows(split):
+    """A `process_docs` that leaves out rows with neither a question nor an answer: any reply without letters would be
+    right. The dataset has one, v1_382.
+    """
+    split = require_fields("image", "question", "answer")(split)
+    rows = zip(split["question"], split["answer"])
+    kept = [number for number, row in enumerate(rows) if any(value and str(value).strip() for value in row)]
+    return keep_rows(split, kept, "those with neither a question nor an answer")
+
+
+def keep_rows(split, kept: list[int], which: str):
+    """The rows `kept` of a split; the others are listed in the log."""
+    left_out = sorted(set(range(len(split))) - set(kept))
+    if not left_out:
+        return split
+    names = split["id"] if "id" in split.column_names else None
+    listed = ", ".join(str(names[number]) if names else str(number) for number in left_out)
+    logger.warning("%d of %d rows are left out, %s: %s", len(left_out), len(split), which, listed)
+    return split.select(kept)
+
+
+def shared_images(split):
+    """A `process_docs` for VLMEvalKit's tables: images in base64, where a short one is the `index` of the row that has
+    it. Raises RevisionError for an index that no row has.
+    """
+    split = require_fields("index", "image", "question", "answer")(split)
+    images = {str(index): str(image) for index, image in zip(split["index"], split["image"])}
+
+    def with_image(row: dict) -> dict:
+        image = str(row["image"])
+        if len(image) <= REFERENCE and image not in images:
+            raise RevisionError(f"row index={row['index']}: its image is that of row {image}, which is not there")
+        return {"image": images[image] if len(image) <= REFERENCE else image}
+
+    return split.map(with_image)
 
 
 @functools.cache

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
+import functools
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from lmms_eval.api.model import lmms
@@ -18,7 +18,11 @@ from ..corpora.texts import text_problem
 from ..encoders import allow_remote_code
 from ..errors import RevisionError
 from ..hosts import find_host
+from .answer_file import AnswerFile
+from .batch_size import BatchSize
 from .documents import holds_image, row_hash
+from .generation import NEW_TOKENS, cut, require_greedy, stop_strings
+from .placement import number_of_bits, require_device_map
 from .run_environment import checkpoint_state, run_settings
 
 
@@ -26,7 +30,8 @@ class LlavaRevision(lmms):
     """Model arguments: `pretrained` (a checkpoint), `base` (the language model of a Stage-1 or LoRA checkpoint),
     `blind` (questions without their images), `conversation` (another template than the checkpoint's own),
     `answers` (a folder in which answers are kept as they come, so that a stopped run resumes),
-    `trust_remote_code` (run code that the encoder's model brings).
+    `trust_remote_code` (run code that the encoder's model brings), `load_in_4bit` or `load_in_8bit`, `device_map`
+    ("auto": the model shared by all GPUs), `batch_size` (a number, or "auto": the most that fits).
     """
 
     def __init__(
@@ -37,32 +42,47 @@ class LlavaRevision(lmms):
         conversation: str | None = None,
         answers: str | None = None,
         trust_remote_code=False,
-        batch_size=1,
+        load_in_4bit=False,
+        load_in_8bit=False,
+        device_map: str | None = None,
+        batch_size: int | str = 1,
+        max_batch_size: int | None = None,
         device: str | None = None,
         **unknown,
     ):
         super().__init__()
-        unknown.pop("max_batch_size", None)
         settings = run_settings()
         if settings is not None:  # paths of any name, which lmms-eval's own arguments cannot carry
             given = settings["model"]
             pretrained, base, blind = given["pretrained"], given["base"], given["blind"]
             answers, trust_remote_code = given["answers"], given["trust_remote_code"]
+            load_in_4bit, load_in_8bit = given["load_4bit"], given["load_8bit"]
+            device_map = given["device_map"]
         if unknown:
             raise RevisionError(
                 f"llava_revision has no model argument '{sorted(unknown)[0]}'; "
-                "it has pretrained, base, blind, conversation, answers, trust_remote_code, batch_size, device"
+                "it has pretrained, base, blind, conversation, answers, trust_remote_code, load_in_4bit, load_in_8bit, "
+                "device_map, batch_size, device"
             )
         if not pretrained:
             raise RevisionError("llava_revision needs --model_args pretrained=CHECKPOINT")
         if says_true(trust_remote_code):
             allow_remote_code()
         self.blind = says_true(blind)
-        self.batch_size = _positive(batch_size)
         self._rank, self._world_size = launched_rank(), launched_processes()
         self._device = choose_device(device or None)
+        self.batch = BatchSize(batch_size, self._device, max_batch_size)
         logger.info("answering on {}", self._device)
-        self.assistant = find_host().load(pretrained, base=base, device=str(self._device), template=conversation)
+        bits = number_of_bits(says_true(load_in_4bit), says_true(load_in_8bit))
+        require_device_map(device_map, device, self._device, self._world_size)
+        self.assistant = find_host().load(
+            pretrained,
+            base=base,
+            device=str(self._device),
+            template=conversation,
+            bits=bits,
+            device_map=device_map,
+        )
         self._answers = None
         if answers:
             answer_settings = {
@@ -71,6 +91,7 @@ class LlavaRevision(lmms):
                 "blind": self.blind,
                 "conversation": conversation,
                 "dtype": str(self.assistant.model.dtype),
+                **({"bits": bits} if bits else {}),
             }
             self._answers = AnswerFile(Path(answers), hash_json(answer_settings)[:16], self._rank)
 
@@ -89,35 +110,48 @@ class LlavaRevision(lmms):
     def generate_until(self, requests) -> list[str]:
         """Greedy replies, in the order of `requests`, in batches of questions of one kind and length limit."""
         replies: list[str] = [""] * len(requests)
+        stops: list[list[str]] = []  # by request; answers are kept whole
         pending_requests: dict[tuple, list[int]] = {}
         keys: dict[int, tuple] = {}  # by request; hashing a row may decode its image
+        changed: dict[str, int] = {}
         for number, request in enumerate(requests):
             context, settings, _, doc_id, task, split = request.args
-            if settings.get("do_sample") or settings.get("num_beams", 1) not in (None, 1):
-                raise RevisionError(f"{task}: llava_revision decodes greedily; leave do_sample and num_beams out")
-            limit = settings.get("max_new_tokens", 64)
-            problem = text_problem(context)
+            require_greedy(settings, task)
+            stops.append(stop_strings(settings, task))
+            limit = settings.get("max_new_tokens", NEW_TOKENS)
+            problem = text_problem(context) if context else None  # a caption answers no question
             if problem:
                 raise RevisionError(f"{task}, row {doc_id}: its question {problem}")
             answer = None
             if self._answers:
                 keys[number] = self._key(request)
                 answer = self._answers.get(*keys[number])
+                changed[task] = changed.get(task, 0) + self._answers.has_other(*keys[number])
             if answer is not None:
                 replies[number] = answer
             else:
                 pending_requests.setdefault((task, limit), []).append(number)
+        if self._answers:
+            self._answers.record_rows(_rows_by_task(keys.values()))
+        for task, rows in changed.items():
+            if rows:
+                logger.warning(
+                    "{}: {} of its rows are not those whose answers are kept; they are asked again", task, rows
+                )
         with track(
             "answer", total=sum(map(len, pending_requests.values())), unit="question", show=self._rank == 0
         ) as advance:
             for (_, limit), numbers in pending_requests.items():
                 for batch in self._batches(requests, numbers):
-                    self._answer(requests, batch, limit, replies)
+                    self.batch.run(batch, functools.partial(self._answer, requests, limit, replies))
                     if self._answers:
                         for number, _ in batch:
                             self._answers.add(*keys[number], answer=replies[number])
                     advance(len(batch))
-        return replies
+        if self.batch.auto:
+            self.batch_sizes = {"": self.batch.size}  # for lmms-eval's results
+            logger.info("batch size chosen: {}", self.batch.size)
+        return [cut(reply, stop) for reply, stop in zip(replies, stops, strict=True)]
 
     def _batches(self, requests, numbers: list[int]) -> Iterator[list[tuple[int, list]]]:
         """(request number, images) in batches that have an image each, or none."""
@@ -129,14 +163,14 @@ class LlavaRevision(lmms):
                 raise RevisionError(f"{task}, row {doc_id}: has {len(images)} images; these models see one")
             group = waiting[bool(images)]
             group.append((number, images))
-            if len(group) == self.batch_size:
+            if len(group) >= self.batch.size:
                 yield list(group)
                 group.clear()
         yield from (group for group in waiting.values() if group)
 
-    def _answer(self, requests, batch: list[tuple[int, list]], limit: int, replies: list) -> None:
+    def _answer(self, requests, limit: int, replies: list, batch: Sequence[tuple[int, list]]) -> None:
         images = [images[0] for _, images in batch] if batch[0][1] else None
-        texts = self.assistant.ask(images, [requests[n].args[0] for n, _ in batch], max_new_tokens=limit)
+        texts = self.assistant.ask(images, [requests[n].args[0] or None for n, _ in batch], max_new_tokens=limit)
         for (number, _), text in zip(batch, texts, strict=True):
             replies[number] = text
 
@@ -154,39 +188,9 @@ class LlavaRevision(lmms):
         raise NotImplementedError("llava_revision answers single questions")
 
 
-class AnswerFile:
-    """Answers kept one JSON object a line as they come; the file is named by the checkpoint and how it is asked."""
-
-    def __init__(self, folder: Path, identity: str, rank: int):
-        folder.mkdir(parents=True, exist_ok=True)
-        self._known = {}
-        for path in sorted(folder.glob(f"{identity}-*.jsonl")):
-            for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-                try:
-                    row = json.loads(line)
-                    self._known[json.dumps(row["key"])] = str(row["answer"])
-                except (ValueError, KeyError, TypeError, RecursionError):
-                    continue  # torn by a kill or damaged: that question is asked again
-        path = folder / f"{identity}-{rank}.jsonl"
-        torn = path.exists() and path.stat().st_size and not path.read_bytes().endswith(b"\n")
-        self._file = open(path, "a", encoding="utf-8")
-        if torn:
-            self._file.write("\n")
-
-    def get(self, *key) -> str | None:
-        """The answer kept under `key`: task, split, row, prompt, length limit, hash of the row."""
-        return self._known.get(json.dumps(key))
-
-    def add(self, *key, answer: str) -> None:
-        self._file.write(json.dumps({"key": key, "answer": answer}, ensure_ascii=False) + "\n")
-        self._file.flush()
-
-
-def _positive(value) -> int:
-    try:
-        number = int(value)
-    except ValueError:
-        number = 0
-    if number < 1:
-        raise RevisionError(f"batch_size must be a whole number of at least 1, not '{value}'")
-    return number
+def _rows_by_task(keys: Iterable[tuple]) -> dict[str, dict[int, str]]:
+    """By task: row number -> hash of the row and its image."""
+    rows: dict[str, dict[int, str]] = {}
+    for task, _, number, *_, row in keys:
+        rows.setdefault(task, {})[number] = row
+    return rows

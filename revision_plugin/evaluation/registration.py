@@ -6,5 +6,11 @@ from lmms_eval.models.registry_v2 import ModelManifest
 
 
 def manifest() -> ModelManifest:
-    """Where lmms-eval finds the model `llava_revision`; nothing else is imported for it."""
-    return ModelManifest(model_id="llava_revision", simple_class_path="revision_plugin.evaluation.model.LlavaRevision")
+    """Where lmms-eval finds the model `llava_revision`; nothing else is imported for it. It takes the chat class unless
+    it is given --force_simple, as `revision evaluate` does.
+    """
+    return ModelManifest(
+        model_id="llava_revision",
+        simple_class_path="revision_plugin.evaluation.model.LlavaRevision",
+        chat_class_path="revision_plugin.evaluation.chat_model.LlavaRevisionChat",
+    )

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import re
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -18,25 +19,27 @@ import yaml
 
 from .._common.devices import choose_device
 from .._common.distributed import torchrun
-from .._common.files import hash_json
+from .._common.files import hash_json, read_object, write_text
 from .._common.folders import ClaimedFolder
 from .._common.processes import start_child
 from ..errors import RevisionError
 from ..hosts import find_host
+from ..hosts.quantized import require_bitsandbytes
+from .answer_file import clear_rows, fingerprints
 from .documents import DATA_ROOT
+from .harness_flags import read_flags
+from .mirror import mirrored, task_folder, write_overlays
+from .placement import number_of_bits, require_device_map
+from .results import CIDER, METRIC, SETTINGS, read_results, result_files
 from .run_environment import RUN, checkpoint_state
-from .table import METRIC, read_results, result_files
+
+logger = logging.getLogger(__name__)
 
 GROUP = "revision_bench"
-SETTINGS = "evaluation.json"
+DATA = "data.json"
 CACHE = ".datasets-"
+DATASETS_CACHES = ("HF_DATASETS_CACHE", "LMMS_EVAL_DATASETS_CACHE")  # lmms-eval prefers its own name
 ERROR_LINE = re.compile(r"^[A-Za-z_.]*(?:Error|Exception): (.+)$", re.M)
-
-
-def task_folder() -> Path:
-    """Where the task files are installed."""
-    installed = Path(__file__).with_name("tasks")  # in a wheel; a checkout has them beside the package
-    return installed if installed.is_dir() else Path(__file__).parents[2] / "eval_tasks"
 
 
 def expand(tasks: list[str]) -> list[str]:
@@ -60,37 +63,6 @@ def is_whole_group(tasks: list[str]) -> bool:
     return set(tasks) == set(expand([GROUP]))
 
 
-def mirrored(tasks: list[str], data_root: Path) -> dict[str, Path]:
-    """The folder of each task's dataset, mirrored under `data_root` as OWNER/NAME. Raises RevisionError for those
-    not there.
-    """
-
-    class Loader(yaml.SafeLoader):
-        pass
-
-    Loader.add_constructor("!function", lambda loader, node: loader.construct_scalar(node))
-    datasets = {task: yaml.load((task_folder() / f"{task}.yaml").read_text(), Loader)["dataset_path"] for task in tasks}
-    missing = sorted({dataset for dataset in datasets.values() if not (data_root / dataset).is_dir()})
-    if missing:
-        raise RevisionError(
-            f"--data-root {data_root}: lacks {', '.join(missing)}; "
-            f"'hf download --repo-type dataset {missing[0]} --local-dir {data_root / missing[0]}' gets one"
-        )
-    return {task: data_root / dataset for task, dataset in datasets.items()}
-
-
-def write_overlays(tasks: list[str], data_root: Path, out: Path) -> Path:
-    """Task files that read the datasets mirrored under `data_root`; everything else is included from ours."""
-    folders = mirrored(tasks, data_root)
-    out.mkdir(parents=True, exist_ok=True)
-    for task, folder in folders.items():
-        overlay = {"include": str(task_folder() / f"{task}.yaml"), "task": task, "dataset_path": str(folder.resolve())}
-        (out / f"{task}.yaml").write_text(yaml.safe_dump(overlay))
-    if is_whole_group(tasks):
-        shutil.copyfile(task_folder() / f"{GROUP}.yaml", out / f"{GROUP}.yaml")
-    return out
-
-
 def evaluate(
     model: Path,
     tasks: list[str],
@@ -99,34 +71,54 @@ def evaluate(
     base: str | None = None,
     data_root: Path | None = None,
     blind: bool = False,
-    limit: int | None = None,
-    batch_size: int = 8,
+    limit: float | None = None,
+    batch_size: int | str = 8,
     device: str | None = None,
     processes: int = 1,
     trust_remote_code: bool = False,
+    load_4bit: bool = False,
+    load_8bit: bool = False,
+    device_map: str | None = None,
+    harness: Sequence[str] = (),
 ) -> dict[str, float]:
-    """Score the checkpoint `model` on `tasks` into the folder `out`; accuracy by task. A stopped run is resumed by the
-    same call.
+    """Score the checkpoint `model` on `tasks` into the folder `out`; accuracy by task (CIDEr of captions). A stopped
+    run is resumed by the same call.
 
-    Raises RevisionError where lmms-eval gives no result for a task, with its first error; the whole log is kept.
+    `limit` is a number of rows of each task, or a share below 1; `batch_size` may be "auto"; `harness` are flags of
+    lmms-eval's own command line. Raises RevisionError where lmms-eval gives no result for a task, with its first error;
+    the whole log is kept.
     """
     if find_spec("lmms_eval") is None:
         raise RevisionError("lmms-eval is not installed; 'pip install lmms-eval==0.7.3'")
     tasks = expand(tasks)
-    choose_device(device)  # at once, not after lmms-eval's long start; each process chooses its own there
+    # at once, not after lmms-eval's long start; each process chooses its own device there
+    flags = read_flags(harness, batch_size=batch_size)
+    bits = number_of_bits(load_4bit, load_8bit)
+    require_bitsandbytes(bits)
+    require_device_map(device_map, device, choose_device(device), processes)
+    for note in flags.notes:
+        logger.warning(note)
     _check_model(model, base)
     settings = {"model": str(model.resolve()), "base": _base_name(base), "blind": blind, "limit": limit}
     settings["checkpoint"] = hash_json([checkpoint_state(str(model)), checkpoint_state(base) if base else None])
+    settings |= {**({"bits": bits} if bits else {}), **flags.settings}
     if data_root is not None:
         mirrored(tasks, data_root)  # before anything is written
     with ClaimedFolder(out, SETTINGS, settings), _datasets_cache(out, data_root) as cache:
-        folder = task_folder() if data_root is None else write_overlays(tasks, data_root, out / "tasks")
+        folder = (
+            task_folder()
+            if data_root is None
+            else write_overlays(tasks, data_root, out / "tasks", GROUP if is_whole_group(tasks) else None)
+        )
         arguments = {
             "pretrained": str(model.resolve()),
             "base": _base_name(base),
             "blind": blind,
             "answers": str((out / "answers").resolve()),
             "trust_remote_code": trust_remote_code,
+            "load_4bit": load_4bit,
+            "load_8bit": load_8bit,
+            "device_map": device_map,
         }
         names = [GROUP] if is_whole_group(tasks) else tasks
         launcher = torchrun(processes) if processes > 1 else []
@@ -147,8 +139,10 @@ def evaluate(
             "--output_path",
             "results",
             "--log_samples",
+            "--force_simple",
             *(["--limit", str(limit)] if limit is not None else []),
             *(["--device", device] if device else []),
+            *flags.words,
         ]
         environment = {
             "TORCH_WARM_POOL": "0",
@@ -160,12 +154,27 @@ def evaluate(
         }
         if processes > 1 and device == "cpu":
             environment["ACCELERATE_USE_CPU"] = "true"  # else lmms-eval's accelerator looks for GPUs
+        clear_rows(out / "answers")
         before = set(result_files(out))
         log = out / "lmms_eval.log"
         _run(command, log, environment)
         scored = accuracies([path for path in result_files(out) if path not in before])
         _require_results(scored, tasks, log)
+        _record_data(out, data_root)
         return scored
+
+
+def _record_data(out: Path, data_root: Path | None) -> None:
+    """Write which rows and images the scores are about: by task their number and hash, beside those of other tasks."""
+    path = out / DATA
+    known = read_object(path) if path.exists() else {}
+    place = {"data_root": str(data_root.resolve()) if data_root else None}
+    new = {task: {**entry, **place} for task, entry in fingerprints(out / "answers").items()}
+    for task, entry in new.items():
+        before = known.get(task) or entry
+        if before["fingerprint"] != entry["fingerprint"]:
+            logger.warning("%s: its rows or images are not those of the scores before", task)
+    write_text(path, json.dumps({**known, **new}, indent=1) + "\n")
 
 
 def _base_name(base: str | None) -> str | None:
@@ -183,7 +192,7 @@ def _datasets_cache(out: Path, data_root: Path | None) -> Iterator[dict[str, str
     for leftover in out.glob(f"{CACHE}*"):  # of a run that was killed
         shutil.rmtree(leftover)
     with tempfile.TemporaryDirectory(prefix=CACHE, dir=out) as folder:
-        yield {"HF_DATASETS_CACHE": str(Path(folder).resolve())}
+        yield dict.fromkeys(DATASETS_CACHES, str(Path(folder).resolve()))
 
 
 def _check_model(model: Path, base: str | None) -> None:
@@ -223,9 +232,9 @@ def _require_results(scored: dict[str, float], tasks: list[str], log: Path) -> N
 
 
 def accuracies(files: list[Path]) -> dict[str, float]:
-    """Accuracy of every task in these result files; of one scored more than once, the last."""
+    """Accuracy of every task in these result files (CIDEr of captions); of one scored more than once, the last."""
     results = (item for path in files for item in read_results(path).items())
-    return {task: result[METRIC] for task, result in results if METRIC in result}
+    return {task: result[name] for task, result in results for name in (METRIC, CIDER) if name in result}
 
 
 def replies(out: Path, task: str) -> list[tuple[str, float]]:

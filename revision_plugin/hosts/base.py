@@ -70,9 +70,18 @@ class Host(ABC):
 
     @abstractmethod
     def load(
-        self, model: str, *, base: str | None = None, device: str = "cpu", template: str | None = None
+        self,
+        model: str,
+        *,
+        base: str | None = None,
+        device: str = "cpu",
+        template: str | None = None,
+        bits: int | None = None,
+        device_map: str | None = None,
     ) -> Assistant:
-        """A trained checkpoint, ready to answer."""
+        """A trained checkpoint, ready to answer; its language model in `bits` (4 or 8), or shared by all GPUs where
+        `device_map` is "auto".
+        """
 
     @abstractmethod
     def check_checkpoint(self, model: Path, base: str | None) -> None:

@@ -22,7 +22,7 @@ from revision_plugin.embeddings.rows import as_rows
 from revision_plugin.embeddings.store import Store
 from revision_plugin.embeddings.writer import StoreWriter
 from revision_plugin.encoders import load_encoder
-from revision_plugin.evaluation.answers import short_answer
+from revision_plugin.evaluation.replies import short_answer
 from revision_plugin.hosts import find_host
 from scripts.claims.claim_corpora import (
     HELD_OUT_SEED,

@@ -10,29 +10,33 @@ import pytest
 from conftest import ROOT
 
 from revision_plugin.errors import RevisionError
-from revision_plugin.evaluation import documents, run, table
+from revision_plugin.evaluation import documents, mirror, results, run, table
 
 pytestmark = pytest.mark.slow
 SNAPSHOT = ROOT / "tests" / "data" / "prompts.json"
-VARIANTS = ["scienceqa_dev", "scienceqa_test", "mmmu_pro_vision"]
+VARIANTS = ["scienceqa_dev", "scienceqa_test", "mmmu_pro_vision", "crpe_exist"]
 
 
 @pytest.fixture(scope="module")
-def mirror(tmp_path_factory):
+def data_root(tmp_path_factory):
     return benchmark_data.write_all(tmp_path_factory.mktemp("mirror"))
 
 
 @pytest.fixture(scope="module")
-def tasks(mirror, tmp_path_factory):
-    """All tasks, loaded by lmms-eval from the mirror."""
+def tasks(data_root, tmp_path_factory):
+    """All tasks, loaded by lmms-eval from the mirror, in a datasets cache of their own."""
+    from lmms_eval.api import task as lmms_eval_task
     from lmms_eval.tasks import TaskManager, get_task_dict
 
     names = run.expand(["revision_bench", *VARIANTS])
-    folder = run.write_overlays(names, mirror, tmp_path_factory.mktemp("tasks"))
+    folder = mirror.write_overlays(names, data_root, tmp_path_factory.mktemp("tasks"))
     manager = TaskManager(include_path=str(folder), include_defaults=False)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(run.DATA_ROOT, str(mirror))
+        patch.setenv("LMMS_EVAL_DATASETS_CACHE", str(tmp_path_factory.mktemp("cache")))
+        lmms_eval_task._resolve_hf_datasets_cache_dir.cache_clear()
+        patch.setenv(documents.DATA_ROOT, str(data_root))
         yield get_task_dict(names, manager)
+    lmms_eval_task._resolve_hf_datasets_cache_dir.cache_clear()
 
 
 def right_reply(task, doc) -> str:
@@ -48,8 +52,8 @@ def right_reply(task, doc) -> str:
 def test_our_folder_is_indexed_without_the_defaults():
     from lmms_eval.tasks import TaskManager
 
-    manager = TaskManager(include_path=str(run.task_folder()), include_defaults=False)
-    names = {path.stem for path in run.task_folder().glob("revision_*.yaml")}
+    manager = TaskManager(include_path=str(mirror.task_folder()), include_defaults=False)
+    names = {path.stem for path in mirror.task_folder().glob("revision_*.yaml")}
     assert set(manager.all_tasks) == names and set(run.expand(["revision_bench"])) < names
     assert [name.removeprefix("revision_") for name in run.expand(["revision_bench"])] == list(table.BENCHMARKS)
 
@@ -76,25 +80,26 @@ def test_rows_prompts_and_images(tasks):
         "mmmu": 3,
         "mmmu_pro": 3,
         "visulogic": 4,
-        "logicvista": 3,
+        "logicvista": 4,
         "crpe": 4,
         "pope": 6,
         "hallusionbench": 5,
         "scienceqa_dev": 3,
         "scienceqa_test": 4,
         "mmmu_pro_vision": 2,
+        "crpe_exist": 4,
     }
 
 
 def test_right_and_useless_replies_score_one_and_zero(tasks):
     for name, task in tasks.items():
         for doc in task.eval_docs_no_media:
-            assert task.process_results(doc, [right_reply(task, doc)]) == {"acc": 1.0}, (name, doc)
+            assert task.process_results(doc, [right_reply(task, doc)])["acc"] == 1.0, (name, doc)
             for useless in ("", "I cannot tell from the image.", "Yes or no", "A or B"):
-                assert task.process_results(doc, [useless]) == {"acc": 0.0}, (name, useless)
+                assert task.process_results(doc, [useless])["acc"] == 0.0, (name, useless)
 
 
-def test_all_eleven_through_the_command_line(tasks, mirror, tmp_path, capsys):
+def test_all_eleven_through_the_command_line(tasks, data_root, tmp_path, capsys):
     """Every other reply is right; lmms-eval's group accuracy is the mean worked out here."""
     names = run.expand(["revision_bench"])
     replies, expected = {}, {}
@@ -105,7 +110,7 @@ def test_all_eleven_through_the_command_line(tasks, mirror, tmp_path, capsys):
             right += number % 2 == 0
         expected[name] = right / (number + 1)
     (tmp_path / "replies.json").write_text(json.dumps(replies))
-    overlays = run.write_overlays(names, mirror, tmp_path / "tasks")
+    overlays = mirror.write_overlays(names, data_root, tmp_path / "tasks", run.GROUP)
     command = [
         sys.executable,
         str(ROOT / "tests" / "table_model.py"),
@@ -123,23 +128,28 @@ def test_all_eleven_through_the_command_line(tasks, mirror, tmp_path, capsys):
         "1",
         "--log_samples",
     ]
-    environment = {**os.environ, run.DATA_ROOT: str(mirror), "PYTHONPATH": str(ROOT / "tests")}
+    environment = {
+        **os.environ,
+        "LMMS_EVAL_DATASETS_CACHE": str(tmp_path / "cache"),
+        documents.DATA_ROOT: str(data_root),
+        "PYTHONPATH": str(ROOT / "tests"),
+    }
     done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path, timeout=600)
-    files = table.result_files(tmp_path / "ours")
+    files = results.result_files(tmp_path / "ours")
     assert len(files) == 1, done.stderr[-3000:]
-    results = json.loads(files[0].read_text())["results"]
-    assert {name: results[name]["acc,none"] for name in names} == pytest.approx(expected)
-    assert results["revision_bench"]["acc,none"] == pytest.approx(sum(expected.values()) / 11)
-    row = table.read_row(tmp_path / "ours")
+    scores = json.loads(files[0].read_text())["results"]
+    assert {name: scores[name]["acc,none"] for name in names} == pytest.approx(expected)
+    assert scores["revision_bench"]["acc,none"] == pytest.approx(sum(expected.values()) / 11)
+    row = results.read_row(tmp_path / "ours")
     assert row.average == pytest.approx(100 * sum(expected.values()) / 11) and not row.limited
     assert len(json.loads((tmp_path / "seen.json").read_text())) == sum(len(tasks[n].eval_docs_no_media) for n in names)
 
 
-def test_bad_data_gets_one_line(tasks, mirror, tmp_path):
+def test_bad_data_gets_one_line(tasks, data_root, tmp_path):
     with pytest.raises(
         RevisionError, match="lacks Lin-Chen/MMStar, .*; 'hf download --repo-type dataset Lin-Chen/MMStar"
     ):
-        run.write_overlays(run.expand(["revision_bench"]), tmp_path, tmp_path / "o")
+        mirror.write_overlays(run.expand(["revision_bench"]), tmp_path, tmp_path / "o")
     with pytest.raises(RevisionError, match="no task 'mmee'; there are revision_bench"):
         run.expand(["mmee"])
     docs = tasks["revision_mme"].test_docs()

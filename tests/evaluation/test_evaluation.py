@@ -1,18 +1,21 @@
 """`llava_revision` and `revision evaluate` on a real, tiny checkpoint."""
 
 import json
+import shutil
 import subprocess
 import sys
 import time
 from types import SimpleNamespace
 
+import benchmark_data
 import pytest
 from conftest import ENVIRONMENT, evaluate_words, kill_all, run_revision
 
 from revision_plugin.demo import corpus, world
 from revision_plugin.errors import RevisionError
 from revision_plugin.evaluation import run
-from revision_plugin.evaluation.model import AnswerFile, LlavaRevision
+from revision_plugin.evaluation.answer_file import AnswerFile, fingerprints
+from revision_plugin.evaluation.model import LlavaRevision
 
 pytestmark = pytest.mark.slow
 QUESTIONS = 12
@@ -47,10 +50,10 @@ def kill_after_an_answer(model, root, out):
     deadline = time.monotonic() + 300
     while time.monotonic() < deadline:
         assert process.poll() is None, "it ended before it was killed"
-        lines = [line for path in out.glob("answers/*") for line in path.read_text().splitlines(keepends=True)]
+        lines = [line for path in out.glob("answers/*.jsonl") for line in path.read_text().splitlines(keepends=True)]
         if any(line.endswith("\n") for line in lines):
             kill_all(process)
-            (answer_file,) = (out / "answers").iterdir()
+            (answer_file,) = (out / "answers").glob("*.jsonl")
             return "".join(line for line in answer_file.read_text().splitlines(keepends=True) if line.endswith("\n"))
         time.sleep(0.005)
     raise AssertionError("no answer in time")
@@ -64,7 +67,7 @@ def test_the_same_answers_as_revision_ask_and_a_resumed_run(benchmark, stage2, t
     done = evaluate(stage2, root, tmp_path / "out", "--batch-size", 5)
     assert "revision_demo: accuracy " in done.stdout
     assert "answering on cpu" in done.stderr
-    (answer_file,) = (tmp_path / "out" / "answers").iterdir()
+    (answer_file,) = (tmp_path / "out" / "answers").glob("*.jsonl")
     assert answer_file.read_text().startswith(killed) and killed.count("\n") < len(answer_file.read_text().splitlines())
     replies = samples(tmp_path / "out")
     rows = load_dataset(str(root / "revision-plugin" / "demo"), split="test", cache_dir=str(tmp_path / "cache"))
@@ -89,6 +92,74 @@ def test_the_same_answers_as_revision_ask_and_a_resumed_run(benchmark, stage2, t
     assert samples(tmp_path / "out") == {**replies, int(changed["key"][2]): "kept from before"}
     line = evaluate(stage2, root, tmp_path / "out", "--blind", expect=2).stderr
     assert "holds a stopped run with another blind" in line
+
+
+def with_card(root, copy, *, question=None):
+    """The benchmark as it is mirrored from the hub, with a README card; with another first question on demand."""
+    from datasets import Dataset
+
+    shutil.copytree(root, copy)
+    folder = copy / "revision-plugin" / "demo"
+    if question:
+        (shard,) = folder.glob("data/*.parquet")
+        rows = Dataset.from_parquet(str(shard), cache_dir=str(copy / "cache"))
+        texts = [question, *rows["question"][1:]]
+        rows.remove_columns("question").add_column("question", texts).to_parquet(shard)
+    files = "- config_name: default\n  data_files:\n  - split: test\n    path: data/test-*\n"
+    (folder / "README.md").write_text(f"---\nconfigs:\n{files}---\n")
+    return copy
+
+
+def test_answers_belong_to_their_data(benchmark, stage2, tmp_path):
+    """Another mirror in the same output folder: its changed row is asked again, and that is said. The checkpoint by a
+    relative path is the same checkpoint.
+    """
+    import os
+
+    root, _ = benchmark
+    evaluate(stage2, with_card(root, tmp_path / "one"), tmp_path / "out")
+    before = json.loads((tmp_path / "out" / "data.json").read_text())["revision_demo"]
+    (answers,) = (tmp_path / "out" / "answers").glob("*.jsonl")
+    count = len(answers.read_text().splitlines())
+    assert before["rows"] == count and before["data_root"] == str(tmp_path / "one")
+    other = with_card(root, tmp_path / "two", question="is there a zebra?")
+    done = evaluate(os.path.relpath(stage2), other, os.path.relpath(tmp_path / "out"))
+    assert "revision_demo: 1 of its rows are not those whose answers are kept; they are asked again" in done.stderr
+    assert "revision_demo: its rows or images are not those of the scores before" in done.stderr
+    after = json.loads((tmp_path / "out" / "data.json").read_text())["revision_demo"]
+    assert after["fingerprint"] != before["fingerprint"] and after["data_root"] == str(tmp_path / "two")
+    assert len(answers.read_text().splitlines()) == count + 1
+    again = evaluate(stage2, tmp_path / "one", tmp_path / "out")
+    assert "asked again" not in again.stderr and len(answers.read_text().splitlines()) == count + 1
+    assert json.loads((tmp_path / "out" / "data.json").read_text())["revision_demo"] == before
+
+
+@pytest.mark.skipif(shutil.which("java") is None, reason="CIDEr's tokenizer is written in Java")
+def test_captions_of_a_pretrained_checkpoint(stage1, tiny_llm, tmp_path):
+    """CIDEr through lmms-eval's own task is what pycocoevalcap makes of the same captions."""
+    from pycocoevalcap.cider.cider import Cider
+    from pycocoevalcap.tokenizer.ptbtokenizer import PTBTokenizer
+
+    from revision_plugin.evaluation import captions
+
+    root = benchmark_data.write_all(tmp_path / "mirror")
+    words = ("--model", stage1, "--base", tiny_llm, "--tasks", "coco_captions", "--data-root", root)
+    done = run_revision("evaluate", *words, "--out", tmp_path / "out", "--device", "cpu", timeout=600, cwd=tmp_path)
+    (path,) = (tmp_path / "out").rglob("*_samples_revision_coco_captions.jsonl")
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    said = {row["doc_id"]: [{"caption": row["coco_CIDEr"]["pred"]}] for row in rows}
+    right = {row["doc_id"]: [{"caption": text} for text in row["coco_CIDEr"]["answer"]] for row in rows}
+    tokenize = PTBTokenizer().tokenize
+    expected, _ = Cider().compute_score(tokenize(right), tokenize(said))
+    made = captions.score({"question_id": "000000000001.jpg", "id": 1, "answer": ["a red square"]}, ["a red square"])
+    other = captions.score({"question_id": "000000000002.jpg", "id": 2, "answer": ["a dog on grass"]}, ["a dog"])
+    pairs = [made[captions.CIDER], other[captions.CIDER]]
+    by_hand, _ = Cider().compute_score(
+        {each["id"]: each["answer"] for each in pairs}, {each["id"]: [each["pred"]] for each in pairs}
+    )
+    assert captions.cider(pairs, SimpleNamespace(output_path=str(tmp_path / "made"))) == pytest.approx(by_hand) != 0
+    assert len(rows) == 4 and f"revision_coco_captions: CIDEr {expected:.4f}" in done.stdout
+    assert not (tmp_path / "results").exists() and list((tmp_path / "out").rglob("coco_captions*.json"))
 
 
 class FakeAssistant:
@@ -144,7 +215,7 @@ def test_what_the_model_refuses(fake):
     with pytest.raises(RevisionError, match="needs --model_args pretrained"):
         LlavaRevision()
     with pytest.raises(RevisionError, match="batch_size must be a whole number"):
-        LlavaRevision(pretrained="x", batch_size="auto")
+        LlavaRevision(pretrained="x", batch_size="auto:4")
     model = LlavaRevision(pretrained="x")
     made, model.task_dict = requests({"a": ["A", "B"]})
     with pytest.raises(RevisionError, match="row 0: has 2 images"):
@@ -156,8 +227,6 @@ def test_what_the_model_refuses(fake):
 
 def test_failures_are_failures(benchmark, stage1, stage2, tmp_path):
     """lmms-eval itself exits with 0 and no result; `revision evaluate` does not."""
-    import shutil
-
     root, _ = benchmark
     line = evaluate(stage1, root, tmp_path / "s1", expect=2).stderr.splitlines()[-1]
     assert "is a Stage-1 checkpoint (a projector only); give its language model with --base" in line
@@ -189,6 +258,19 @@ def test_answers_are_stored_by_question_and_checkpoint(tmp_path):
     assert again.get("task", "test", 3, "what?", 6) == "a dog"
     assert again.get("task", "test", 4, "what?", 6) is None and again.get("task", "test", 3, "where?", 6) is None
     assert AnswerFile(tmp_path, "xyz", 0).get("task", "test", 3, "what?", 6) is None
+    assert again.has_other("task", "test", 3, "whose?", 6) and not again.has_other("task", "test", 3, "what?", 6)
+    assert not again.has_other("task", "test", 4, "what?", 6)
+
+
+def test_a_fingerprint_is_of_all_processes_rows(tmp_path):
+    one = AnswerFile(tmp_path / "one", "abc", 0)
+    one.record_rows({"task": {0: "x", 1: "y"}})
+    for rank in (0, 1):
+        AnswerFile(tmp_path / "two", "abc", rank).record_rows({"task": {rank: "xy"[rank]}})
+    assert fingerprints(tmp_path / "one") == fingerprints(tmp_path / "two")
+    assert fingerprints(tmp_path / "one")["task"]["rows"] == 2
+    one.record_rows({"task": {0: "x", 1: "z"}})
+    assert fingerprints(tmp_path / "one") != fingerprints(tmp_path / "two")
 
 
 def test_task_names(tmp_path):

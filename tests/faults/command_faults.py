@@ -37,4 +37,5 @@ for flag, line in {
     fault(f"fit {flag}", f"{FIT} {flag}", line)(nothing)
 fault("geometry --energy nan", f"{GEOMETRY} --energy nan", "a number above 0 and up to 1 is needed, not nan")(nothing)
 fault("geometry --rows 1", f"{GEOMETRY} --rows 1", "a whole number of at least 2 is needed, not 1")(nothing)
+fault("a table that no paper has", "table --published revision-9", "no published table 'revision-9'")(nothing)
 fault("a benchmark nobody knows", "evaluate --model texts --tasks magic --out new", "no task 'magic'")(nothing)

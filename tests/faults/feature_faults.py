@@ -244,6 +244,16 @@ def _(w):
     os.mkfifo(w / "rows.npy")
 
 
+@fault("results of two models in one folder", "table results", "not of one model, asked in one way")
+def _(w):
+    for name in ("a", "b"):
+        folder = w / "results" / name
+        folder.mkdir(parents=True)
+        (folder / "evaluation.json").write_text(f'{{"model": "{name}"}}')
+        task = {"a": "mme", "b": "pope"}[name]
+        (folder / "x_results.json").write_text(f'{{"results": {{"revision_{task}": {{"acc,none": 0.5}}}}}}')
+
+
 @fault("a result of lmms-eval that is no number", "table results", "an accuracy is no number from 0 to 1")
 def _(w):
     (w / "results").mkdir()

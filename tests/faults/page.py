@@ -54,7 +54,7 @@ Beyond one command:
 | a link in the place of a temporary file or a lock | not followed | `tests/faults/test_machine_faults.py`, `tests/_common/test_folders.py` |
 | a restrictive umask | weights, folders and records have the rights it says | `tests/faults/test_machine_faults.py` |
 | a `yaml.py` or `torch.py` where `evaluate` is started; commas, equal signs and brackets in the names of checkpoint and output | never imported; reach the folder they name | `tests/faults/test_machine_faults.py` |
-| a mirror of a benchmark that changed | its answers are asked again | `tests/evaluation/test_evaluation.py` |
+| a mirror of a benchmark that changed, or another one | its changed rows are asked again, and that is said | `tests/evaluation/test_evaluation.py` |
 | a checkout copied or moved with its environment | one line that says so | `tests/faults/test_machine_faults.py` |
 | shell code in a number of the launches (`GPUS='x[$(...)]'`) | refused before arithmetic | `tests/faults/test_machine_faults.py` |
 | keys and tokens on the command line | not in run.json | `tests/faults/test_machine_faults.py` |

@@ -23,8 +23,8 @@ from revision_plugin.corpora.pixels import decode_image
 from revision_plugin.corpora.texts import read_texts
 from revision_plugin.embeddings.store import Store
 from revision_plugin.errors import RevisionError
-from revision_plugin.evaluation.model import AnswerFile
-from revision_plugin.evaluation.table import read_row
+from revision_plugin.evaluation.answer_file import AnswerFile
+from revision_plugin.evaluation.results import read_row
 from revision_plugin.hosts.tower_record import checked_record
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]  # of Pillow, about damaged metadata

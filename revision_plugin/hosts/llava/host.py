@@ -109,11 +109,19 @@ class LlavaHost(Host):
         """Raise RevisionError for flags with which this host would do something else than it is asked for."""
 
     def load(
-        self, model: str, *, base: str | None = None, device: str = "cpu", template: str | None = None
+        self,
+        model: str,
+        *,
+        base: str | None = None,
+        device: str = "cpu",
+        template: str | None = None,
+        bits: int | None = None,
+        device_map: str | None = None,
     ) -> Assistant:
         self.install()
         inference = importlib.import_module(".inference", __package__)
-        return inference.LlavaAssistant.load(model, base=base, device=device, template=template)
+        placed = {"bits": bits, "device_map": device_map}
+        return inference.LlavaAssistant.load(model, base=base, device=device, template=template, **placed)
 
     def check_checkpoint(self, model: Path, base: str | None) -> None:
         require_base(model, base)

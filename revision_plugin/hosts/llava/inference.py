@@ -21,6 +21,7 @@ from ...errors import RevisionError
 from ...tower import PseudoVisionTower
 from ..chat_template import USER, chat_template
 from ..model_type import model_type
+from ..quantized import loading_keywords, on_cpu
 from .host import require_base, require_same_base
 from .language_models import LLAMAS, PREFIX, class_for
 from .tokenizers import AUTO, prepare_tokenizer
@@ -105,13 +106,21 @@ class LlavaAssistant:
 
     @classmethod
     def load(
-        cls, model: str, *, base: str | None = None, device: str = "cpu", template: str | None = None
+        cls,
+        model: str,
+        *,
+        base: str | None = None,
+        device: str = "cpu",
+        template: str | None = None,
+        bits: int | None = None,
+        device_map: str | None = None,
     ) -> LlavaAssistant:
         """Load a Stage-2 checkpoint, a Stage-1 or LoRA checkpoint over its language model `base`, or any plain LLaVA
         checkpoint.
 
         A name that is no folder goes to the hub, as LLaVA's own loader does. Runs in float32 on a CPU, in float16 as
-        LLaVA loads elsewhere. Raises RevisionError for a folder that is no checkpoint, needs a `base`, or whose
+        LLaVA loads elsewhere, its language model in `bits` (4 or 8) where they are given, on all GPUs where
+        `device_map` is "auto". Raises RevisionError for a folder that is no checkpoint, needs a `base`, or whose
         encoder is missing.
         """
         path = Path(model)
@@ -124,12 +133,17 @@ class LlavaAssistant:
         # LLaVA prints while it loads
         with opening_checkpoint(model), quiet_loading(), contextlib.redirect_stdout(io.StringIO()):
             tokenizer, loaded, processor, _ = load_pretrained_model(
-                str(model), base if needs_base else None, name, device=device
+                str(model),
+                base if needs_base else None,
+                name,
+                device=device if device_map is None else "cuda",  # for another one LLaVA drops the map
+                **({} if device_map is None else {"device_map": device_map}),
+                **loading_keywords(bits, device),
             )
         if saved:
             require_weights(saved, loaded)
         if device == "cpu":
-            loaded = loaded.float()
+            loaded = on_cpu(loaded, bits)
         record = getattr(loaded.config, "revision", None) or {}
         if tokenizer.pad_token_id is None:  # LLaVA sets it only while training
             tokenizer.pad_token = tokenizer.unk_token or tokenizer.eos_token

@@ -70,12 +70,20 @@ class LlavaNextHost(LlavaHost):
             _check_class(name)
 
     def load(
-        self, model: str, *, base: str | None = None, device: str = "cpu", template: str | None = None
+        self,
+        model: str,
+        *,
+        base: str | None = None,
+        device: str = "cpu",
+        template: str | None = None,
+        bits: int | None = None,
+        device_map: str | None = None,
     ) -> Assistant:
         with contextlib.redirect_stdout(sys.stderr):  # LLaVA-NeXT prints while it is imported
             self.install()
             inference = importlib.import_module(".inference", __package__)
-            return inference.NextAssistant.load(model, base=base, device=device, template=template)
+            placed = {"bits": bits, "device_map": device_map}
+            return inference.NextAssistant.load(model, base=base, device=device, template=template, **placed)
 
 
 def _check_class(name: str) -> None:

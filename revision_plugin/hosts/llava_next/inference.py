@@ -38,12 +38,22 @@ class NextAssistant(LlavaAssistant):
 
     @classmethod
     def load(
-        cls, model: str, *, base: str | None = None, device: str = "cpu", template: str | None = None
+        cls,
+        model: str,
+        *,
+        base: str | None = None,
+        device: str = "cpu",
+        template: str | None = None,
+        bits: int | None = None,
+        device_map: str | None = None,
     ) -> NextAssistant:
         """Load a Stage-2 checkpoint, or a Stage-1 checkpoint over its language model `base`.
 
-        Runs in float32 on a CPU, in float16 elsewhere. Raises RevisionError for any other folder.
+        Runs in float32 on a CPU, in float16 elsewhere. Raises RevisionError for any other folder, and
+        for `bits` and `device_map`.
         """
+        if bits is not None or device_map is not None:
+            raise RevisionError("LLaVA-NeXT's checkpoints load whole, on one device; leave out the bits and device_map")
         path = Path(model)
         needs_base = require_base(path, base)
         raw = read_object(path / "config.json")

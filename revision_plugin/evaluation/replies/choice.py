@@ -1,0 +1,182 @@
+"""Which options a reply chooses. A reply without a clear answer has none: nothing is ever guessed."""
+
+from __future__ import annotations
+
+import re
+
+from . import rules
+from .mentions import AND, Mention, Options, find
+from .parts import by_part
+from .rules import FIRST, GONE, LAST, M
+from .text import candidates, content, plain, stripped
+from .yes_no import yes_or_no_in
+
+
+def choices(reply: str, letters: str, texts: dict[str, str] | None = None, *, several: bool = True) -> frozenset[str]:
+    """The options of `letters` that a reply chooses, all of them; empty where it chooses none clearly.
+
+    `texts`: the options' texts by letter (none where the options are parts of the image); `several`: whether more than
+    one may be right, so that all that are called right count and not the last alone.
+    """
+    options = Options(letters, texts or {})
+    for text in candidates(reply):
+        chosen = _choices_in(text, options, texts or {}, several)
+        if not chosen and texts:
+            chosen = by_part(text, texts) or chosen
+        if chosen is not None:
+            return chosen
+    return frozenset()
+
+
+def choice(reply: str, letters: str, texts: dict[str, str] | None = None) -> str | None:
+    """The one option that a reply chooses, None where it chooses none or several."""
+    chosen = choices(reply, letters, texts, several=False)
+    return next(iter(chosen)) if len(chosen) == 1 else None
+
+
+def _choices_in(text: str, options: Options, texts: dict[str, str], several: bool) -> frozenset[str] | None:
+    """What a plain text chooses; empty where it is undecided, None where it names no option at all."""
+    whole = _whole(text, options, texts)
+    if whole is not None:
+        return whole
+    words = {key: " ".join(each) for key, each in options.texts.items()}
+    if set(words.values()) == {"yes", "no"}:
+        said = yes_or_no_in(text)
+        by_word = frozenset(key for key, word in words.items() if word == said)
+        if by_word:
+            return by_word
+    if rules.UNANSWERED.search(text):
+        return frozenset()
+    found = find(text, options)
+    if not found or len(found) > LAST - FIRST:
+        return None if not found else frozenset()
+    lines = _line_by_line(text, options)
+    if lines is not None:
+        return lines
+    marked, mentions = _marked(text, found)
+    original = marked
+    excepted = rules.EXCEPT.search(marked)
+    if excepted and mentions[ord(excepted.group(1)) - FIRST].joined in ("", AND):
+        return frozenset(options.letters) - frozenset(mentions[ord(excepted.group(1)) - FIRST].letters)
+    for rule in rules.DENIALS:
+        while gone := [match.start(match.lastgroup or "gone") for match in rule.pattern.finditer(marked)]:
+            characters = list(marked)
+            for position in gone:
+                characters[position] = GONE
+            marked = "".join(characters)
+    return _claimed(marked, original, mentions, options, several)
+
+
+def _line_by_line(text: str, options: Options) -> frozenset[str] | None:
+    """The options of a reply whose every line is one of them with its text, where these are not simply all."""
+    lines = text.split("\n")
+    found = [find(line, options) for line in lines]
+    if len(lines) < 2 or not all(
+        len(each) == 1 and each[0].start <= 1 and len(line) - each[0].end <= 1 and each[0].end > 3
+        for line, each in zip(lines, found)
+    ):
+        return None
+    letters = [each[0].letters[0] for each in found]
+    return frozenset(letters) if len(set(letters)) == len(letters) < len(options.letters) else frozenset()
+
+
+def _claimed(marked: str, original: str, mentions: list[Mention], options: Options, several: bool) -> frozenset[str]:
+    stated = {mentions[ord(match["claim"]) - FIRST].letters for match in rules.CLAIMS[0].pattern.finditer(marked)}
+    if len(stated) > rules.LOOP:
+        return frozenset()
+    claims = [match.start("claim") for rule in rules.CLAIMS for match in rule.pattern.finditer(marked)]
+    if several and claims:
+        right = [match.start("claim") for match in rules.RIGHT.pattern.finditer(marked)]
+        if max(claims) in right:
+            return frozenset().union(*(_said(mentions[ord(marked[place]) - FIRST]) for place in right))
+    if claims:
+        return _said(mentions[ord(marked[max(claims)]) - FIRST])
+    marked = _without_list(marked, original, mentions, options)
+    if rules.UNSURE.search(rules.SENTENCE.split(marked)[-1]):
+        return frozenset()
+    first = rules.LEADING.pattern.match(marked) or rules.FIRST_SENTENCE.pattern.match(marked)
+    if first:
+        return _said(mentions[ord(first.group("claim")) - FIRST])
+    end = rules.ENDING.search(marked)
+    if end and not _cut_off(marked[: end.end()] + "."):
+        return _said(mentions[ord(end.group("claim")) - FIRST])
+    left = _mentions_in(marked, mentions)
+    last = rules.SENTENCE.split(marked)[-1]
+    named = {frozenset(each.letters) for each in _mentions_in(last, mentions)}
+    alone = len(named) == 1 and len(last.split()) <= 6 and not _is_numbered(marked)
+    by_letter = not any(each.by_text for each in _mentions_in(last, mentions))
+    if not left or _cut_off(marked) or _is_numbered(marked):
+        return frozenset()
+    pool = (
+        _mentions_in(last, mentions)
+        if len(named) == 1 and (alone or by_letter or rules.CONCLUSION.match(last))
+        else left
+    )
+    return _said(pool[0]) if len({frozenset(each.letters) for each in pool}) == 1 else frozenset()
+
+
+def _is_numbered(marked: str) -> bool:
+    """Whether the reply is a numbered list of options: answers to several questions, or a loop."""
+    return len(re.findall(rf"(?:^|\n)\d{{1,2}}[.)] ?{M}", marked)) > 1
+
+
+def _mentions_in(marked: str, mentions: list[Mention]) -> list[Mention]:
+    return [mentions[ord(each) - FIRST] for each in marked if FIRST <= ord(each) <= LAST]
+
+
+def _cut_off(marked: str) -> bool:
+    """Whether a long reply stops within a sentence: what it named until then it may only have weighed."""
+    ended = re.search(rf"(?:[.!?)\]\"']|{M})\s*$", marked)
+    return not ended and (len(marked.split()) > rules.SHORT or marked.endswith((",", ";", ":")))
+
+
+def _said(mention: Mention) -> frozenset[str]:
+    return frozenset(mention.letters) if mention.joined in ("", AND) else frozenset()
+
+
+def _without_list(marked: str, original: str, mentions: list[Mention], options: Options) -> str:
+    """The text without a list of options from A on, each with its text or by itself, at its head or in its middle."""
+    places = [place for place, each in enumerate(original) if FIRST <= ord(each) <= LAST]
+    letters = [mention.letters for mention in mentions]
+    if ("A",) not in letters:
+        return marked
+    start = letters.index(("A",))
+    run = 1
+    while start + run < len(letters) and letters[start + run] == (options.letters[run : run + 1],):
+        run += 1
+    if run < max(2, min(3, len(options.letters))):
+        return marked
+    listed = set(places[start : start + run])
+    return "".join(GONE if place in listed else each for place, each in enumerate(marked))
+
+
+def _marked(text: str, found: list[Mention]) -> tuple[str, list[Mention]]:
+    """The text with one character for every mention."""
+    parts, end = [], 0
+    for number, mention in enumerate(found):
+        parts += [text[end : mention.start], chr(FIRST + number)]
+        end = mention.end
+    return "".join(parts) + text[end:], found
+
+
+def _whole(text: str, options: Options, texts: dict[str, str]) -> frozenset[str] | None:
+    """The answer of a reply that is nothing but letters, or an option's text."""
+    bare = stripped(text)
+    bare = stripped(re.sub(r"^(?:option|choice|answer)\b", "", bare, flags=re.I))
+    if len(bare) == 1 and bare.upper() in options.letters:
+        return frozenset(bare.upper())
+    if re.fullmatch(r"[A-Z]{2,}", bare) and set(bare) <= set(options.letters):
+        same_words = [word for word, _, _ in content(text)]
+        if not any(words == same_words for words in options.texts.values()):
+            return frozenset(bare) if len(set(bare)) == len(bare) else frozenset()
+    exact = [key for key, value in texts.items() if plain(value) and plain(value) == text]
+    words = [word for word, _, _ in content(text)]
+    same = [key for key, each in options.texts.items() if words and each == words]
+    for keys in (exact, same):
+        if len(keys) == 1:
+            return frozenset(keys)
+    lower = re.fullmatch(r"[a-z](?:(?: ?[,;&/+] ?(?:and )?| and )[a-z])+", bare)
+    if lower:
+        named = frozenset(letter.upper() for letter in re.findall(r"\b[a-z]\b", text))
+        return named if named <= set(options.letters) and "/" not in text else frozenset()
+    return None

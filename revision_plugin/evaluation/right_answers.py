@@ -1,0 +1,163 @@
+"""A benchmark's row as a question: its options, and the answer that counts as right."""
+
+from __future__ import annotations
+
+import ast
+import re
+from dataclasses import dataclass, field
+
+from ..errors import RevisionError
+from .documents import field as field_of
+from .documents import name_of
+from .replies import choice, choices, options_in, short_answer, yes_or_no
+from .replies.question_options import LETTERS
+
+DIRECTLY = "Please answer directly with only the letter of the correct option and nothing else."
+YES_NO = {"yes": "yes", "no": "no"}
+
+
+@dataclass(frozen=True)
+class Question:
+    """How a reply to one row is scored: as `letter` (one of `options`), `letters` (all of them and no other), `yes_no`
+    or `words` (a number or words). `right` holds the answers that count, for `letters` all that must be named.
+    """
+
+    kind: str
+    right: tuple[str, ...]
+    options: dict[str, str] = field(default_factory=dict)
+    letters: str = ""
+
+    def score(self, reply: str) -> float:
+        """1.0 where `reply` gives the right answer and no other, else 0.0."""
+        if self.kind == "yes_no":
+            return float(yes_or_no(reply) in self.right)
+        if self.kind == "words":
+            return float(any(short_answer(reply, one) for one in self.right))
+        if self.kind == "letters":
+            return float(choices(reply, self.letters, self.options) == frozenset(self.right))
+        return float(choice(reply, self.letters, self.options) in self.right)
+
+
+def _refuse(row: dict, what: str):
+    raise RevisionError(f"{name_of(row)}: {what}; get the dataset again, or score without this row")
+
+
+def text_of(row: dict, name: str) -> str:
+    """A field of a row that must hold text. Raises RevisionError naming the row where it is empty."""
+    value = field_of(row, name)
+    text = "" if value is None else str(value).strip()
+    if not text:
+        _refuse(row, f"its field '{name}' is empty")
+    return text
+
+
+def lettered(texts: list[str]) -> dict[str, str]:
+    """Option texts by letter."""
+    return dict(zip(LETTERS, texts))
+
+
+def _letter_question(row: dict, gold: str, options: dict[str, str], letters: str) -> Question:
+    gold = gold.strip().strip("().").upper()
+    if len(gold) != 1 or gold not in letters:
+        _refuse(row, f"its answer is {gold!r}, which is none of its options {', '.join(letters)}")
+    return Question("letter", (gold,), options, letters)
+
+
+def yes_no_question(row: dict, name: str = "answer") -> Question:
+    """MME, POPE: yes or no in `answer`."""
+    gold = text_of(row, name).lower().rstrip(".")
+    if gold not in YES_NO:
+        _refuse(row, f"its {name} is {gold!r}, neither yes nor no")
+    return Question("yes_no", (gold,))
+
+
+def hallusionbench_question(row: dict) -> Question:
+    gold = {"1": "yes", "0": "no"}.get(text_of(row, "gt_answer"))
+    if gold is None:
+        _refuse(row, f"its gt_answer is {row['gt_answer']!r}, neither 0 nor 1")
+    return Question("yes_no", (str(gold),))
+
+
+def question_with_options(row: dict, name: str = "question", answer: str = "answer") -> Question:
+    """MMStar, CRPE: options written in the question; A to D where it has none."""
+    options = options_in(text_of(row, name).replace(DIRECTLY, "").strip())
+    return _letter_question(row, text_of(row, answer), options, "".join(options) or "ABCD")
+
+
+def crpe_question(row: dict) -> Question:
+    return question_with_options(row, "text", "correct_option")
+
+
+def scienceqa_question(row: dict) -> Question:
+    texts, number = field_of(row, "choices"), field_of(row, "answer")
+    if not isinstance(texts, (list, tuple)) or not texts:
+        _refuse(row, "it has no choices")
+    if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number < len(texts):
+        _refuse(row, f"its answer is {number!r}, not the number of one of its {len(texts)} choices")
+    options = lettered([str(text) for text in texts])
+    return Question("letter", (LETTERS[number],), options, "".join(options))
+
+
+def realworldqa_question(row: dict) -> Question:
+    """Options in the question, or a word or number."""
+    gold, options = text_of(row, "answer"), options_in(text_of(row, "question").replace(DIRECTLY, "").strip())
+    return _letter_question(row, gold, options, "".join(options)) if options else Question("words", (gold,))
+
+
+def listed(value) -> list[str]:
+    """Options or answers that a dataset stores as a list or as the text of one; a list within it is spread out."""
+    if isinstance(value, str):
+        if not value.strip().startswith("["):
+            return [value.strip()] if value.strip() else []  # "7,243" is one answer
+        try:
+            value = ast.literal_eval(value.strip())
+        except (ValueError, SyntaxError):
+            return [value]
+    if not isinstance(value, (list, tuple)):
+        return [] if value is None else [str(value)]
+    return [text for item in value for text in (listed(list(item)) if isinstance(item, (list, tuple)) else [str(item)])]
+
+
+def is_open(row: dict) -> bool:
+    """Whether a row of MMMU asks for a word or a number: by its type, or for want of options."""
+    kind = str(row.get("question_type") or "multiple-choice").strip().lower()
+    return kind in ("open", "short-answer", "short answer") or not listed(field_of(row, "options"))
+
+
+def mmmu_question(row: dict) -> Question:
+    """MMMU, MMMU-Pro: options as a list, or an open question with one or more answers."""
+    if is_open(row):
+        right = tuple(text for text in listed(field_of(row, "answer")) if text.strip())
+        return Question("words", right) if right else _refuse(row, "its field 'answer' is empty")
+    options = lettered(listed(field_of(row, "options")))
+    return _letter_question(row, text_of(row, "answer"), options, "".join(options))
+
+
+def visulogic_question(row: dict) -> Question:
+    return _letter_question(row, text_of(row, "label"), {}, "ABCD")
+
+
+def logicvista_question(row: dict) -> Question:
+    """Letters, of which all right ones must be named; a number where the question offers numbers (v1_20)."""
+    question, gold = text_of(row, "question"), text_of(row, "answer")
+    if re.fullmatch(r"\d+", gold):
+        return Question("words", (gold,))
+    right = tuple(re.split(r"[\s,;]+", gold.upper()))
+    if not all(re.fullmatch(r"[A-Z]", letter) for letter in right):
+        _refuse(row, f"its answer is {gold!r}, no letters")
+    options = options_in(question)
+    span = re.search(r"\b([A-Z]) ?- ?([A-Z])\b|A, ?B[^.?]*?\b([B-Z])\b(?=[^A-Za-z]*(?:$|[.)]))", question)
+    last = max([*options, *right, (span and (span[2] or span[3])) or "E"])
+    letters = LETTERS[: LETTERS.index(last) + 1]
+    texts = {letter: text for letter, text in options.items() if text and text != letter}
+    return Question("letters", right, texts, letters)
+
+
+def crpe_exist_question(row: dict) -> Question:
+    """CRPE's existence part in VLMEvalKit's table: `question` and `answer`, a letter with or without its text."""
+    options = options_in(text_of(row, "question").replace(DIRECTLY, "").strip())
+    return _letter_question(row, text_of(row, "answer").lstrip("(")[:1], options, "".join(options) or "ABCD")
+
+
+def demo_question(row: dict) -> Question:
+    return Question("words", (text_of(row, "answer"),))
