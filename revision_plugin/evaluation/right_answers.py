@@ -13,6 +13,8 @@ from .replies import choice, choices, options_in, short_answer, yes_or_no
 from .replies.question_options import LETTERS
 
 DIRECTLY = "Please answer directly with only the letter of the correct option and nothing else."
+LETTER_RANGE = re.compile(r"\b[A-Z] ?- ?([A-Z])\b|\bA, ?B\b[^.?]{0,40}?\b([C-Z])\b(?=\W*(?:$|[.?)]|should))")
+USUAL_LAST = "E"  # of LogicVista's questions that do not say how many options the image has
 YES_NO = {"yes": "yes", "no": "no"}
 
 
@@ -146,8 +148,8 @@ def logicvista_question(row: dict) -> Question:
     if not all(re.fullmatch(r"[A-Z]", letter) for letter in right):
         _refuse(row, f"its answer is {gold!r}, no letters")
     options = options_in(question)
-    span = re.search(r"\b([A-Z]) ?- ?([A-Z])\b|A, ?B[^.?]*?\b([B-Z])\b(?=[^A-Za-z]*(?:$|[.)]))", question)
-    last = max([*options, *right, (span and (span[2] or span[3])) or "E"])
+    named = LETTER_RANGE.search(question)  # where the options are parts of the image
+    last = max([*options, *right, (named and (named[1] or named[2])) or ("" if options else USUAL_LAST)])
     letters = LETTERS[: LETTERS.index(last) + 1]
     texts = {letter: text for letter, text in options.items() if text and text != letter}
     return Question("letters", right, texts, letters)

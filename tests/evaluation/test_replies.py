@@ -259,7 +259,20 @@ def test_letters_within_the_texts_of_options(reply, expected):
 
 
 @pytest.mark.parametrize(
-    "part", ["A. red\n", "the answer is ", "((((", "Yes No ", "not (", "1,000,", "\\boxed{", ". ", "if "]
+    "part",
+    [
+        "A. red\n",
+        "the answer is ",
+        "((((",
+        "Yes No ",
+        "yes or no ",
+        "no, wait ",
+        "not (",
+        "1,000,",
+        "\\boxed{",
+        ". ",
+        "if ",
+    ],
 )
 def test_long_replies_are_read_to_their_end(part):
     reply = part * (100_000 // len(part)) + " The answer is B."

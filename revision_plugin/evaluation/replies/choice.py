@@ -53,18 +53,17 @@ def _choices_in(text: str, options: Options, texts: dict[str, str], several: boo
     lines = _line_by_line(text, options)
     if lines is not None:
         return lines
-    marked, mentions = _marked(text, found)
-    original = marked
+    marked = original = _marked(text, found)
     excepted = rules.EXCEPT.search(marked)
-    if excepted and mentions[ord(excepted.group(1)) - FIRST].joined in ("", AND):
-        return frozenset(options.letters) - frozenset(mentions[ord(excepted.group(1)) - FIRST].letters)
+    if excepted and found[ord(excepted.group(1)) - FIRST].joined in ("", AND):
+        return frozenset(options.letters) - frozenset(found[ord(excepted.group(1)) - FIRST].letters)
     for rule in rules.DENIALS:
         while gone := [match.start(match.lastgroup or "gone") for match in rule.pattern.finditer(marked)]:
             characters = list(marked)
             for position in gone:
                 characters[position] = GONE
             marked = "".join(characters)
-    return _claimed(marked, original, mentions, options, several)
+    return _claimed(marked, original, found, options, several)
 
 
 def _line_by_line(text: str, options: Options) -> frozenset[str] | None:
@@ -81,38 +80,51 @@ def _line_by_line(text: str, options: Options) -> frozenset[str] | None:
 
 
 def _claimed(marked: str, original: str, mentions: list[Mention], options: Options, several: bool) -> frozenset[str]:
-    stated = {mentions[ord(match["claim"]) - FIRST].letters for match in rules.CLAIMS[0].pattern.finditer(marked)}
+    """What a marked text chooses once the denials are gone: by the last claim, else by the weaker rules. `original` is
+    the text with all its marks.
+    """
+
+    def at(place: int) -> Mention:
+        return mentions[ord(marked[place]) - FIRST]
+
+    stated = {at(match.start("claim")).letters for match in rules.CLAIMS[0].pattern.finditer(marked)}
     if len(stated) > rules.LOOP:
         return frozenset()
     claims = [match.start("claim") for rule in rules.CLAIMS for match in rule.pattern.finditer(marked)]
-    if several and claims:
-        right = [match.start("claim") for match in rules.RIGHT.pattern.finditer(marked)]
-        if max(claims) in right:
-            return frozenset().union(*(_said(mentions[ord(marked[place]) - FIRST]) for place in right))
-    if claims:
-        return _said(mentions[ord(marked[max(claims)]) - FIRST])
-    marked = _without_list(marked, original, mentions, options)
-    if rules.UNSURE.search(rules.SENTENCE.split(marked)[-1]):
+    if not claims:
+        return _unclaimed(_without_list(marked, original, mentions, options), mentions)
+    right = [match.start("claim") for match in rules.RIGHT.pattern.finditer(marked)]
+    if several and max(claims) in right:  # "A: correct, B: wrong, C: correct"
+        return frozenset().union(*(_said(at(place)) for place in right))
+    return _said(at(max(claims)))
+
+
+def _unclaimed(marked: str, mentions: list[Mention]) -> frozenset[str]:
+    """What a reply chooses that claims nothing outright: by how it begins, how it ends, its last sentence, or because
+    it speaks of one option only.
+    """
+    sentences = rules.SENTENCE.split(marked)
+    if rules.UNSURE.search(sentences[-1]):
         return frozenset()
     first = rules.LEADING.pattern.match(marked) or rules.FIRST_SENTENCE.pattern.match(marked)
     if first:
         return _said(mentions[ord(first.group("claim")) - FIRST])
     end = rules.ENDING.search(marked)
-    if end and not _cut_off(marked[: end.end()] + "."):
+    if end:
         return _said(mentions[ord(end.group("claim")) - FIRST])
-    left = _mentions_in(marked, mentions)
-    last = rules.SENTENCE.split(marked)[-1]
-    named = {frozenset(each.letters) for each in _mentions_in(last, mentions)}
-    alone = len(named) == 1 and len(last.split()) <= 6 and not _is_numbered(marked)
-    by_letter = not any(each.by_text for each in _mentions_in(last, mentions))
-    if not left or _cut_off(marked) or _is_numbered(marked):
+    if _cut_off(marked) or _is_numbered(marked):
         return frozenset()
-    pool = (
-        _mentions_in(last, mentions)
-        if len(named) == 1 and (alone or by_letter or rules.CONCLUSION.match(last))
-        else left
-    )
-    return _said(pool[0]) if len({frozenset(each.letters) for each in pool}) == 1 else frozenset()
+    last = _mentions_in(sentences[-1], mentions)
+    short = len(sentences[-1].split()) <= rules.FEW
+    by_letter = not any(mention.by_text for mention in last)
+    concludes = short or by_letter or rules.CONCLUSION.match(sentences[-1])
+    pool = last if concludes and _agree(last) else _mentions_in(marked, mentions)
+    return _said(pool[0]) if _agree(pool) else frozenset()
+
+
+def _agree(mentions: list[Mention]) -> bool:
+    """Whether all of these, and at least one, name the same options."""
+    return len({frozenset(mention.letters) for mention in mentions}) == 1
 
 
 def _is_numbered(marked: str) -> bool:
@@ -150,13 +162,13 @@ def _without_list(marked: str, original: str, mentions: list[Mention], options: 
     return "".join(GONE if place in listed else each for place, each in enumerate(marked))
 
 
-def _marked(text: str, found: list[Mention]) -> tuple[str, list[Mention]]:
+def _marked(text: str, found: list[Mention]) -> str:
     """The text with one character for every mention."""
     parts, end = [], 0
     for number, mention in enumerate(found):
         parts += [text[end : mention.start], chr(FIRST + number)]
         end = mention.end
-    return "".join(parts) + text[end:], found
+    return "".join(parts) + text[end:]
 
 
 def _whole(text: str, options: Options, texts: dict[str, str]) -> frozenset[str] | None:

@@ -243,3 +243,4 @@ UNSURE = re.compile(
 UNANSWERED = re.compile(r"\b(?:answer|response)\s*:\s*$", re.I)
 LOOP = 2  # a reply may correct itself; one that claims more options than these runs in a circle
 SHORT = 8  # words; a longer reply that ends without a mark was cut off within a sentence
+FEW = 6  # words; a last sentence of no more is an answer by itself

@@ -94,9 +94,9 @@ def yes_or_no_in(text: str) -> str | None:
     if not words:
         whole = re.fullmatch(r"\W*(?:the (?:statement|answer|claim) is )?(true|false|correct|incorrect)\W*", text, re.I)
         return {"true": "yes", "correct": "yes"}.get(whole.group(1).lower(), "no") if whole else None
-    undecided = UNDECIDED.search(text)
+    undecided = list(UNDECIDED.finditer(text))
     if undecided:
-        return yes_or_no_in(text[undecided.end() :])
+        return yes_or_no_in(text[undecided[-1].end() :])
     text = SUPPOSED.sub(" ", DENIED.sub(" ", text))
     answered = HELP.sub("", QUESTION.sub("", text))
     text = answered if re.search(rf"\b{WORD}\b", answered, re.I) else text
