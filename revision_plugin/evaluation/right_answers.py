@@ -28,11 +28,12 @@ class Question:
     right: tuple[str, ...]
     options: dict[str, str] = field(default_factory=dict)
     letters: str = ""
+    asked: str = ""  # of a yes/no question: its text
 
     def score(self, reply: str) -> float:
         """1.0 where `reply` gives the right answer and no other, else 0.0."""
         if self.kind == "yes_no":
-            return float(yes_or_no(reply) in self.right)
+            return float(yes_or_no(reply, self.asked) in self.right)
         if self.kind == "words":
             return float(any(short_answer(reply, one) for one in self.right))
         if self.kind == "letters":
@@ -70,14 +71,14 @@ def yes_no_question(row: dict, name: str = "answer") -> Question:
     gold = text_of(row, name).lower().rstrip(".")
     if gold not in YES_NO:
         _refuse(row, f"its {name} is {gold!r}, neither yes nor no")
-    return Question("yes_no", (gold,))
+    return Question("yes_no", (gold,), asked=str(row.get("question") or ""))
 
 
 def hallusionbench_question(row: dict) -> Question:
     gold = {"1": "yes", "0": "no"}.get(text_of(row, "gt_answer"))
     if gold is None:
         _refuse(row, f"its gt_answer is {row['gt_answer']!r}, neither 0 nor 1")
-    return Question("yes_no", (str(gold),))
+    return Question("yes_no", (str(gold),), asked=str(row.get("question") or ""))
 
 
 def question_with_options(row: dict, name: str = "question", answer: str = "answer") -> Question:

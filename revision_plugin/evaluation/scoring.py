@@ -39,7 +39,7 @@ def describe(entry: Benchmark, doc: dict, question: Question, reply: str) -> dic
     if entry.cluster:
         described["cluster"] = " | ".join(_part(doc, part) for part in entry.cluster)
     if question.kind == "yes_no":
-        described |= {"right": question.right[0], "said": yes_or_no(reply)}
+        described |= {"right": question.right[0], "said": yes_or_no(reply, question.asked)}
     for name in ("figure_id", "question_id"):
         if name in doc:
             described[name] = str(doc[name])

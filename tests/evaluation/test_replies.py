@@ -293,3 +293,28 @@ def test_options_in_one_line():
         "C": "Insufficient Information",
     }
     assert options_in("Which box? Select from A, B, and C. (A) (B) (C)") == {"A": "", "B": "", "C": ""}
+
+
+@pytest.mark.parametrize(
+    "question, reply, expected",
+    [
+        ("Is there a clock in the image?", "It is not true that there is a clock in the image.", "no"),
+        ("Is the man wearing a helmet?", "There is no doubt that the man is wearing a helmet.", "yes"),
+        ("Is there a dog in the image?", "There isn't a dog in the image.", "no"),
+        ("Is there a dog in the image?", "There are no dogs visible in this picture. It shows a kitchen.", "no"),
+        ("Is there a traffic light?", "The image does not show any traffic light.", "no"),
+        ("Is there a red traffic light?", "There is a red traffic light in the middle of the image.", "yes"),
+        ("Is there a backpack?", "A backpack is not visible in the image.", "no"),
+        ("Are the colors on tiles A and B the same?", "The colors on tiles A and B appear to be the same.", "yes"),
+        ("Is the value of x smaller than 5?", "The value of x is 5, not smaller than 5.", "no"),
+        ("Is there a dog?", "There is a cat.", None),
+        ("Is there a dog?", "There is a dog but no cat.", None),
+        ("Is there a cat or a dog?", "There is a cat.", None),
+        ("Is this a dog?", "This might be a dog.", None),
+        ("Is there a dog?", "Is there a dog?", None),
+        ("Is there a dog?", "There is a dog. There is no dog.", None),
+        ("Is there no dog?", "There is no dog.", None),
+    ],
+)
+def test_a_reply_that_states_what_was_asked(question, reply, expected):
+    assert yes_or_no(reply, question) == expected

@@ -107,9 +107,9 @@ def _unclaimed(marked: str, mentions: list[Mention]) -> frozenset[str]:
     if rules.UNSURE.search(sentences[-1]):
         return frozenset()
     first = rules.LEADING.pattern.match(marked) or rules.FIRST_SENTENCE.pattern.match(marked)
-    if first:
-        return _said(mentions[ord(first.group("claim")) - FIRST])
     end = rules.ENDING.search(marked)
+    if first and not (end and mentions[ord(first.group("claim")) - FIRST].joined):  # "A, B and C: all of the above"
+        return _said(mentions[ord(first.group("claim")) - FIRST])
     if end:
         return _said(mentions[ord(end.group("claim")) - FIRST])
     if _cut_off(marked) or _is_numbered(marked):
@@ -159,6 +159,8 @@ def _without_list(marked: str, original: str, mentions: list[Mention], options: 
     if run < max(2, min(3, len(options.letters))):
         return marked
     listed = set(places[start : start + run])
+    if sum(marked[place] == GONE for place in listed) > 1:
+        return marked  # "neither A nor B, but C": they are spoken of, not listed
     return "".join(GONE if place in listed else each for place, each in enumerate(marked))
 
 

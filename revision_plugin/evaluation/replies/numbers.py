@@ -22,7 +22,7 @@ TENS = dict(zip("twenty thirty forty fifty sixty seventy eighty ninety".split(),
 UNITS = {word: int(number) for word, number in NUMBER_WORDS.items()}
 FRACTIONS = {"half": 2, "third": 3, "thirds": 3, "quarter": 4, "quarters": 4, "fifth": 5, "fifths": 5}
 NUMBER = re.compile(
-    r"(?<![\w.^])(?P<sign>[-+]\s?)?[$\u20ac\u00a3]?\s?"
+    r"(?<![\w.^])(?P<sign>[-+]\s?)?(?P<currency>[$\u20ac\u00a3])?\s?"
     r"(?P<digits>\d+(?:,\d{3})+(?:\.\d+)?(?!\d)|\d+(?:\.\d+)?|\.\d+)"
     r"(?:\s?/\s?(?P<over>\d+(?:\.\d+)?)(?![\d/]))?"
     r"(?:[eE](?P<e>[-+]?\d+)|\s?[x\u00d7]\s?10\s?\^?\s?\(?(?P<power>[-+]?\d+)\)?)?"
@@ -42,7 +42,8 @@ BOUND = re.compile(
 UNIT_NAMES = {
     "volt": "V", "v": "V", "amp": "A", "ampere": "A", "watt": "W", "meter": "m", "metre": "m", "centimeter": "cm",
     "centimetre": "cm", "millimeter": "mm", "kilometer": "km", "kilogram": "kg", "gram": "g", "second": "s", "sec": "s",
-    "minute": "min", "hour": "h", "dollar": "$", "degree": "\u00b0", "ohm": "\u03a9", "newton": "N", "joule": "J",
+    "minute": "min", "hour": "h", "degree": "\u00b0", "ohm": "\u03a9", "newton": "N", "joule": "J",
+    "dollar": "$", "usd": "$", "euro": "\u20ac", "eur": "\u20ac", "pound": "\u00a3",
 }  # fmt: skip
 
 
@@ -112,7 +113,7 @@ def _of(match: re.Match, unit: str = "") -> Number:
     step = 10.0 ** -len(digits.partition(".")[2]) * factor
     if match["over"]:
         value, step = (value / float(match["over"]) if float(match["over"]) else math.nan), 0.01
-    return Number(-value if (match["sign"] or "").startswith("-") else value, step, unit)
+    return Number(-value if (match["sign"] or "").startswith("-") else value, step, match["currency"] or unit)
 
 
 def _from_words(match: re.Match) -> str:

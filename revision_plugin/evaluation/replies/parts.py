@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from .numbers import numbers_in
+from .restated import HEDGE, NEGATION, stems
 from .text import content, plain
 
 STATED = re.compile(r"\b(?:answer|result|option|choice)\b[^.;!?\n]{0,40}?(?:\bis\b|:|=)", re.I)
@@ -13,12 +14,14 @@ SMALL_WORDS = 4  # letters: "all", "not", "one" stand in too many texts to name 
 
 
 def by_part(text: str, texts: dict[str, str]) -> frozenset[str]:
-    """The one option of which the reply, or what follows its last "the answer is", gives the number or some words."""
+    """The one option of which the reply, or what follows its last "the answer is", gives the number, some words, or all
+    its words in another number or tense.
+    """
     said = list(STATED.finditer(text))
     span = re.split(r"(?<=[^\d])\.\s|\n", text[said[-1].end() :].strip() if said else text)[0].strip(" .:")
     if not span or len(span.split()) > SHORT:
         return frozenset()
-    return _by_number(span, texts) or _by_words(span, texts)
+    return _by_number(span, texts) or _by_words(span, texts) or _by_stems(span, texts)
 
 
 def _by_number(span: str, texts: dict[str, str]) -> frozenset[str]:
@@ -40,3 +43,14 @@ def _by_words(span: str, texts: dict[str, str]) -> frozenset[str]:
         if any(option[start : start + len(words)] == words for start in range(len(option) - len(words) + 1)):
             found.append(key)
     return frozenset(found) if len(found) == 1 else frozenset()
+
+
+def _by_stems(span: str, texts: dict[str, str]) -> frozenset[str]:
+    said = stems(span)
+    if NEGATION.search(span) or HEDGE.search(span):
+        return frozenset()
+    wanted = {key: stems(plain(text)) for key, text in texts.items()}
+    found = [key for key, option in wanted.items() if option and option <= said]
+    if len(found) != 1 or not any(len(word) >= SMALL_WORDS for word in wanted[found[0]]):
+        return frozenset()
+    return frozenset(found)

@@ -58,7 +58,8 @@ DENIALS = (
         "denied by the speaker",
         "'I do not think the answer is C' denies what follows",
         rf"(?:\bnot|n't|\bcannot) (?:think|believe|say|agree|choose|select|pick|support|"
-        rf"want)\b[^.;!?\n,{chr(FIRST)}-{chr(LAST)}]{{0,60}}(?P<gone>{M})",
+        rf"want|(?:the case|true|correct|right) that)\b[^.;!?\n,{chr(FIRST)}-{chr(LAST)}]{{0,60}}(?P<gone>{M})",
+        ("It is not the case that the answer is A.", None),
         ("I do not think the answer is C.", None),
     ),
     _rule(
@@ -67,7 +68,8 @@ DENIALS = (
         rf"(?P<gone>{M})(?: option| choice)?[\s\"')\]:,-]*(?:wrong\b|(?:is|are|was|were|seems?|looks?|"
         rf"would be|can be|could be|must be|should be|may be)[\s,]+"
         r"(?:\w+ly |also |just |therefore |thus |both )?(?:not\b(?! only)|wrong|incorrect|false\b|ruled|"
-        r"eliminated|excluded|unlikely|impossible|invalid|mistaken|out\b|irrelevant|a distractor|less )|"
+        r"eliminated|excluded|unlikely|impossible|invalid|mistaken|out\b|irrelevant|(?:a|"
+        r"the) (?:\w+ )?(?:distractor|trap|mistake)|less )|"
         r"(?:is|are|was|were|does|do|did|would|could|ca|wo)(?:n't| not)\b|cannot\b|fails?\b|x\b|"
         r"but (?:that|this|it)(?: is| would be|'s) (?:wrong|incorrect|not)\b)"
         rf"|(?P<marked>{M})[\s.:)]*[\u274c\u2717]",
@@ -117,6 +119,7 @@ DENIALS = (
         "said under a condition",
         "'if it is red, the answer is A' answers nothing by itself",
         rf"\bif\b[^.;!?\n]{{1,120}},? (?:then )?(?:the )?answer (?:is|would be) (?P<gone>{M})"
+        rf"|(?P<unreal>{M}) would (?:be|have) [^.;!?\n]{{0,40}}? if\b"
         rf"|(?P<marked>{M})(?: if|,? otherwise)\b|\botherwise,? (?:it is |the answer is )?(?P<other>{M})",
         ("A if x is positive, otherwise B.", None),
         ("If the light is on, the answer is A; if it is off, the answer is B.", None),
@@ -137,7 +140,8 @@ CLAIMS = (
     _rule(
         "answer is",
         "'the answer is B': said outright",
-        rf"\b{KEY}\b(?<!options)[^.;!?\n{GONE}{chr(FIRST)}-{chr(LAST)}]{{0,70}}?(?:\b(?:is|are|was|as)\b|"
+        rf"(?<!each )(?<!every )\b{KEY}\b(?<!options)[^.;!?\n{GONE}{chr(FIRST)}-{chr(LAST)}]{{0,70}}?(?:\b(?:is|"
+        rf"are|was|as)\b|"
         rf"(?<!might )(?<!could )(?<!may )\bbe\b|:|=|-|\u2192)[\s,]*(?:\w+ly,? |most \w+ |indeed |thus |"
         rf"therefore )?{OPENING}(?P<claim>{M})",
         ("The correct answer is option B.", "B"),
@@ -169,7 +173,7 @@ CLAIMS = (
         rf"(?:\b(?:i|we|i'd|i'll|we'd|i'm)\b[^.;!?\n]{{0,40}}?|(?:^|[.!?\n:] ?)(?:(?:so|then|please|"
         rf"therefore|thus|answer),? )?)\b(?:choos\w+|chose|select(?:ed|ing)?|pick(?:ed|ing)?|"
         rf"go(?:ing)? with|went with|go for|opt(?:ed|ing)? for|settle (?:on|for)|vote for|(?:would|'d) say|"
-        rf"conclude(?: that)?(?: it is| it's)?)\b{OPENING}(?P<claim>{M})",
+        rf"conclude(?: that)?(?: it is| it's)?|lean(?:ing)? towards?|guess)\b{OPENING}(?P<claim>{M})",
         ("I would choose B", "B"),
         ("The options are A, B, C and D. I choose C", "C"),
     ),
@@ -177,6 +181,7 @@ CLAIMS = (
         "concluded",
         "'Therefore, B.'",
         rf"(?:\b(?:therefore|thus|hence|so|finally|consequently|ultimately|overall|conclusion|"
+        rf"most likely|probably|guess is|"
         rf"summary)\b[\s,:]*|=> ?){OPENING}(?:(?:it|that|this) (?:is|must be|should be) |"
         rf"it's )?{OPENING}(?P<claim>{M}){END}",
         ("It has no dots, so B.", "B"),
@@ -197,7 +202,7 @@ CLAIMS = (
         "corrected",
         "a reply may take back what it said first",
         rf"\b(?:wait|actually|correction|sorry|scratch that)\b[\s,:.-]*(?:no[\s,:.-]+)?(?:it's |it is |"
-        rf"it should be |that's |make that )?{OPENING}(?P<claim>{M}){END}",
+        rf"it should be |that's |make that |i mean(?:t)? )?{OPENING}(?P<claim>{M}){END}",
         ("B... actually, no, it's D.", "D"),
     ),
 )
@@ -222,7 +227,7 @@ FIRST_SENTENCE = _rule(
     ("The sky in the picture is green. Red would be darker.", "B"),
 )
 ENDING = re.compile(
-    rf"(?:\b(?:is|are|was|equals|be|as|belongs to|corresponds to)\s|[=\u2248] ?)"
+    rf"(?:\b(?:is|are|was|equals|be|as|belongs to|corresponds to)\s|[=\u2248:] ?)"
     rf"(?:(?:the|an?|of|called|most|likely|option|choice|figure) ?)*[\"'($]*"
     rf"(?P<claim>{M})(?: ?[A-Za-z\u00b0%/]{{1,12}})?[\s.\"')]*$",
     re.I,

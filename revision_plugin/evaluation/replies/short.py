@@ -16,7 +16,11 @@ STATEMENT = re.compile(
     re.I,
 )
 CONCLUSION = re.compile(r"\b(?:therefore|thus|hence|so|in conclusion|finally|overall)\b[\s,:]*", re.I)
-CORRECTION = re.compile(r"\b(?:no,? wait|wait|actually|correction|sorry|i mean)\b[\s,:.-]*", re.I)
+CORRECTION = re.compile(
+    r"\b(?:let me (?:recount|count again|check again)|recounting|no,? wait|wait|actually|correction|"
+    r"sorry|i mean)\b[\s,:.-]*",
+    re.I,
+)
 HEDGE = re.compile(
     r"\b(?:or|not|nor|neither|never|if|whether|unsure|unclear|unable|cannot|can't|impossible|"
     r"rather than|instead of)\b|n't\b|no idea",

@@ -56,6 +56,7 @@ PHRASES = (
     (r"\u7b54\u6848|\u7b54\u3048|\u6b63\u89e3|\uc815\ub2f5|\ub2f5\ubcc0", " answer "),
     (r"(?:\u5e94|\u6545|\u6240\u4ee5|\u56e0\u6b64)?\u9009(?:\u62e9|\u9879)?", " answer "),
     (r"\u9009\u9879|\u9078\u629e\u80a2", " option "),
+    (r"\u3067\u306f\u3042\u308a\u307e\u305b\u3093|\u3067\u306f\u306a\u3044|\u3058\u3083\u306a\u3044", " is not "),
     (r"[\u5747\u90fd]?(?:\u4e0d\u7b26\u5408|\u4e0d\u6b63\u786e|\u4e0d\u5bf9|\u6392\u9664)", " is wrong "),
     (r"\u4e0d\u662f|\u4e0d\u9009|\u5e76\u975e", " is not "),
     (r"\u662f|\u4e3a|\u5e94\u4e3a|\u306f|\u3067\u3059|\uc740|\ub294", " is "),
@@ -68,6 +69,7 @@ PHRASES = (
 )
 FOREIGN = re.compile(r"\b(?:respuestas?|antwort|risposta|resposta)\b", re.I)
 CJK = "\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"
+SPECIAL_TOKENS = re.compile(r"<\|[^|<>]{1,40}\|>|</?s>|<(?:pad|unk|eos|bos|end_of_turn)>|\[/?INST\]", re.I)
 SUPERSCRIPT = re.compile("[\u207a\u207b]?[\u2070\u00b9\u00b2\u00b3\u2074-\u2079]+")
 WRAPPED = re.compile(
     r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mathit|mathsf|operatorname|mbox|boldsymbol|bm|"
@@ -80,7 +82,7 @@ def candidates(reply: str) -> list[str]:
     """The texts in which to look for the answer, the surest first: an answer tag, the value of a JSON object, a box,
     the reply.
     """
-    text = without_reasoning(re.sub(r"<\|[^|<>]{1,40}\|>", " ", str(reply)))
+    text = without_reasoning(SPECIAL_TOKENS.sub(" ", str(reply)))
     found = [_tagged(text, "answer"), _tagged(text, "conclusion"), _json_value(text), _boxed(text)]
     return [plain(each) for each in found if each is not None and each.strip()][:1] + [plain(text)]
 
@@ -161,6 +163,7 @@ def _boxed(text: str) -> str | None:
 
 
 def _without_latex(text: str) -> str:
+    text = text.replace("{,}", ",")
     if "\\" not in text and "$" not in text and "^{" not in text:
         return text
     for _ in range(4):  # nested commands, from the inside
@@ -216,7 +219,7 @@ def content(text: str) -> list[tuple[str, int, int]]:
 
 
 TOKEN = re.compile(
-    r"\d+(?:,\d{3})+(?:\.\d+)?(?!\d)|\d+(?:\.\d+)?|\.\d+|[^\W\d_]+(?:'[^\W\d_]+)*|"
+    r"\d+(?:,\d{3})+(?:\.\d+)?(?!\d)|\d+(?:\.\d+)?|\.\d+|[" + CJK + r"]|[^\W\d_" + CJK + r"]+(?:'[^\W\d_]+)*|"
     r"(?<![\w)])[-+](?=\.?\d)|[%\u00b0^=<>+/\u2264\u2265\u221a\u03c0]"
 )
 

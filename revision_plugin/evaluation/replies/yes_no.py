@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from .restated import restated
 from .text import candidates
 
 YES = r"(?:yes|yeah|yep|yup)"
@@ -71,15 +72,17 @@ LAST = re.compile(
 MIDDLE = re.compile(rf"(?:^|[.!;\n])\s*({WORD})\s*(?=[.,!;:\n])", re.I)
 
 
-def yes_or_no(reply: str) -> str | None:
-    """'yes' or 'no' where the reply says one of them and not the other; else None."""
+def yes_or_no(reply: str, question: str = "") -> str | None:
+    """'yes' or 'no' where the reply says one of them and not the other; else None. With `question`, a reply that says
+    neither but states what was asked, or denies it, counts too: "There is no dog."
+    """
     for text in candidates(reply):
         said = yes_or_no_in(text)
         if said:
             return said
         if UNDECIDED.search(text):
             return None
-    return _foreign(str(reply))
+    return _foreign(str(reply)) or (restated(str(reply), question) if question else None)
 
 
 def yes_or_no_in(text: str) -> str | None:
@@ -87,7 +90,11 @@ def yes_or_no_in(text: str) -> str | None:
     single = re.fullmatch(r"\W*([yn])\W*", text, re.I)
     if single:
         return {"y": "yes", "n": "no"}[single.group(1).lower()]
-    sure = re.match(r"\W*(?:absolutely|definitely|certainly|of course|surely)( not)?\b(?=\W*$|[.,!])", text, re.I)
+    sure = re.match(
+        r"\W*(?:absolutely|definitely|certainly|of course|surely|most likely|probably|likely)( not)?\b(?=\W*$|[.,!])",
+        text,
+        re.I,
+    )
     if sure and not re.search(rf"\b{WORD}\b", text[sure.end() :], re.I):
         return "no" if sure.group(1) else "yes"
     words = re.findall(rf"\b{WORD}\b", text, re.I)
