@@ -23,6 +23,10 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 def run(a: argparse.Namespace) -> None:
     rows = [read_row(folder) for folder in a.results]
+    names = [row.name for row in rows]
+    for row, folder in zip(rows, a.results):
+        if names.count(row.name) > 1 and not a.cost:  # A/run and B/run
+            row.name = str(folder)
     for pair in a.cost:
         name, _, file = pair.partition("=")
         matching_rows = [row for row in rows if row.name == name]

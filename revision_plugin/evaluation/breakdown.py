@@ -4,9 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from itertools import groupby
 
 COGNITION = ("commonsense_reasoning", "numerical_calculation", "text_translation", "code_reasoning")
+NEEDED = {
+    "mme": {"question_id"},
+    "pope": {"said", "right"},
+    "hallusionbench": {"cluster", "figure_id", "question_id"},
+    "crpe": {"cluster"},
+    "crpe_exist": {"cluster"},
+}
+CIRCULAR = ("crpe", "crpe_exist")
+ORDERS = 4  # of a question's options
 Samples = list[dict]  # lmms-eval's samples in the order of their rows: `acc`, and `clustered` as `scoring` gives it
 
 
@@ -15,24 +23,40 @@ def mean(values: Iterable[float]) -> float:
     return sum(numbers) / len(numbers)
 
 
-def cluster_error(samples: Samples) -> float | None:
+def cluster_error(name: str, samples: Samples) -> float | None:
     """Standard error of the mean accuracy over clusters of rows (Liang and Zeger, 1986, with the C / (C - 1)
     correction). None where the rows have no clusters, or one.
     """
     if not samples or any("cluster" not in sample["clustered"] for sample in samples):
         return None
     centre = mean(sample["acc"] for sample in samples)
-    sums: dict[str, float] = {}
-    for key, sample in zip(_clusters(samples), samples):
-        sums[key] = sums.get(key, 0.0) + sample["acc"] - centre
+    sums = [sum(sample["acc"] - centre for sample in cluster) for cluster in _clusters(name, samples)]
     if len(sums) < 2:
         return None
-    spread = sum(value**2 for value in sums.values()) * len(sums) / (len(sums) - 1)
+    spread = sum(value**2 for value in sums) * len(sums) / (len(sums) - 1)
     return math.sqrt(spread) / len(samples)
 
 
-def _clusters(samples: Samples) -> list[str]:
-    return [sample["clustered"]["cluster"] for sample in samples]
+def _clusters(name: str, samples: Samples) -> list[Samples]:
+    if name in CIRCULAR:
+        return circular_questions(samples)
+    return list(_grouped(samples, lambda sample: sample["clustered"]["cluster"]).values())
+
+
+def circular_questions(samples: Samples) -> list[Samples]:
+    """CRPE's questions, each in all orders of its options: in a category, four rows in a row with one text and one set
+    of options. A part of a question, at the edge of a limited run, is a group of its own with fewer rows.
+    """
+    groups: list[Samples] = []
+    for part in _grouped(samples, lambda sample: sample["clustered"]["parts"].get("category", "")).values():
+        last: Samples = []
+        for sample in part:
+            same = last and last[-1]["clustered"]["cluster"] == sample["clustered"]["cluster"]
+            if not same or len(last) == ORDERS:
+                last = []
+                groups.append(last)
+            last.append(sample)
+    return groups
 
 
 def by_part(samples: Samples) -> dict[str, dict[str, dict]]:
@@ -49,8 +73,10 @@ def by_part(samples: Samples) -> dict[str, dict[str, dict]]:
 
 def measures(name: str, samples: Samples) -> dict[str, float]:
     """What a benchmark's own authors report beside accuracy; shares from 0 to 1, MME's scores in its points."""
+    if not all(each.keys() >= NEEDED.get(name, set()) for each in (sample["clustered"] for sample in samples)):
+        return {}
     own = {"mme": mme_points, "pope": pope_measures, "hallusionbench": hallusionbench_measures}
-    if name in ("crpe", "crpe_exist"):
+    if name in CIRCULAR:
         return crpe_measures(samples)
     return own[name](samples) if name in own else {}
 
@@ -94,16 +120,18 @@ def hallusionbench_measures(samples: Samples) -> dict[str, float]:
 
 
 def crpe_measures(samples: Samples) -> dict[str, float]:
-    """Plain accuracy, and circular: the share of questions that are right in every order of their options, which follow
-    one another in the dataset.
+    """Plain accuracy, and circular as CRPE's authors score it: the share of questions that are right in every order of
+    their options. Questions of which some orders are missing count for the plain one alone.
     """
-    runs = [list(run) for _, run in groupby(samples, key=lambda sample: sample["clustered"]["cluster"])]
-    circular = mean(float(all(sample["acc"] for sample in run)) for run in runs)
-    return {"plain": mean(sample["acc"] for sample in samples), "circular": circular, "questions": float(len(runs))}
+    whole = [group for group in circular_questions(samples) if len(group) == ORDERS]
+    found = {"plain": mean(sample["acc"] for sample in samples)}
+    if whole:
+        found["circular"] = mean(float(all(sample["acc"] for sample in group)) for group in whole)
+    return {**found, "questions": float(len(whole))}
 
 
 def _grouped(samples: Samples, key) -> dict[str, Samples]:
     groups: dict[str, Samples] = {}
     for sample in samples:
-        groups.setdefault(repr(key(sample)) if not isinstance(key(sample), str) else key(sample), []).append(sample)
+        groups.setdefault(str(key(sample)), []).append(sample)
     return groups

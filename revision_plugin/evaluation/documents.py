@@ -30,7 +30,8 @@ IMAGE_MARK = re.compile(r"<image (\d+)>")
 def field(doc: dict, name: str):
     """One field of a row. Raises RevisionError naming the fields there are."""
     if name not in doc:
-        raise RevisionError(f"a row lacks the field '{name}' (it has {', '.join(sorted(doc))}); get the dataset again")
+        has = ", ".join(sorted(map(str, doc)))
+        raise RevisionError(f"{name_of(doc)} lacks the field '{name}' (it has {has}); get the dataset again")
     return doc[name]
 
 
@@ -84,7 +85,7 @@ def row_hash(value) -> str:
     def add(each) -> None:
         if isinstance(each, (dict, list, tuple)):
             digest.update(f"{type(each).__name__}{len(each)}".encode())
-            for part in sorted(each.items(), key=str) if isinstance(each, dict) else each:
+            for part in sorted(each.items(), key=lambda item: str(item[0])) if isinstance(each, dict) else each:
                 add(part)
         elif isinstance(each, bytes):
             digest.update(b"bytes" + hashlib.sha256(each).digest())
@@ -105,7 +106,10 @@ def holds_image(row) -> bool:
 
 def name_of(doc: dict) -> str:
     """What to call a row in a message."""
-    for key in ("question_id", "id", "index", "image_path", "figure_id"):
+    if doc.get("set_id") is not None and doc.get("figure_id") is not None:  # HallusionBench numbers within categories
+        numbers = (doc.get(key) for key in ("category", "subcategory", "set_id", "figure_id", "question_id"))
+        return f"row {' '.join(map(str, numbers))}"
+    for key in ("id", "index", "image_path", "question_id"):
         if doc.get(key) is not None:
             return f"row {key}={doc[key]}"
     return f"row with question {str(doc.get('question', doc.get('text', '')))[:60]!r}"

@@ -5,17 +5,20 @@ from __future__ import annotations
 import logging
 import re
 import shutil
-from fnmatch import fnmatch
 from pathlib import Path
 
 import pyarrow.parquet
 import yaml
+from datasets.data_files import resolve_pattern
 
 from ..errors import RevisionError
 
 logger = logging.getLogger(__name__)
 
-SHARD = re.compile(r"(.*)-(\d{5})-of-(\d{5})(\..+)")
+SHARD = re.compile(r"(.*)-(\d{5})-of-(\d{5})(?:-[0-9a-f]{16})?(\.\w+)")
+HEAD = re.compile(r"\s*---[ \t]*\r?\n(.*?)\r?\n---[ \t]*(?:\r?\n|$)", re.S)
+DATA_FILES = (".parquet", ".arrow", ".json", ".jsonl", ".csv", ".tsv")
+ARCHIVES = {"VisuLogic/VisuLogic": ("images.zip",)}  # what a dataset has beside its table
 
 
 def task_folder() -> Path:
@@ -53,29 +56,58 @@ def _check(folder: Path, dataset: str, entry: dict) -> None:
     again = f"'hf download --repo-type dataset {dataset} --local-dir {folder}' completes it"
     files = (entry.get("dataset_kwargs") or {}).get("data_files")
     if files is not None:
-        if not (folder / files).is_file():
-            raise RevisionError(f"{folder}: lacks {files}; {again}")
+        for name in (files, *ARCHIVES.get(dataset, ())):
+            if not (folder / name).is_file():
+                raise RevisionError(f"{folder}: lacks {name}; {again}")
         return
-    for name in _missing_shards(folder):
-        raise RevisionError(f"{folder}: lacks {name}; {again}")
-    card = _card(folder / "README.md")
-    config = entry.get("dataset_name")
+    card, config = _card(folder / "README.md"), entry.get("dataset_name")
     if card is None:
         line = f"{folder}: lacks README.md, which says which files are which split"
         if config:
             raise RevisionError(f"{line} of '{config}'; {again}")
         logger.warning("%s; they are told from the files' names. %s", line, again)
-        return
-    for split, (said, found) in _rows(folder, card, config).items():
-        if said != found:
-            raise RevisionError(f"{folder}: its split '{split}' has {found} rows, its README.md says {said}; {again}")
+        card = {}
+    splits = _files_by_split(folder, card, config)
+    if not any(splits.values()):
+        raise RevisionError(f"{folder}: holds no data files; {again}")
+    for name in _missing_shards([path.relative_to(folder).as_posix() for paths in splits.values() for path in paths]):
+        raise RevisionError(f"{folder}: lacks {name}; {again}")
+    said = _rows_said(card, config)
+    for split, paths in splits.items():
+        if all(path.suffix == ".parquet" for path in paths):
+            found = sum(map(_rows_of, paths))
+            if split in said and found != said[split]:
+                raise RevisionError(
+                    f"{folder}: its split '{split}' has {found} rows, its README.md says {said[split]}; {again}"
+                )
 
 
-def _missing_shards(folder: Path) -> list[str]:
+def _files_by_split(folder: Path, card: dict, config: str | None) -> dict[str, list[Path]]:
+    """The files of each split of a config, by the patterns of the card as `datasets` reads them; all data files
+    where it has none.
+    """
+    found: dict[str, list[Path]] = {}
+    for entry in _of_config(card.get("configs") or [], config).get("data_files") or []:
+        if not isinstance(entry, dict):
+            continue
+        paths = entry.get("path")
+        for pattern in paths if isinstance(paths, list) else [str(paths)]:
+            try:
+                resolved = resolve_pattern(pattern, base_path=str(folder))
+            except FileNotFoundError:
+                resolved = []
+            found.setdefault(str(entry.get("split")), []).extend(map(Path, resolved))
+    shown = (
+        path for path in folder.rglob("*") if not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    )
+    return found or {"": sorted(path for path in shown if path.is_file() and path.suffix in DATA_FILES)}
+
+
+def _missing_shards(names: list[str]) -> list[str]:
     """Names of shards of which others of the same set are there."""
     sets: dict[tuple[str, int, str], set[int]] = {}
-    for path in folder.rglob("*.parquet"):
-        shard = SHARD.fullmatch(path.relative_to(folder).as_posix())
+    for name in names:
+        shard = SHARD.fullmatch(name)
         if shard:
             sets.setdefault((shard[1], int(shard[3]), shard[4]), set()).add(int(shard[2]))
     return [
@@ -90,35 +122,24 @@ def _card(path: Path) -> dict | None:
     """The YAML at the head of a dataset's README; None where there is no README."""
     if not path.is_file():
         return None
-    parts = path.read_text(encoding="utf-8").split("---")
+    head = HEAD.match(path.read_text(encoding="utf-8-sig", errors="replace"))
     try:
-        card = yaml.safe_load(parts[1]) if len(parts) > 2 else {}
+        card = yaml.safe_load(head[1]) if head else {}
     except yaml.YAMLError as error:
         raise RevisionError(f"{path}: its head is no YAML ({str(error).splitlines()[0]}); get it again") from None
     return card if isinstance(card, dict) else {}
 
 
-def _rows(folder: Path, card: dict, config: str | None) -> dict[str, tuple[int, int]]:
-    """By split of a config: (rows its README says, rows of its parquet files), where the README says both."""
+def _rows_said(card: dict, config: str | None) -> dict[str, int]:
+    """By split of a config: how many rows the card says."""
     infos = card.get("dataset_info") or []
-    info = _of_config(infos if isinstance(infos, list) else [infos], config)
-    layout = _of_config(card.get("configs") or [], config)
-    patterns: dict[str, list[str]] = {}
-    for entry in layout.get("data_files") or []:
-        if isinstance(entry, dict):
-            paths = entry.get("path")
-            patterns[str(entry.get("split"))] = paths if isinstance(paths, list) else [str(paths)]
-    found = {}
-    for split in info.get("splits") or []:
-        name = str(split.get("name"))
-        if name in patterns and "num_examples" in split:
-            paths = [
-                path
-                for path in folder.rglob("*.parquet")
-                if any(fnmatch(path.relative_to(folder).as_posix(), pattern) for pattern in patterns[name])
-            ]
-            found[name] = (int(split["num_examples"]), sum(map(_rows_of, paths)))
-    return found
+    splits = _of_config(infos if isinstance(infos, list) else [infos], config).get("splits") or []
+    entries = list(splits.values()) if isinstance(splits, dict) else splits
+    return {
+        str(entry["name"]): entry["num_examples"]
+        for entry in entries
+        if isinstance(entry, dict) and "name" in entry and isinstance(entry.get("num_examples"), int)
+    }
 
 
 def _of_config(entries: list, config: str | None) -> dict:

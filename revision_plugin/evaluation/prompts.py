@@ -38,7 +38,9 @@ def yes_no_text(doc, lmms_eval_specific_kwargs=None) -> str:
 
 
 # HallusionBench, questions with an image: accuracy over all questions (aAcc).
-hallusionbench_docs = require_fields("image", "question", "gt_answer")
+hallusionbench_docs = require_fields(
+    "image", "question", "gt_answer", "category", "subcategory", "set_id", "figure_id", "question_id"
+)
 
 
 # MMStar: options are part of the question; every sample counts the same.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,11 +14,14 @@ from ..errors import RevisionError
 from . import breakdown
 from .benchmarks import BENCHMARKS
 
+logger = logging.getLogger(__name__)
+
 METRIC = "acc,none"
 CIDER = "coco_CIDEr,none"  # of captions, which are neither right nor wrong
 SUBMISSIONS = "submissions"  # lmms-eval's folder
 SETTINGS = "evaluation.json"  # beside the results: what `revision evaluate` was asked
-ASKED = ("model", "base", "blind", "bits")  # of these, a row of the table has one
+# Of a model's arguments to lmms-eval, those that do not change its answers.
+PLACES = ("device", "batch_size", "max_batch_size", "answers")
 
 
 @dataclass
@@ -64,7 +68,9 @@ class Row:
         any.
         """
         scores = [self.scores.get(name) for name in BENCHMARKS]
-        errors = [score.cluster_error or score.error for score in scores if score]
+        errors = [
+            score.error if score.cluster_error is None else score.cluster_error for score in scores if score is not None
+        ]
         known = [error for error in errors if error is not None]
         if self.average is None or len(known) < len(BENCHMARKS):
             return None
@@ -78,7 +84,7 @@ class Row:
 def result_files(folder: Path) -> list[Path]:
     """lmms-eval's result files under `folder`, oldest first; what it wrote to be submitted elsewhere is none."""
     files = (path for path in folder.rglob("*_results.json") if SUBMISSIONS not in path.relative_to(folder).parts)
-    return sorted(files, key=lambda path: (path.stat().st_mtime_ns, path.name))
+    return sorted(files, key=lambda path: (path.name, path.stat().st_mtime_ns))  # a name begins with its date
 
 
 def read_results(path: Path) -> dict[str, dict]:
@@ -110,25 +116,40 @@ def _asked(path: Path, folder: Path, record: dict) -> dict:
     for parent in path.relative_to(folder).parents:
         settings = folder / parent / SETTINGS
         if settings.is_file():
-            said = read_object(settings)
-            return {name: said.get(name) for name in ASKED if said.get(name)}
+            return read_object(settings)
     config = record.get("config")
-    arguments = config.get("model_args") if isinstance(config, dict) else None
-    return {"model": json.dumps(arguments, sort_keys=True)} if arguments else {}
+    if not isinstance(config, dict):
+        return {}
+    arguments = config.get("model_args") or {}
+    if isinstance(arguments, str):
+        arguments = dict(part.partition("=")[::2] for part in arguments.split(",") if part)
+    kept = {name: str(value) for name, value in arguments.items() if name not in PLACES}
+    return {"model": config.get("model"), "model_args": kept, "gen_kwargs": config.get("gen_kwargs") or None}
 
 
-def _samples(path: Path, task: str) -> breakdown.Samples:
-    """The samples that lmms-eval wrote beside a result file, in their rows' order; empty where it wrote none."""
+def _samples(path: Path, task: str, accuracy: float, count: int | None) -> breakdown.Samples:
+    """The samples that lmms-eval wrote beside a result file, in their rows' order; empty where it wrote none, or where
+    they are not those of the result.
+    """
     file = path.with_name(f"{path.name.removesuffix('_results.json')}_samples_{task}.jsonl")
     if not file.is_file():
         return []
     try:
-        samples = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+        samples = [json.loads(line) for line in file.read_text(encoding="utf-8").split("\n") if line]
         samples.sort(key=lambda sample: sample["doc_id"])
-        whole = all(is_number(sample["acc"]) and isinstance(sample.get("clustered"), dict) for sample in samples)
+        whole = all(is_number(sample["acc"]) and _is_described(sample.get("clustered")) for sample in samples)
+        mean = breakdown.mean(sample["acc"] for sample in samples) if samples else None
+        same = mean is not None and abs(mean - accuracy) < 1e-6 and len(samples) == (count or len(samples))
     except (ValueError, KeyError, TypeError) as error:
         raise RevisionError(f"{file}: no samples of lmms-eval ({error}); score again, or delete it") from None
-    return samples if whole else []
+    if not same:
+        logger.warning("%s: not the samples of %s; its errors and breakdown are left out", file, path.name)
+    return samples if whole and same else []
+
+
+def _is_described(row: object) -> bool:
+    """Whether a sample says what a breakdown needs: its name and its parts."""
+    return isinstance(row, dict) and isinstance(row.get("parts"), dict)
 
 
 def read_row(folder: Path) -> Row:
@@ -138,7 +159,7 @@ def read_row(folder: Path) -> Row:
     blind, on whole benchmarks or on parts of them.
     """
     files = result_files(folder) if folder.is_dir() else []
-    row, asked = Row(folder.name), {}
+    row, asked = Row(folder.resolve().name), {}
     for path in files:
         record = read_object(path)
         results, counts = _results(record, path), _counts(record, path)
@@ -146,7 +167,9 @@ def read_row(folder: Path) -> Row:
             task = f"revision_{name}"
             if METRIC not in results.get(task, {}):
                 continue
-            row.scores[name] = _score(name, results[task], counts.get(task, {}), _samples(path, task))
+            accuracy, count = float(results[task][METRIC]), counts.get(task, {})
+            samples = _samples(path, task, accuracy, count.get("effective"))
+            row.scores[name] = _score(name, results[task], count, samples)
             asked[name] = _asked(path, folder, record)
     if not row.scores:
         raise RevisionError(f"{folder}: no lmms-eval results of the eleven benchmarks (*_results.json) in it")
@@ -156,7 +179,7 @@ def read_row(folder: Path) -> Row:
 
 def _score(name: str, result: dict, count: dict, samples: breakdown.Samples) -> Score:
     error = result.get("acc_stderr,none")
-    clusters = breakdown.cluster_error(samples)
+    clusters = breakdown.cluster_error(name, samples)
     return Score(
         100 * result[METRIC],
         100 * float(error) if is_number(error) else None,

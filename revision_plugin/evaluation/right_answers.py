@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import operator
 import re
 from dataclasses import dataclass, field
 
@@ -48,10 +49,15 @@ def _refuse(row: dict, what: str):
 def text_of(row: dict, name: str) -> str:
     """A field of a row that must hold text. Raises RevisionError naming the row where it is empty."""
     value = field_of(row, name)
-    text = "" if value is None else str(value).strip()
+    text = "" if value is None or value != value else str(value).strip()
     if not text:
         _refuse(row, f"its field '{name}' is empty")
     return text
+
+
+def _asked(row: dict) -> str:
+    """The question of a row; empty only where the row has no such field, because the question is in the image."""
+    return text_of(row, "question") if "question" in row else ""
 
 
 def lettered(texts: list[str]) -> dict[str, str]:
@@ -60,25 +66,26 @@ def lettered(texts: list[str]) -> dict[str, str]:
 
 
 def _letter_question(row: dict, gold: str, options: dict[str, str], letters: str) -> Question:
-    gold = gold.strip().strip("().").upper()
-    if len(gold) != 1 or gold not in letters:
+    named = re.match(r"\(?([A-Za-z])\)?(?:[.:,)\s]|$)", gold.strip())
+    gold = named.group(1).upper() if named else gold.strip()
+    if gold not in tuple(letters):
         _refuse(row, f"its answer is {gold!r}, which is none of its options {', '.join(letters)}")
     return Question("letter", (gold,), options, letters)
 
 
 def yes_no_question(row: dict, name: str = "answer") -> Question:
     """MME, POPE: yes or no in `answer`."""
-    gold = text_of(row, name).lower().rstrip(".")
+    asked, gold = _asked(row), text_of(row, name).lower().rstrip(".")
     if gold not in YES_NO:
         _refuse(row, f"its {name} is {gold!r}, neither yes nor no")
-    return Question("yes_no", (gold,), asked=str(row.get("question") or ""))
+    return Question("yes_no", (gold,), asked=asked)
 
 
 def hallusionbench_question(row: dict) -> Question:
-    gold = {"1": "yes", "0": "no"}.get(text_of(row, "gt_answer"))
+    asked, gold = _asked(row), {"1": "yes", "0": "no"}.get(text_of(row, "gt_answer").removesuffix(".0"))
     if gold is None:
         _refuse(row, f"its gt_answer is {row['gt_answer']!r}, neither 0 nor 1")
-    return Question("yes_no", (str(gold),), asked=str(row.get("question") or ""))
+    return Question("yes_no", (str(gold),), asked=asked)
 
 
 def question_with_options(row: dict, name: str = "question", answer: str = "answer") -> Question:
@@ -92,10 +99,12 @@ def crpe_question(row: dict) -> Question:
 
 
 def scienceqa_question(row: dict) -> Question:
-    texts, number = field_of(row, "choices"), field_of(row, "answer")
-    if not isinstance(texts, (list, tuple)) or not texts:
-        _refuse(row, "it has no choices")
-    if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number < len(texts):
+    _asked(row)
+    texts, number = listed(field_of(row, "choices")), field_of(row, "answer")
+    if not texts or len(texts) > len(LETTERS):
+        _refuse(row, "it has no choices" if not texts else f"it has {len(texts)} choices, more than there are letters")
+    number = operator.index(number) if hasattr(number, "__index__") and not isinstance(number, bool) else number
+    if not isinstance(number, int) or isinstance(number, bool) or not 0 <= number < len(texts):
         _refuse(row, f"its answer is {number!r}, not the number of one of its {len(texts)} choices")
     options = lettered([str(text) for text in texts])
     return Question("letter", (LETTERS[number],), options, "".join(options))
@@ -109,34 +118,54 @@ def realworldqa_question(row: dict) -> Question:
 
 def listed(value) -> list[str]:
     """Options or answers that a dataset stores as a list or as the text of one; a list within it is spread out."""
+    if hasattr(value, "tolist"):
+        value = value.tolist()
     if isinstance(value, str):
         if not value.strip().startswith("["):
             return [value.strip()] if value.strip() else []  # "7,243" is one answer
         try:
             value = ast.literal_eval(value.strip())
-        except (ValueError, SyntaxError):
-            return [value]
+        except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
+            raise RevisionError(f"{value[:60]!r} is no list; get the dataset again") from None
     if not isinstance(value, (list, tuple)):
-        return [] if value is None else [str(value)]
+        return [] if value is None or value != value else [str(value)]
+    if any(item is None or item != item for item in value):
+        raise RevisionError(f"{str(value)[:60]} has an empty entry; get the dataset again")
     return [text for item in value for text in (listed(list(item)) if isinstance(item, (list, tuple)) else [str(item)])]
+
+
+def _listed_in(row: dict, name: str) -> list[str]:
+    """`listed` for a field of a row. Raises RevisionError that names the row."""
+    try:
+        return listed(field_of(row, name))
+    except RevisionError as error:
+        raise RevisionError(f"{name_of(row)}: its field '{name}': {error}") from None
 
 
 def is_open(row: dict) -> bool:
     """Whether a row of MMMU asks for a word or a number: by its type, or for want of options."""
     kind = str(row.get("question_type") or "multiple-choice").strip().lower()
-    return kind in ("open", "short-answer", "short answer") or not listed(field_of(row, "options"))
+    return kind in ("open", "short-answer", "short answer") or not _listed_in(row, "options")
 
 
 def mmmu_question(row: dict) -> Question:
     """MMMU, MMMU-Pro: options as a list, or an open question with one or more answers."""
+    _asked(row)
     if is_open(row):
-        right = tuple(text for text in listed(field_of(row, "answer")) if text.strip())
+        right = tuple(text for text in _listed_in(row, "answer") if text.strip())
+        if (
+            str(row.get("question_type") or "").startswith("multiple")
+            and len(right) == 1
+            and right[0] in tuple(LETTERS)
+        ):
+            _refuse(row, f"its answer is the letter {right[0]}, but it has no options")
         return Question("words", right) if right else _refuse(row, "its field 'answer' is empty")
-    options = lettered(listed(field_of(row, "options")))
+    options = lettered(_listed_in(row, "options"))
     return _letter_question(row, text_of(row, "answer"), options, "".join(options))
 
 
 def visulogic_question(row: dict) -> Question:
+    _asked(row)
     return _letter_question(row, text_of(row, "label"), {}, "ABCD")
 
 
@@ -145,8 +174,8 @@ def logicvista_question(row: dict) -> Question:
     question, gold = text_of(row, "question"), text_of(row, "answer")
     if re.fullmatch(r"\d+", gold):
         return Question("words", (gold,))
-    right = tuple(re.split(r"[\s,;]+", gold.upper()))
-    if not all(re.fullmatch(r"[A-Z]", letter) for letter in right):
+    right = tuple(filter(None, re.split(r"[\s,;.\[\]'\"()]+", gold.upper())))
+    if not right or not all(re.fullmatch(r"[A-Z]", letter) for letter in right):
         _refuse(row, f"its answer is {gold!r}, no letters")
     options = options_in(question)
     named = LETTER_RANGE.search(question)  # where the options are parts of the image
@@ -163,4 +192,5 @@ def crpe_exist_question(row: dict) -> Question:
 
 
 def demo_question(row: dict) -> Question:
+    _asked(row)
     return Question("words", (text_of(row, "answer"),))

@@ -242,5 +242,5 @@ def replies(out: Path, task: str) -> list[tuple[str, float]]:
     files = sorted(out.rglob(f"*_samples_{task}.jsonl"), key=lambda path: path.stat().st_mtime_ns)
     if not files:
         raise RevisionError(f"{out}: no samples of {task} in it")
-    rows = [json.loads(line) for line in files[-1].read_text(encoding="utf-8").splitlines()]
+    rows = [json.loads(line) for line in files[-1].read_text(encoding="utf-8").split("\n") if line]
     return [(str(row["filtered_resps"]), float(row["acc"])) for row in sorted(rows, key=lambda row: row["doc_id"])]

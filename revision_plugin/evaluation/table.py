@@ -47,7 +47,8 @@ def _average_cell(row: Row) -> str:
 
 
 def _name_cell(row: Row) -> str:
-    return f"{row.name} (limited)" if row.limited else row.name
+    name = " ".join(row.name.split()).replace("|", "\\|")
+    return f"{name} (limited)" if row.limited else name
 
 
 def markdown(rows: list[Row]) -> str:

@@ -59,6 +59,36 @@ def test_a_missing_file_is_named(tmp_path):
     (tmp_path / "VisuLogic" / "VisuLogic").mkdir(parents=True)
     with pytest.raises(RevisionError, match="VisuLogic: lacks data.jsonl"):
         mirrored(["revision_visulogic"], tmp_path)
+    (tmp_path / "VisuLogic" / "VisuLogic" / "data.jsonl").write_text("")
+    with pytest.raises(RevisionError, match="VisuLogic: lacks images.zip"):
+        mirrored(["revision_visulogic"], tmp_path)
+    (tmp_path / MME).mkdir(parents=True)
+    with pytest.raises(RevisionError, match="MME: holds no data files"):
+        mirrored(["revision_mme"], tmp_path)
+
+
+@pytest.mark.parametrize("pattern", ["data/test-*", "**/test-*", "./data/*.parquet"])
+def test_a_whole_mirror_in_other_words(tmp_path, pattern):
+    """A linked folder, another config that is here in part, what a download leaves behind, other forms of the card."""
+    folder = write_mirror(tmp_path)
+    if "**" not in pattern:  # `datasets` follows no links there
+        (folder / "data").rename(tmp_path / "elsewhere")
+        (folder / "data").symlink_to(tmp_path / "elsewhere")
+    (folder / "other").mkdir()
+    Dataset.from_list(ROWS).to_parquet(folder / "other" / "other-00000-of-00002.parquet")
+    (folder / ".cache" / "huggingface").mkdir(parents=True)
+    (folder / ".cache" / "huggingface" / "x.metadata").write_text("")
+    info = {"config_name": "default", "splits": {"test": {"name": "test", "num_examples": 4}}}
+    configs = [
+        {"config_name": "default", "data_files": [{"split": "test", "path": [pattern]}]},
+        {"config_name": "Full", "data_files": [{"split": "all", "path": "other/*"}]},
+    ]
+    head = yaml.safe_dump({"title": "a --- b", "configs": configs, "dataset_info": [info]})
+    (folder / "README.md").write_bytes(f"---\n{head}---\n\n# caf\xe9\n---\n".encode("latin-1"))
+    assert mirrored(["revision_mme"], tmp_path) == {"revision_mme": folder}
+    (folder / "data" / "test-00001-of-00002.parquet").unlink()
+    with pytest.raises(RevisionError, match="lacks data/test-00001-of-00002.parquet"):
+        mirrored(["revision_mme"], tmp_path)
 
 
 @pytest.mark.parametrize("damage", ["no: [yaml", "x"])

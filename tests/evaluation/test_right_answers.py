@@ -55,6 +55,17 @@ def test_open_questions(kind):
     assert score("mmmu", several, "The answer is 4.5") == 1.0
 
 
+def test_rows_as_pandas_and_numpy_have_them():
+    import numpy as np
+
+    row = {"question": "q", "choices": np.array(["x", "y"], dtype=object), "answer": np.int64(1)}
+    assert score("scienceqa", row, "B. y") == 1.0
+    assert score("mmmu", mmmu(None, np.array(["4", "5"]), question_type="open"), "It is 5.") == 1.0
+    assert score("hallusionbench", {"question": "q", "gt_answer": 1.0}, "Yes") == 1.0
+    assert score("logicvista", {"question": "Which? (A-D)", "answer": ["A", "C"]}, "A, C") == 1.0
+    assert score("mmstar", {"question": "What?\nA. x\nB. y", "answer": "B. y"}, "y") == 1.0
+
+
 def test_listed():
     assert listed("7,243") == ["7,243"] and listed("['a', 'b']") == ["a", "b"] and listed(None) == listed("[]") == []
     assert listed("[['a', 'b'], 'c']") == ["a", "b", "c"]
@@ -85,6 +96,12 @@ def test_listed():
             {"text": "What?\nA. x\nB. y", "correct_option": "2"},
             "its answer is '2', which is none of its options",
         ),
+        ("mmmu", mmmu("[]", "B", question_type="multiple-choice"), "its answer is the letter B, but it has no options"),
+        ("mmmu", mmmu("['it's', 'b']", "A"), "row id=test_Art_1: its field 'options': .* is no list"),
+        ("mmmu", mmmu(["a", None], "A"), "row id=test_Art_1: its field 'options': .* has an empty entry"),
+        ("mmmu", mmmu("[]", float("nan"), question_type="open"), "row id=test_Art_1: its field 'answer' is empty"),
+        ("pope", {"id": "7", "question": "", "answer": "yes"}, "row id=7: its field 'question' is empty"),
+        ("mme", {"question_id": "3.png", "question": "q"}, "row question_id=3.png lacks the field 'answer'"),
         ("nosuch", {}, "no benchmark 'nosuch'; there are mme"),
     ],
 )

@@ -76,10 +76,10 @@ def test_a_whole_a_partial_and_a_limited_row(tmp_path, capsys):
 def test_the_newest_score_of_a_benchmark_counts(tmp_path):
     import os
 
-    old = write_results(tmp_path / "r", {"mme": 0.5, "pope": 0.6}, stamp="20270101_000000")
-    new = write_results(tmp_path / "r", {"mme": 0.7})
-    os.utime(old, (1, 1))
-    os.utime(new, (2, 2))
+    old = write_results(tmp_path / "r", {"mme": 0.5, "pope": 0.6})
+    new = write_results(tmp_path / "r", {"mme": 0.7}, stamp="20270101_000000")
+    os.utime(old, (2, 2))  # copied later
+    os.utime(new, (1, 1))
     row = results.read_row(tmp_path / "r")
     assert row.scores["mme"].accuracy == pytest.approx(70) and row.scores["pope"].accuracy == pytest.approx(60)
 
@@ -109,10 +109,10 @@ def test_errors_over_clusters():
     the root, over four rows.
     """
     pairs = [sample(n, n < 2, cluster=str(n // 2)) for n in range(4)]
-    assert breakdown.cluster_error(pairs) == pytest.approx((2 * (1 + 1) / 1) ** 0.5 / 4)
+    assert breakdown.cluster_error("mme", pairs) == pytest.approx((2 * (1 + 1) / 1) ** 0.5 / 4)
     alone = [sample(n, n < 2, cluster=str(n)) for n in range(4)]
-    assert breakdown.cluster_error(alone) == pytest.approx((0.25 / 3) ** 0.5)  # the plain standard error
-    assert breakdown.cluster_error([sample(0, 1)]) is None
+    assert breakdown.cluster_error("mme", alone) == pytest.approx((0.25 / 3) ** 0.5)  # the plain standard error
+    assert breakdown.cluster_error("mme", [sample(0, 1)]) is None
 
 
 def test_the_benchmarks_own_measures():
@@ -131,12 +131,16 @@ def test_the_benchmarks_own_measures():
         for n, acc in enumerate([1, 1, 1, 0])
     ]
     assert breakdown.measures("hallusionbench", hallusion) == {"aAcc": 0.75, "qAcc": 0.5, "fAcc": 0.5}
-    crpe = [sample(n, acc, cluster="q" if n < 4 else "p") for n, acc in enumerate([1, 1, 1, 1, 1, 1, 0, 1])]
-    assert breakdown.measures("crpe", crpe) == {"plain": 0.875, "circular": 0.5, "questions": 2.0}
+    crpe = [sample(n, acc, cluster="q") for n, acc in enumerate([1, 1, 1, 1, 1, 1, 0, 1, 1, 1])]
+    for each in crpe:  # two questions of one wording, about two images; of a third, two orders
+        each["clustered"]["parts"] = {"category": "subject"}
+    assert breakdown.measures("crpe", crpe) == {"plain": 0.9, "circular": 0.5, "questions": 2.0}
+    assert [len(group) for group in breakdown.circular_questions(crpe)] == [4, 4, 2]
+    assert breakdown.measures("hallusionbench", crpe) == {}, "samples of another kind"
 
 
 def test_samples_beside_the_results_are_read(tmp_path, capsys):
-    write_results(tmp_path / "r", {"pope": 0.5})
+    write_results(tmp_path / "r", {"pope": 0.5}, effective_rows=6)
     rows = [sample(n, n % 2, cluster=str(n // 3), said="yes", right="yes" if n % 2 else "no") for n in range(6)]
     for number, each in enumerate(rows):
         each["clustered"]["parts"] = {"category": ["random", "popular"][number // 3]}
@@ -147,6 +151,14 @@ def test_samples_beside_the_results_are_read(tmp_path, capsys):
     assert "50.00 ± 1.00 [16.67]" in printed and "In brackets: standard error over clusters" in printed
     assert "POPE: precision 50.00 %, recall 100.00 %, F1 66.67 %" in printed
     assert "| random | 33.33 | 3 |" in printed and "| popular | 66.67 | 3 |" in printed
+    path.write_text(
+        "".join(json.dumps({**each, "filtered_resps": "a\u2028b"}, ensure_ascii=False) + "\n" for each in rows)
+    )
+    run("table", tmp_path / "r", "--breakdown")
+    assert "F1 66.67 %" in capsys.readouterr().out
+    path.write_text("".join(json.dumps(each) + "\n" for each in rows[:3]))
+    run("table", tmp_path / "r", "--breakdown")
+    assert "F1" not in capsys.readouterr().out, "samples of another run"
     path.write_text("{\n")
     assert "no samples of lmms-eval" in refuse(capsys, "table", tmp_path / "r")
 
