@@ -81,9 +81,9 @@ def mmmu_images(doc) -> list:
 
 
 def mmmu_text(doc, lmms_eval_specific_kwargs=None) -> str:
-    options = lettered(listed(field(doc, "options")))
     if is_open(doc):
         return with_instruction(_question(doc), f"\n\n{WORD}", lmms_eval_specific_kwargs)
+    options = lettered(listed(field(doc, "options")))
     listing = "\n".join(f"{key}. {text}" for key, text in options.items())
     return with_instruction(f"{_question(doc)}\n{listing}", f"\n\n{LETTER}", lmms_eval_specific_kwargs)
 

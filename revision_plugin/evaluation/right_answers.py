@@ -113,7 +113,7 @@ def scienceqa_question(row: dict) -> Question:
 def realworldqa_question(row: dict) -> Question:
     """Options in the question, or a word or number."""
     gold, options = text_of(row, "answer"), options_in(text_of(row, "question").replace(DIRECTLY, "").strip())
-    return _letter_question(row, gold, options, "".join(options)) if options else Question("words", (gold,))
+    return _letter_question(row, gold, options, "".join(options)) if gold in options else Question("words", (gold,))
 
 
 def listed(value) -> list[str]:
@@ -152,7 +152,12 @@ def mmmu_question(row: dict) -> Question:
     """MMMU, MMMU-Pro: options as a list, or an open question with one or more answers."""
     _asked(row)
     if is_open(row):
-        right = tuple(text for text in _listed_in(row, "answer") if text.strip())
+        value = field_of(row, "answer")
+        # Several answers are a list of texts; brackets without quotes are an interval, one answer.
+        interval = (
+            isinstance(value, str) and value.strip().startswith("[") and not re.search(r"['\"]|^\[\]$", value.strip())
+        )
+        right = (value,) if interval else tuple(text for text in _listed_in(row, "answer") if text.strip())
         if (
             str(row.get("question_type") or "").startswith("multiple")
             and len(right) == 1

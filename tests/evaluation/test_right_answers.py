@@ -66,6 +66,13 @@ def test_rows_as_pandas_and_numpy_have_them():
     assert score("mmstar", {"question": "What?\nA. x\nB. y", "answer": "B. y"}, "y") == 1.0
 
 
+def test_an_open_answer_may_be_an_interval():
+    assert score("mmmu", mmmu("[]", "[0, 1)", question_type="open"), "[0, 1)") == 1.0
+    closed = mmmu("[]", "[0, 1]", question_type="open")
+    assert score("mmmu", closed, "[0, 1]") == 1.0 and score("mmmu", closed, "0") == 0.0
+    assert score("realworldqa", {"question": "Which plate: A. or B.?\nA. x\nB. y", "answer": "Left"}, "Left") == 1.0
+
+
 def test_listed():
     assert listed("7,243") == ["7,243"] and listed("['a', 'b']") == ["a", "b"] and listed(None) == listed("[]") == []
     assert listed("[['a', 'b'], 'c']") == ["a", "b", "c"]
