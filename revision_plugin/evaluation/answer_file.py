@@ -21,9 +21,8 @@ class AnswerFile:
         self._known: dict[str, str] = {}
         self._places: set[str] = set()
         for path in sorted(folder.glob(f"{identity}-*.jsonl")):
-            for line in path.read_text(encoding="utf-8", errors="replace").split(
-                "\n"
-            ):  # a text may hold other line ends
+            text = path.read_text(encoding="utf-8", errors="replace")
+            for line in text.split("\n"):  # an answer may hold other line ends
                 try:
                     row = json.loads(line)
                     self._known[json.dumps(row["key"])] = str(row["answer"])

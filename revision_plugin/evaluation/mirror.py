@@ -157,11 +157,10 @@ def _rows_of(path: Path) -> int:
         raise RevisionError(f"{path}: no whole parquet file ({str(error).splitlines()[0]}); get it again") from None
 
 
-def write_overlays(tasks: list[str], data_root: Path, out: Path, group: str | None = None) -> Path:
-    """Task files that read the datasets mirrored under `data_root`; everything else is included from ours. `group`: a
-    group's file that is copied beside them.
+def write_overlays(folders: dict[str, Path], out: Path, group: str | None = None) -> Path:
+    """Task files that read the datasets in `folders`, as `mirrored` gives them; everything else is included from ours.
+    `group`: a group's file that is copied beside them.
     """
-    folders = mirrored(tasks, data_root)
     out.mkdir(parents=True, exist_ok=True)
     for task, folder in folders.items():
         overlay = {"include": str(task_folder() / f"{task}.yaml"), "task": task, "dataset_path": str(folder.resolve())}

@@ -1,10 +1,22 @@
-"""In how many bits a model is loaded and on which devices, checked before anything is loaded."""
+"""Which checkpoint is loaded, in how many bits and on which devices: checked before anything is loaded."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import torch
 
 from ..errors import RevisionError
+from ..hosts import find_host
+
+
+def require_checkpoint(model: Path, base: str | None) -> None:
+    """Raise RevisionError at once for what would fail after a harness' long start."""
+    host = find_host()
+    host.check()
+    if not model.is_dir():
+        raise RevisionError(f"{model}: no such checkpoint; give the --output_dir of a finished training")
+    host.check_checkpoint(model, base)
 
 
 def number_of_bits(four: bool, eight: bool) -> int | None:

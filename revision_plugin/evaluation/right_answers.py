@@ -16,7 +16,7 @@ from .replies.question_options import LETTERS
 DIRECTLY = "Please answer directly with only the letter of the correct option and nothing else."
 LETTER_RANGE = re.compile(r"\b[A-Z] ?- ?([A-Z])\b|\bA, ?B\b[^.?]{0,40}?\b([C-Z])\b(?=\W*(?:$|[.?)]|should))")
 USUAL_LAST = "E"  # of LogicVista's questions that do not say how many options the image has
-YES_NO = {"yes": "yes", "no": "no"}
+YES_NO = ("yes", "no")
 
 
 @dataclass(frozen=True)

@@ -23,13 +23,12 @@ from .._common.files import hash_json, read_object, write_text
 from .._common.folders import ClaimedFolder
 from .._common.processes import start_child
 from ..errors import RevisionError
-from ..hosts import find_host
 from ..hosts.quantized import require_bitsandbytes
 from .answer_file import clear_rows, fingerprints
 from .documents import DATA_ROOT
 from .harness_flags import read_flags
 from .mirror import mirrored, task_folder, write_overlays
-from .placement import number_of_bits, require_device_map
+from .placement import number_of_bits, require_checkpoint, require_device_map
 from .results import CIDER, METRIC, SETTINGS, read_results, result_files
 from .run_environment import RUN, checkpoint_state
 
@@ -98,18 +97,14 @@ def evaluate(
     require_device_map(device_map, device, choose_device(device), processes)
     for note in flags.notes:
         logger.warning(note)
-    _check_model(model, base)
+    require_checkpoint(model, base)
     settings = {"model": str(model.resolve()), "base": _base_name(base), "blind": blind, "limit": limit}
     settings["checkpoint"] = hash_json([checkpoint_state(str(model)), checkpoint_state(base) if base else None])
     settings |= {**({"bits": bits} if bits else {}), **flags.settings}
-    if data_root is not None:
-        mirrored(tasks, data_root)  # before anything is written
+    folders = mirrored(tasks, data_root) if data_root is not None else None  # before anything is written
     with ClaimedFolder(out, SETTINGS, settings), _datasets_cache(out, data_root) as cache:
-        folder = (
-            task_folder()
-            if data_root is None
-            else write_overlays(tasks, data_root, out / "tasks", GROUP if is_whole_group(tasks) else None)
-        )
+        group = GROUP if is_whole_group(tasks) else None
+        folder = task_folder() if folders is None else write_overlays(folders, out / "tasks", group)
         arguments = {
             "pretrained": str(model.resolve()),
             "base": _base_name(base),
@@ -193,15 +188,6 @@ def _datasets_cache(out: Path, data_root: Path | None) -> Iterator[dict[str, str
         shutil.rmtree(leftover)
     with tempfile.TemporaryDirectory(prefix=CACHE, dir=out) as folder:
         yield dict.fromkeys(DATASETS_CACHES, str(Path(folder).resolve()))
-
-
-def _check_model(model: Path, base: str | None) -> None:
-    """Fail at once on what would fail after lmms-eval's long start."""
-    host = find_host()
-    host.check()
-    if not model.is_dir():
-        raise RevisionError(f"{model}: no such checkpoint; give the --output_dir of a finished training")
-    host.check_checkpoint(model, base)
 
 
 def _run(command: list[str], log: Path, environment: dict) -> None:

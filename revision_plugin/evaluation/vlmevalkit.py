@@ -26,6 +26,7 @@ from ..corpora.texts import text_problem
 from ..encoders import allow_remote_code
 from ..errors import RevisionError, library_failures, one_line
 from ..hosts import find_host
+from .placement import require_checkpoint
 from .run_environment import checkpoint_state
 
 PACKAGE = "vlmeval"
@@ -94,7 +95,7 @@ def evaluate(model: Path, flags: Sequence[str], **how) -> Path:
 
     Raises RevisionError where VLMEvalKit is missing or gives no result for a benchmark, with its first error.
     """
-    _check_model(model, how.get("base"))
+    require_checkpoint(model, how.get("base"))
     script = _script()
     command = _import(script)
     sys.argv = [str(script), *flags]
@@ -157,15 +158,6 @@ def require_results(run: Path, benchmarks: Sequence[str]) -> None:
         else:
             continue
         raise RevisionError(f"no result for {name}: {reason} (more in VLMEvalKit's output; its files lie in {run})")
-
-
-def _check_model(model: Path, base: str | None) -> None:
-    """Fail at once on what would fail after VLMEvalKit's long start."""
-    host = find_host()
-    host.check()
-    if not model.is_dir():
-        raise RevisionError(f"{model}: no such checkpoint; give the --output_dir of a finished training")
-    host.check_checkpoint(model, base)
 
 
 def _script() -> Path:

@@ -29,7 +29,7 @@ def tasks(data_root, tmp_path_factory):
     from lmms_eval.tasks import TaskManager, get_task_dict
 
     names = run.expand(["revision_bench", *VARIANTS])
-    folder = mirror.write_overlays(names, data_root, tmp_path_factory.mktemp("tasks"))
+    folder = mirror.write_overlays(mirror.mirrored(names, data_root), tmp_path_factory.mktemp("tasks"))
     manager = TaskManager(include_path=str(folder), include_defaults=False)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LMMS_EVAL_DATASETS_CACHE", str(tmp_path_factory.mktemp("cache")))
@@ -110,7 +110,7 @@ def test_all_eleven_through_the_command_line(tasks, data_root, tmp_path, capsys)
             right += number % 2 == 0
         expected[name] = right / (number + 1)
     (tmp_path / "replies.json").write_text(json.dumps(replies))
-    overlays = mirror.write_overlays(names, data_root, tmp_path / "tasks", run.GROUP)
+    overlays = mirror.write_overlays(mirror.mirrored(names, data_root), tmp_path / "tasks", run.GROUP)
     command = [
         sys.executable,
         str(ROOT / "tests" / "table_model.py"),
@@ -149,7 +149,7 @@ def test_bad_data_gets_one_line(tasks, data_root, tmp_path):
     with pytest.raises(
         RevisionError, match="lacks Lin-Chen/MMStar, .*; 'hf download --repo-type dataset Lin-Chen/MMStar"
     ):
-        mirror.write_overlays(run.expand(["revision_bench"]), tmp_path, tmp_path / "o")
+        mirror.write_overlays(mirror.mirrored(run.expand(["revision_bench"]), tmp_path), tmp_path / "o")
     with pytest.raises(RevisionError, match="no task 'mmee'; there are revision_bench"):
         run.expand(["mmee"])
     docs = tasks["revision_mme"].test_docs()

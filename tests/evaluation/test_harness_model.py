@@ -166,7 +166,7 @@ def evaluate(model, benchmark, out, *flags, expect=0, cwd="."):
 
 @pytest.mark.slow
 def test_the_chat_class_is_lmms_evals_choice_and_answers_the_same(benchmark, stage2, tmp_path):
-    overlays = mirror.write_overlays(["revision_demo"], benchmark, tmp_path / "tasks")
+    overlays = mirror.write_overlays(mirror.mirrored(["revision_demo"], benchmark), tmp_path / "tasks")
     task = (overlays / "revision_demo.yaml").read_text()
     words = "lmms_eval_specific_kwargs:\n  default:\n    pre_prompt: 'Look. '\n    post_prompt: ' Briefly.'\n"
     (overlays / "revision_demo.yaml").write_text(task + words)

@@ -8,7 +8,7 @@ from . import rules
 from .mentions import AND, Mention, Options, find
 from .parts import by_part
 from .rules import FIRST, GONE, LAST, M
-from .text import candidates, content, plain, stripped
+from .text import SENTENCE, SHORT, candidates, content, plain, stripped
 from .yes_no import yes_or_no_in
 
 
@@ -103,7 +103,7 @@ def _unclaimed(marked: str, mentions: list[Mention]) -> frozenset[str]:
     """What a reply chooses that claims nothing outright: by how it begins, how it ends, its last sentence, or because
     it speaks of one option only.
     """
-    sentences = rules.SENTENCE.split(marked)
+    sentences = SENTENCE.split(marked)
     if rules.UNSURE.search(sentences[-1]):
         return frozenset()
     first = rules.LEADING.pattern.match(marked) or rules.FIRST_SENTENCE.pattern.match(marked)
@@ -139,7 +139,7 @@ def _mentions_in(marked: str, mentions: list[Mention]) -> list[Mention]:
 def _cut_off(marked: str) -> bool:
     """Whether a long reply stops within a sentence: what it named until then it may only have weighed."""
     ended = re.search(rf"(?:[.!?)\]\"']|{M})\s*$", marked)
-    return not ended and (len(marked.split()) > rules.SHORT or marked.endswith((",", ";", ":")))
+    return not ended and (len(marked.split()) > SHORT or marked.endswith((",", ";", ":")))
 
 
 def _said(mention: Mention) -> frozenset[str]:

@@ -92,7 +92,6 @@ def find(text: str, options: Options) -> list[Mention]:
         letters = match.group(1)
         if set(letters) <= set(options.letters) and list(letters) == sorted(set(letters)):
             found.append(Mention(match.start(1), match.end(1), tuple(letters), AND))
-    found.sort(key=lambda mention: (mention.start, -mention.end))
     for match in GLUED.finditer(text):  # "Answer: B2" where B's text begins with 2
         said = [word for word, _, _ in content(text[match.end() : match.end() + 80].split("\n")[0])]
         if said and options.own_texts.get(match.group(1), [])[: len(said)] == said:
@@ -155,7 +154,7 @@ def _is_option(text: str, match: re.Match, options: Options) -> bool:
     word = re.search(r"([A-Za-z']+)[\s\"(:]*$", before)
     next_word = re.match(r"\s+([A-Za-z']+)", after)
     if letter.islower():
-        return _lower_case_is_option(before, after, text, match)
+        return _lower_case_is_option(before, after)
     said = re.search(r"(?:answer|option|choice)[\s:(\"]*(?:is|:)?[\s:(\"]*$|\bonly $", before, re.I)
     if next_word and next_word.group(1).islower() and next_word.group(1) not in AFTER and not said:
         return False  # an article, a pronoun, a note or a letter of something else: "A cat", "B flat", "C pairs with G"
@@ -178,7 +177,7 @@ def _is_option(text: str, match: re.Match, options: Options) -> bool:
     return True
 
 
-def _lower_case_is_option(before: str, after: str, text: str, match: re.Match) -> bool:
+def _lower_case_is_option(before: str, after: str) -> bool:
     ended = re.match(r"\s*(?:[.,;:!?)\"']+(?:\s|$)|\n|$)", after)
     if not before.strip(" \"'(\n"):  # at the start: a mark, or nothing else in the reply
         return bool(re.match(r"[.):]\s|\s*[.)]?\s*$", after))
@@ -222,7 +221,7 @@ def _joined(text: str, mentions: list[Mention]) -> list[Mention]:
             and re.match(r"\s*(?:is|was|isn't|does|doesn't|has|looks|seems)\b", text[mention.end : mention.end + 12])
         ):
             joint = None  # a new clause: "the answer is B, A is wrong"
-        if not joint or (not between.strip() and not _run(text, groups[-1], mention)):
+        if not joint or (not between.strip() and not _run(groups[-1], mention)):
             groups.append(mention)
             continue
         last = groups[-1]
@@ -236,6 +235,6 @@ def _joined(text: str, mentions: list[Mention]) -> list[Mention]:
     return groups
 
 
-def _run(text: str, last: Mention, mention: Mention) -> bool:
+def _run(last: Mention, mention: Mention) -> bool:
     """Letters side by side with nothing but space between: "A B C", "(A)(C)"."""
     return not last.by_text and not mention.by_text and mention.end - mention.start <= 3

@@ -34,17 +34,17 @@ IN_WORDS = re.compile(rf"\b(?:{WORDS})(?:[\s-](?:and )?(?:{WORDS}|hundred|thousa
 PARTS = re.compile(
     r"\b(?:(?P<count>a|one|two|three|four|1|2|3|4)[\s-])?(?P<part>half|thirds?|quarters?|fifths?)\b", re.I
 )
-
-
 BOUND = re.compile(
     r"\b(?:more|less|fewer|greater|larger|smaller|higher|lower) than\s*$|\b(?:at least|at most|up to)\s*$", re.I
 )
-UNIT_NAMES = {
-    "volt": "V", "v": "V", "amp": "A", "ampere": "A", "watt": "W", "meter": "m", "metre": "m", "centimeter": "cm",
-    "centimetre": "cm", "millimeter": "mm", "kilometer": "km", "kilogram": "kg", "gram": "g", "second": "s", "sec": "s",
-    "minute": "min", "hour": "h", "degree": "\u00b0", "ohm": "\u03a9", "newton": "N", "joule": "J",
-    "dollar": "$", "usd": "$", "euro": "\u20ac", "eur": "\u20ac", "pound": "\u00a3",
-}  # fmt: skip
+UNIT_NAMES = dict(
+    pair.split(":")
+    for pair in (
+        "volt:V v:V amp:A ampere:A watt:W meter:m metre:m centimeter:cm centimetre:cm millimeter:mm "
+        "kilometer:km kilogram:kg gram:g second:s sec:s minute:min hour:h degree:\xb0 ohm:\u03a9 newton:N "
+        "joule:J dollar:$ usd:$ euro:\u20ac eur:\u20ac pound:\xa3"
+    ).split()
+)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from .text import candidates
+from .text import SENTENCE, candidates
 
 # Words of a question that its answer need not repeat.
 SMALL = frozenset(
@@ -21,7 +21,6 @@ HEDGE = re.compile(
     re.I,
 )
 NEAR = 6  # words between a negation and what it denies
-SENTENCE = re.compile(r"(?<=[.!?])\s+|\n+")
 
 
 def restated(reply: str, question: str) -> str | None:

@@ -233,7 +233,6 @@ ENDING = re.compile(
     re.I,
 )
 CONCLUSION = re.compile(r"\W*(?:therefore|thus|hence|so|finally|consequently|overall|in conclusion|in summary)\b", re.I)
-SENTENCE = re.compile(r"(?<=[.!?])\s+|\n+")
 EXCEPT = re.compile(
     rf"^\W*(?:the answer is )?all(?: of the| the)?(?: options| answers| choices| of them)? (?:except|"
     rf"but)(?: for)? {OPENING}({M})",
@@ -247,5 +246,4 @@ UNSURE = re.compile(
 )
 UNANSWERED = re.compile(r"\b(?:answer|response)\s*:\s*$", re.I)
 LOOP = 2  # a reply may correct itself; one that claims more options than these runs in a circle
-SHORT = 8  # words; a longer reply that ends without a mark was cut off within a sentence
 FEW = 6  # words; a last sentence of no more is an answer by itself

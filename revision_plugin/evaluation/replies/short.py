@@ -6,7 +6,7 @@ import re
 import unicodedata
 
 from .numbers import Number, numbers_in, read_number
-from .text import candidates, content, plain
+from .text import SHORT, candidates, content, plain
 from .yes_no import yes_or_no
 
 STATEMENT = re.compile(
@@ -26,7 +26,6 @@ HEDGE = re.compile(
     r"rather than|instead of)\b|n't\b|no idea",
     re.I,
 )
-SHORT = 8  # words; a longer reply that ends without a mark was cut off within a sentence
 MATHEMATICAL = re.compile(r"\d|\bsqrt\b|\bpi\b|[\^/]")
 DENIAL = re.compile(r",? (?:and )?(?:but )?not (?:(?! but )[^,.;!?]){1,60}(?= but |[,.;!?]|$)", re.I)
 SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[^\d])|\n+")

@@ -71,6 +71,8 @@ FOREIGN = re.compile(r"\b(?:respuestas?|antwort|risposta|resposta)\b", re.I)
 CJK = "\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"
 SPECIAL_TOKENS = re.compile(r"<\|[^|<>]{1,40}\|>|</?s>|<(?:pad|unk|eos|bos|end_of_turn)>|\[/?INST\]", re.I)
 SUPERSCRIPT = re.compile("[\u207a\u207b]?[\u2070\u00b9\u00b2\u00b3\u2074-\u2079]+")
+SENTENCE = re.compile(r"(?<=[.!?])\s+|\n+")
+SHORT = 8  # words; a longer reply that ends without a mark was cut off within a sentence
 WRAPPED = re.compile(
     r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mathit|mathsf|operatorname|mbox|boldsymbol|bm|"
     r"underline|emph|large)\s*\{([^{}]*)\}"
