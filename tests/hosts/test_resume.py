@@ -47,7 +47,9 @@ def test_stage1_stopped_then_killed(stores, tiny_llm, tmp_path):
     torn = out / "checkpoint-9999"  # as a kill in the middle of saving leaves it
     torn.mkdir()
     (torn / "trainer_state.json").write_text('{"cut')
-    (out / ".revision_saving.json").write_text('{"checkpoint": "checkpoint-9999"}')
+    saving = out / ".revision_saving.json"  # which the kill may have left with an older checkpoint that was being deleted
+    noted = json.loads(saving.read_text()) if saving.exists() else {}
+    saving.write_text(json.dumps({**noted, "checkpoint": "checkpoint-9999"}))
     other = start(out, tiny_llm, *flags, "--seed", 7)
     finish(other, out, expect=2)
     assert "holds a stopped run with another --seed (not given, now 7)" in Path(f"{out}.log").read_text()
