@@ -21,7 +21,8 @@ def option(
 ) -> Any:
     """A dataclass field whose value has the type of `default` and lies in [low, high], or above `above`.
 
-    Where `default` is a float whole numbers pass, too; a boolean is no number.
+    Where `default` is a float whole numbers pass, too; a boolean is no number. A `default` of None takes None (null in
+    JSON) or such a float.
     """
     return field(default=default, metadata={"help": help, "low": low, "high": high, "above": above})
 
@@ -40,6 +41,8 @@ def _problem(declared: Field, value: object) -> str | None:
     if "low" not in declared.metadata or declared.default is MISSING:
         return None
     kind, limits = type(declared.default), dict(declared.metadata)
+    if declared.default is None and value is None:
+        return None
     if kind is bool:
         return None if isinstance(value, bool) else f"{declared.name} must be true or false, not {value!r}"
     fits = isinstance(value, int if kind is int else (int, float)) and not isinstance(value, bool)
@@ -51,4 +54,5 @@ def _problem(declared: Field, value: object) -> str | None:
     words = {"of at least": low, "above": above, "up to": high}
     bounds = " and ".join(f"{word} {bound:g}" for word, bound in words.items() if bound is not None)
     noun = "a whole number" if kind is int else "a finite number"
+    noun = f"None (null in JSON) or {noun}" if declared.default is None else noun
     return f"{declared.name} must be {' '.join(filter(None, [noun, bounds]))}, not {value!r}"

@@ -6,6 +6,7 @@ from .bc import BlockwiseCovariance
 from .c3 import ConnectCollapseCorrupt
 from .fit_report import FitReport
 from .mean_shift import MeanShift
+from .monge import Monge
 from .none import NoAlignment
 from .realign import ReAlign
 from .saved import load_aligner
@@ -18,6 +19,7 @@ __all__ = [
     "ConnectCollapseCorrupt",
     "FitReport",
     "MeanShift",
+    "Monge",
     "NoAlignment",
     "ReAlign",
     "create",

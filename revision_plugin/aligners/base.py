@@ -194,6 +194,10 @@ class Aligner(ABC):
         """What a method adds to the report, such as bounds of its correction."""
         return {}
 
+    def remarks(self) -> list[str]:
+        """What a user should know of the fit, a line each; `fit` logs them as warnings."""
+        return []
+
     def summary(self) -> str:
         """What the fit did, in one line."""
         return f"{self.method} {self.report}"

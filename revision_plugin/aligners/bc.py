@@ -7,6 +7,7 @@ from sklearn.covariance import shrunk_covariance
 
 from ..embeddings.moments import stream_moments
 from .base import ALIGNERS, Aligner, dominant_directions, option, unit
+from .covariances import power
 from .mean_shift import MeanShift
 
 
@@ -42,7 +43,7 @@ class BlockwiseCovariance(Aligner):
             blocks = [basis.T @ c @ basis for c in (anchored_covariance, target_covariance)]
             text, image = (shrunk_covariance(c, self.shrinkage) if self.shrinkage else c for c in blocks)
             floor = self.ridge * np.trace(text) / len(text)
-            linear += basis @ _power(image, 0.5) @ _power(text + floor * np.eye(len(text)), -0.5) @ basis.T  # eq. (60)
+            linear += basis @ power(image, 0.5) @ power(text + floor * np.eye(len(text)), -0.5) @ basis.T  # eq. (60)
         parameters = {"shift": shift, "linear": linear, "recentre": np.zeros(source.dim)}
         projected = self.with_parameters(source.dim, parameters).mapping
         drifted = stream_moments(source, transform=projected, device=device).mean
@@ -52,11 +53,3 @@ class BlockwiseCovariance(Aligner):
         anchored = unit(x + parameters["shift"])  # eq. (57)
         aligned = unit(anchored @ parameters["linear"].T)  # eq. (61)
         return unit(aligned + parameters["recentre"])
-
-
-def _power(matrix: np.ndarray, exponent: float) -> np.ndarray:
-    """A power of a symmetric positive semi-definite matrix; null directions stay null."""
-    values, vectors = np.linalg.eigh(matrix)
-    floor = np.finfo(float).eps * max(values.max(), 0) * len(values)
-    powered = np.where(values > floor, np.maximum(values, floor) ** exponent, 0.0)
-    return (vectors * powered) @ vectors.T

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from .. import encoders
+from .._common import distributed
 from ..embeddings.moments import Moments, stream_moments
 from ..embeddings.rows import EveryNth, Rows
 from ..embeddings.store import Store
@@ -56,6 +57,9 @@ class Fit:
             aligned_trace=aligned.trace,
             details=aligner.details,
         )
+        if distributed.rank() == 0:
+            for remark in aligner.remarks():
+                logger.warning(remark)
         return aligner
 
     def _compute(self, source: Rows, source_moments: Moments, target: Rows | None, target_moments: Moments) -> Aligner:

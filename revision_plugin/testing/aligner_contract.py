@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -52,9 +53,10 @@ def _check_options(aligner: Aligner) -> None:
     twin = clone(aligner)
     assert twin is not aligner and twin.get_params() == options, "sklearn.base.clone gives the same options"
     assert aligner.set_params(**options) is aligner, "set_params returns the aligner"
+    optional = {each.name for each in fields(aligner) if each.default is None}  # type: ignore[arg-type]
     for name, value in options.items():
-        if isinstance(value, (bool, int, float)):
-            for wrong in ("a word", float("nan"), None):
+        if isinstance(value, (bool, int, float)) or name in optional:
+            for wrong in ("a word", float("nan"), *([] if name in optional else [None])):
                 try:
                     type(aligner)(**{**options, name: wrong})
                 except RevisionError:

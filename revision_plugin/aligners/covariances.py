@@ -1,0 +1,33 @@
+"""Powers of covariances, and how far to shrink those of unit-norm rows."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..embeddings.moments import Moments
+
+
+def power(matrix: np.ndarray, exponent: float, *, floor: float | None = None) -> np.ndarray:
+    """A power of a symmetric positive semi-definite matrix [d, d]; null directions stay null.
+
+    Null is an eigenvalue of at most `floor`, by default what rounding leaves of the largest one.
+    """
+    values, vectors = np.linalg.eigh(matrix)
+    if floor is None:
+        floor = np.finfo(float).eps * max(values.max(), 0) * len(values)
+    powered = np.where(values > floor, np.maximum(values, floor) ** exponent, 0.0)
+    return (vectors * powered) @ vectors.T
+
+
+def ledoit_wolf(moments: Moments) -> float:
+    """Ledoit and Wolf's shrinkage coefficient: scikit-learn's `ledoit_wolf_shrinkage` of the same unit-norm rows.
+
+    It needs E||x - m||^4 beyond the covariance S. For unit norm ||x - m||^2 = 1 - 2 x.m + |m|^2, whose mean is tr S and
+    whose variance 4 m'Sm, so first and second moments are enough, and they stream.
+    Raises ValueError where `moments` have no covariance.
+    """
+    covariance, mean = moments.covariance, moments.mean
+    trace, square = np.trace(covariance), np.square(covariance).sum()
+    noise = (trace**2 + 4 * mean @ covariance @ mean - square) / moments.count
+    spread = square - trace**2 / len(mean)
+    return float(np.clip(noise / spread, 0, 1)) if min(noise, spread) > 0 else 0.0
