@@ -13,7 +13,7 @@ from scipy.stats import gaussian_kde
 
 from .measure import SOURCE, TARGET, Geometry
 
-# Okabe and Ito's palette, which colour-blind readers can tell apart
+# Okabe and Ito's palette, which colour-blind readers can tell apart; its yellow darkened, to be seen on white
 COLORS = {
     "target": "#000000",
     "none": "#D55E00",
@@ -21,6 +21,7 @@ COLORS = {
     "c3": "#CC79A7",
     "realign": "#0072B2",
     "bc": "#8C8C8C",
+    "monge": "#B3A100",
     "aniso": "#009E73",
     "paired": "#56B4E9",
 }
@@ -31,6 +32,7 @@ DASHES = {
     "mean_shift": (0, (5, 2)),
     "c3": (0, (1, 1.5)),
     "bc": (0, (5, 1, 1, 1)),
+    "monge": (0, (6, 1, 1, 1, 1, 1)),
     "aniso": (0, (3, 1)),
     "paired": "-",
 }

@@ -32,7 +32,10 @@ def fit_in_two(folder, *arguments):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method, options", [("realign", ["centroid_rounds=2"]), ("bc", []), ("aniso", ["steps=5"])])
+@pytest.mark.parametrize(
+    "method, options",
+    [("realign", ["centroid_rounds=2"]), ("bc", []), ("monge", ["energy=0.9"]), ("aniso", ["steps=5"])],
+)
 def test_two_processes_fit_the_same_aligner(stores, method, options, monkeypatch):
     arguments = ["--source", stores / "t", "--target", stores / "i", "--method", method]
     arguments += [word for option in options for word in ("--option", option)]

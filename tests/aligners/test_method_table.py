@@ -35,7 +35,7 @@ def test_the_table_of_all_methods_on_held_out_scenes(capsys):
     )
     cosines = pairwise_cosines(images)
     table = {}
-    for method in ("none", "mean_shift", "c3", "realign", "bc", "aniso"):
+    for method in ("none", "mean_shift", "c3", "realign", "bc", "aniso", "monge"):
         aligner = ALIGNERS.get(method)().fit(source, target, seed=1, held_out=0)
         moved = aligner(torch.from_numpy(texts), training=True).numpy()  # as training sees them: c3 with its noise
         table[method] = {
@@ -54,10 +54,11 @@ def test_the_table_of_all_methods_on_held_out_scenes(capsys):
             print(f"{method:12s}" + "".join(f"{value:9.4f}" for value in row.values()))
     gap_floor = np.sqrt(2 / HELD_OUT)  # two means of HELD_OUT unit-norm rows each: sampling noise
     assert table["none"]["gap"] > 0.3 and table["none"]["overlap"] == 1
-    for method in ("mean_shift", "c3", "realign", "aniso"):
+    for method in ("mean_shift", "c3", "realign", "aniso", "monge"):
         assert table[method]["gap"] < table["none"]["gap"] / 2, method
         assert table[method]["cosine"] > table["none"]["cosine"], method
-    for method in ("realign", "aniso"):
+    for method in ("realign", "aniso", "monge"):
         assert table[method]["gap"] < 2 * gap_floor, method
     assert abs(table["realign"]["trace"] - target_trace) < abs(table["none"]["trace"] - target_trace)
+    assert table["monge"]["cosine"] > table["realign"]["cosine"] + 0.005, "content and rows are what it needs"
     assert table["realign"]["overlap"] > 0.8 > table["bc"]["overlap"]
