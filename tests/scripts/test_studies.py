@@ -91,3 +91,48 @@ def test_bad_input(stores, tmp_path):
     write_store(tmp_path / "few", unit_rows(np.random.default_rng(0), 60, DIM))
     assert "at least 125 rows" in study("sample-sizes", stores, [tmp_path / "few"], ["general-images"], out, 2)
     assert not out.exists()
+
+
+def test_the_limits_of_the_monge_map(tmp_path):
+    out = tmp_path / "out"
+    words = [
+        "-m",
+        "scripts.studies.monge_limits",
+        "--out",
+        out,
+        "--seeds",
+        "2",
+        "--rows",
+        "0.3",
+        "0.1",
+        "--pairs",
+        "40",
+    ]
+    done = FORKS.run(words, environment=ENVIRONMENT, cwd=ROOT)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout == (out / "monge_limits.md").read_text()
+    settings = json.loads((out / "monge_limits.json").read_text())["settings"]
+    measured = [(each["logit_scale"], each["images"], each["rows_per_dimension"]) for each in settings]
+    assert measured == [
+        ("16", "matched", 0.1),
+        ("16", "matched", 0.3),
+        ("16", "upper half", 0.1),
+        ("8", "matched", 0.1),
+        ("40", "matched", 0.1),
+    ]
+    for each in settings:
+        first, other = (seed["cosine"] for seed in each["seeds"])
+        gains = [cosine["monge"] - cosine["realign"] for cosine in (first, other)]
+        half = 12.7062 * abs(gains[0] - gains[1]) / 2  # Student's t of one degree of freedom
+        assert each["summary"]["gain"]["monge"] == pytest.approx([np.mean(gains), half], rel=1e-4)
+        assert first["realign"] != other["realign"], "each seed has corpora of its own"
+        rows = round(192 * each["rows_per_dimension"]) / 192
+        assert each["summary"]["shrinkage"]["monge"] == pytest.approx(1 - rows / 10)
+        assert f"| {each['summary']['realign'][0]:.4f} |" in done.stdout
+    few = settings[0]["summary"]["gain"]
+    assert few["ledoit-wolf"][0] < few["monge"][0] - 0.05, "19 rows a corpus: the estimate is far too small"
+    page = (ROOT / "docs" / "monge.md").read_text()
+    heads = [line for line in done.stdout.splitlines() if line.startswith("| logit scale")]
+    assert len(heads) == 2 and all(head in page for head in heads), "write the page's tables again"
+    again = FORKS.run(words, environment=ENVIRONMENT, cwd=ROOT)
+    assert again.returncode == 2 and "already exists" in again.stderr
