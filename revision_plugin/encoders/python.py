@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
-
+from .._common.modules import import_of_user, module_record
 from ..errors import RevisionError
 from .base import Encoder, Scheme
-from .remote_code import module_record
 
 
 def python_encoder(spec: str, rest: str) -> Encoder:
@@ -20,12 +17,7 @@ def python_encoder(spec: str, rest: str) -> Encoder:
     module_name, _, class_name = rest.partition(":")
     if not module_name or not class_name:
         raise RevisionError(f"encoder '{spec}': write python:PACKAGE.MODULE:CLASS")
-    if "" not in sys.path:
-        sys.path.insert(0, "")
-    try:
-        encoder_class = getattr(importlib.import_module(module_name), class_name, None)
-    except (ImportError, SyntaxError, ValueError) as error:
-        raise RevisionError(f"encoder '{spec}': {module_name} does not import: {error}") from error
+    encoder_class = getattr(import_of_user(f"encoder '{spec}'", module_name), class_name, None)
     if not (isinstance(encoder_class, type) and issubclass(encoder_class, Encoder)):
         raise RevisionError(
             f"encoder '{spec}': {module_name} has no class '{class_name}' that subclasses "

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.machinery
 import re
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,7 @@ from typing import Any
 from transformers import dynamic_module_utils
 
 from .._common.files import hash_file, read_json
+from .._common.modules import module_file
 from ..errors import RevisionError
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -104,27 +103,6 @@ def require_consent(spec: str, name: str, folder: Path) -> None:
             f"encoder '{spec}': code from the hub runs only at a fixed commit; write "
             f"{name.partition('@')[0]}@{folder.name}"
         )
-
-
-def module_file(name: str) -> Path | None:
-    """The file that `import name` would run, found without running anything; None where there is none.
-
-    The working directory counts, as it does for `python:` encoders.
-    """
-    places: list[str] | None = ["", *sys.path]
-    found = None
-    for part in name.split("."):
-        found = importlib.machinery.PathFinder.find_spec(part, places)
-        if found is None:
-            return None
-        places = list(found.submodule_search_locations or [])
-    return Path(found.origin) if found and found.origin and Path(found.origin).is_file() else None
-
-
-def module_record(name: str) -> dict[str, str]:
-    """What a checkpoint keeps of a module whose class is its encoder: the file's name and SHA-256."""
-    file = module_file(name)
-    return {"module": name, "sha256": hash_file(file)} if file else {"module": name}
 
 
 def require_module_consent(spec: str, module: str, recorded: dict | None) -> None:
