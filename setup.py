@@ -36,6 +36,7 @@ setup(
         "tqdm>=4.66",
         "matplotlib>=3.8",
         "faiss-cpu>=1.8",
+        "sentencex>=1.0",
     ],
     extras_require={
         # LLaVA itself pins torch 2.0 and transformers 4.36: install it with --no-deps (see
