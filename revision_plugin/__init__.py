@@ -18,7 +18,10 @@ if TYPE_CHECKING:
         ReAlign,
         load_aligner,
     )
+    from .corpora.image_views import ImageViews
+    from .corpora.text_views import TextViews
     from .embeddings.encode import encode_images, encode_texts
+    from .embeddings.item_views import of_view
     from .embeddings.store import Store
     from .encoders import Encoder, load_encoder
     from .errors import RevisionError
@@ -39,6 +42,7 @@ __all__ = [
     "ConnectCollapseCorrupt",
     "Encoder",
     "GapMonitor",
+    "ImageViews",
     "MeanShift",
     "Monge",
     "NoAlignment",
@@ -46,11 +50,13 @@ __all__ = [
     "ReAlign",
     "RevisionError",
     "Store",
+    "TextViews",
     "encode_images",
     "encode_texts",
     "install",
     "load_aligner",
     "load_encoder",
+    "of_view",
 ]
 
 # where each name lives; imported when it is first asked for, so that `import revision_plugin` is light
@@ -70,14 +76,17 @@ _MODULES = {
     ),
     "Encoder": "encoders",
     "GapMonitor": "geometry.monitor",
+    "ImageViews": "corpora.image_views",
     "PseudoVisionTower": "tower",
     "RevisionError": "errors",
     "Store": "embeddings.store",
+    "TextViews": "corpora.text_views",
     "encode_images": "embeddings.encode",
     "encode_texts": "embeddings.encode",
     "install": "hosts.launch",
     "load_aligner": "aligners",
     "load_encoder": "encoders",
+    "of_view": "embeddings.item_views",
 }
 
 

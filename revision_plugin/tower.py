@@ -1,7 +1,7 @@
 """The pseudo-vision tower: embeddings [B, D] or pixels [B, 3, H, W] in, visual tokens [B, T, D] out.
 
-It is a LLaVA vision tower that imports no LLaVA. Embeddings are text embeddings: they are aligned. Pixels go
-through the image encoder and are not. Either way one unit-norm vector is repeated to T tokens.
+It is a LLaVA vision tower that imports no LLaVA. Text embeddings are aligned. Pixels go through the image encoder and
+are not. Either way one unit-norm vector is repeated to T tokens; an image of V views gives V vectors.
 """
 
 from __future__ import annotations
@@ -13,27 +13,13 @@ import torch
 from torch import nn
 
 from .aligners import Aligner
+from .aligners.base import unit
+from .corpora.image_views import ImageViews
 from .encoders import Encoder
 from .errors import RevisionError
+from .visual_batch import KINDS, PIXELS, TEXT, TEXT_PART
 
 TOWER_NAME = "revision"  # what --vision_tower calls it
-EMBEDDING, PIXELS = 0.0, 1.0
-
-
-def pack(items: list[torch.Tensor]) -> torch.Tensor:
-    """One tensor for a batch whose items are embeddings [D] or pixels [3, H, W].
-
-    Items of one shape are stacked. Otherwise each is flattened, padded and headed by its kind, since hosts
-    that take a list of images concatenate it, which mixed shapes do not survive.
-    """
-    if all(item.shape == items[0].shape for item in items):
-        return torch.stack(items)
-    width = max(item.numel() for item in items)
-    packed = torch.zeros(len(items), 1 + width, dtype=items[0].dtype)
-    for row, item in zip(packed, items):
-        row[0] = EMBEDDING if item.ndim == 1 else PIXELS
-        row[1 : 1 + item.numel()] = item.flatten()
-    return packed
 
 
 class PseudoVisionTower(nn.Module):
@@ -43,13 +29,23 @@ class PseudoVisionTower(nn.Module):
     host's precision on an accelerator and in float32 on a CPU. Alignment never runs below float32.
     """
 
-    def __init__(self, encoder: Encoder, *, tokens: int = 1, aligner: Aligner | None = None):
+    def __init__(
+        self,
+        encoder: Encoder,
+        *,
+        tokens: int = 1,
+        aligner: Aligner | None = None,
+        views: ImageViews | None = None,
+        part_aligner: Aligner | None = None,
+    ):
         super().__init__()
         if tokens < 1:
             raise RevisionError(f"the number of visual tokens must be at least 1, not {tokens}")
         self._encoder = [encoder]  # in a list, so that nn.Module never registers it
-        self.use_aligner(aligner)
-        self.num_patches = tokens
+        self.views = views or ImageViews()
+        self.image_processor = encoder.image_processor.with_views(self.views)
+        self.use_aligner(aligner, part_aligner)
+        self.num_patches = tokens  # of one view
         self.is_loaded = False
         self.placement: torch.Tensor
         self.register_buffer("placement", torch.zeros(()), persistent=False)  # follows the host's .to()
@@ -58,21 +54,20 @@ class PseudoVisionTower(nn.Module):
         """Part of the tower contract. The encoder loads its weights when the first pixels come."""
         self.is_loaded = True
 
-    def use_aligner(self, aligner: Aligner | None) -> None:
-        """Give the tower another aligner. Raises RevisionError where it fits another encoder."""
-        if aligner is not None and aligner.dim != self.hidden_size:
-            raise RevisionError(
-                f"the aligner maps {aligner.dim} dimensions, encoder '{self.encoder.spec}' gives {self.hidden_size}"
-            )
-        self.aligner = aligner
+    def use_aligner(self, aligner: Aligner | None, part_aligner: Aligner | None = None) -> None:
+        """Give the tower other aligners, of whole texts and of parts of texts. Raises RevisionError where one fits
+        another encoder.
+        """
+        for each in (aligner, part_aligner):
+            if each is not None and each.dim != self.hidden_size:
+                raise RevisionError(
+                    f"the aligner maps {each.dim} dimensions, encoder '{self.encoder.spec}' gives {self.hidden_size}"
+                )
+        self.aligner, self.part_aligner = aligner, part_aligner
 
     @property
     def encoder(self) -> Encoder:
         return self._encoder[0]
-
-    @property
-    def image_processor(self):
-        return self.encoder.image_processor
 
     @property
     def hidden_size(self) -> int:
@@ -103,7 +98,8 @@ class PseudoVisionTower(nn.Module):
 
     @torch.no_grad()
     def forward(self, images: torch.Tensor | list[torch.Tensor]) -> torch.Tensor | list[torch.Tensor]:
-        """Embeddings [B, D], pixels [B, 3, H, W], a packed batch, or a list of items -> [B, T, D] in the input's dtype.
+        """Text embeddings [B, D], pixels [B, 3, H, W], rows of a packed batch (`visual_batch.pack`), or a list of items
+        -> [B, T, D] in the input's dtype; pixels of views [B, V, 3, H, W] -> [B, V T, D].
 
         Embeddings may be raw or unit-norm. Raises RevisionError for any other shape.
         """
@@ -113,29 +109,42 @@ class PseudoVisionTower(nn.Module):
 
     def _features(self, images: torch.Tensor) -> torch.Tensor:
         size = self.image_processor.crop_size
-        pixel_count = 3 * size["height"] * size["width"]
-        if images.ndim == 4:
+        shape = (3, size["height"], size["width"])
+        if images.ndim == 5:
+            return self._features(images.flatten(0, 1)).unflatten(0, images.shape[:2]).flatten(1, 2)
+        if images.ndim == 4 and images.shape[1:3] == (1, 1):
+            features = self._unpack(images.flatten(1), shape)
+        elif images.ndim == 4:
             features = self._encode(images)
         elif images.ndim == 2 and images.shape[1] == self.hidden_size:
             features = self._align(images)
-        elif images.ndim == 2 and images.shape[1] == 1 + max(self.hidden_size, pixel_count):
-            features = self._unpack(images, (3, size["height"], size["width"]))
+        elif images.ndim == 2 and images.shape[1] == 1 + max(self.hidden_size, math.prod(shape)):
+            features = self._unpack(images, shape)
         else:
             raise RevisionError(
                 f"the tower takes embeddings [B, {self.hidden_size}] or pixels [B, 3, {size['height']}, "
-                f"{size['width']}], "
+                f"{size['width']}], of V views [B, V, 3, {size['height']}, {size['width']}], "
                 f"got {list(images.shape)}"
             )
         return features.to(images.dtype).unsqueeze(1).expand(-1, self.num_patches, -1)
 
     def _unpack(self, packed: torch.Tensor, pixel_shape: tuple[int, int, int]) -> torch.Tensor:
-        is_pixels = packed[:, 0] == PIXELS
+        """Features [N, D] of packed rows [N, 1 + W], each headed by its kind."""
+        kinds, rows = packed[:, 0], packed[:, 1:]
+        if not torch.isin(kinds, torch.tensor(KINDS).to(kinds)).all():
+            raise RevisionError("a packed batch has a row of no known kind; make batches with visual_batch.pack")
         features = torch.empty(len(packed), self.hidden_size, device=packed.device)
-        if is_pixels.any():
-            pixels = packed[is_pixels, 1 : 1 + math.prod(pixel_shape)].unflatten(1, pixel_shape)
-            features[is_pixels] = self._encode(pixels).float()
-        if not is_pixels.all():
-            features[~is_pixels] = self._align(packed[~is_pixels, 1 : 1 + self.hidden_size]).float()
+        for kind in KINDS:
+            here = kinds == kind
+            if not here.any():
+                continue
+            if kind == PIXELS:
+                found = self._encode(rows[here, : math.prod(pixel_shape)].unflatten(1, pixel_shape))
+            elif kind in (TEXT, TEXT_PART):
+                found = self._align(rows[here, : self.hidden_size], part=kind == TEXT_PART)
+            else:  # an image's embedding, made before
+                found = unit(rows[here, : self.hidden_size].float())
+            features[here] = found.float()
         return features
 
     def _encode(self, pixels: torch.Tensor) -> torch.Tensor:
@@ -144,10 +153,16 @@ class PseudoVisionTower(nn.Module):
             self.encoder.to(device=pixels.device, dtype=dtype)
         return self.encoder.encode_pixels(pixels).clone()  # a normal tensor: inference tensors cannot meet autograd
 
-    def _align(self, embeddings: torch.Tensor) -> torch.Tensor:
-        if self.aligner is None:
+    def _align(self, embeddings: torch.Tensor, *, part: bool = False) -> torch.Tensor:
+        aligner = self.part_aligner if part else self.aligner
+        if aligner is None:
+            what = (
+                ("parts of texts", "an aligner of parts", "part_aligner")
+                if part
+                else ("text embeddings", "an aligner", "aligner")
+            )
             raise RevisionError(
-                "text embeddings reached a tower without an aligner; give --revision_aligner DIR "
+                f"{what[0]} reached a tower without {what[1]}; give --revision_{what[2]} DIR "
                 "(for no alignment, an aligner fitted with --method none)"
             )
-        return self.aligner(embeddings, training=self.training)
+        return aligner(embeddings, training=self.training)

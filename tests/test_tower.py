@@ -5,9 +5,11 @@ from conftest import unit_rows
 from PIL import Image
 
 from revision_plugin.aligners import ALIGNERS
+from revision_plugin.corpora.image_views import ImageViews
 from revision_plugin.encoders import load_encoder
 from revision_plugin.errors import RevisionError
-from revision_plugin.tower import PseudoVisionTower, pack
+from revision_plugin.tower import PseudoVisionTower
+from revision_plugin.visual_batch import IMAGE, TEXT, TEXT_PART, headed, pack
 
 
 @pytest.fixture
@@ -89,7 +91,7 @@ def test_training_and_gradients_leave_the_tower_alone(tower, rng):
 
 
 def test_bad_input(tower, encoder, rng):
-    with pytest.raises(RevisionError, match=r"\[B, 20\] or pixels \[B, 3, 32, 32\], got \[2, 21\]"):
+    with pytest.raises(RevisionError, match=r"\[B, 20\] or pixels \[B, 3, 32, 32\], .*got \[2, 21\]"):
         tower(torch.zeros(2, 21))
     with pytest.raises(RevisionError, match="at least 1"):
         PseudoVisionTower(encoder, tokens=0)
@@ -98,3 +100,71 @@ def test_bad_input(tower, encoder, rng):
         PseudoVisionTower(encoder, aligner=wrong)
     with pytest.raises(RevisionError, match="without an aligner"):
         PseudoVisionTower(encoder)(torch.ones(1, 20))
+
+
+VIEWS = ImageViews.parse("2x2:mask")
+
+
+@pytest.fixture
+def part_aligner(rng):
+    return ALIGNERS.get("realign")().fit(unit_rows(rng, 200, 20, 0.1), unit_rows(rng, 200, 20, -0.5))
+
+
+@pytest.fixture
+def view_tower(encoder, aligner, part_aligner):
+    return PseudoVisionTower(encoder, tokens=2, aligner=aligner, part_aligner=part_aligner, views=VIEWS)
+
+
+def test_views_of_an_image_are_tokens_one_after_another(view_tower, encoder, rng):
+    picture = Image.fromarray(rng.integers(0, 255, (40, 60, 3), np.uint8))
+    pixels = view_tower.image_processor.preprocess([picture, picture.rotate(180)])["pixel_values"]
+    assert pixels.shape == (2, 5, 3, 32, 32)
+    assert torch.equal(pixels[0, 0], encoder.image_processor.preprocess(picture)["pixel_values"][0])
+    tokens = view_tower(pixels)
+    by_hand = encoder.encode_pixels(encoder.image_processor.preprocess([*VIEWS.cut(picture)])["pixel_values"])
+    assert tokens.shape == (2, 10, 20)
+    assert torch.allclose(tokens[0], by_hand.repeat_interleave(2, 0), atol=1e-6)
+    assert torch.equal(view_tower(pack(list(pixels))), tokens), "as the data loader packs them"
+    assert encoder.image_processor.views.count == 1, "the encoder's own preprocessing is as before"
+
+
+def test_rows_of_every_kind_and_number_in_one_batch(view_tower, aligner, part_aligner, encoder, pixels, rng):
+    texts, images = (torch.from_numpy(unit_rows(rng, 3, 20)).float() for _ in range(2))
+    views = torch.stack([pixels[0]] * 5)
+    items = [
+        headed(texts, torch.tensor([TEXT, TEXT_PART, TEXT])),
+        headed(images[:2], torch.full((2,), IMAGE)),
+        texts[0],
+        pixels[1],
+        views,
+    ]
+    packed = pack(items)
+    assert [len(rows) for rows in packed] == [3, 2, 1, 1, 5]
+    features = view_tower(torch.cat(packed))[:, 0].split([3, 2, 1, 1, 5])  # what LLaVA does with a list
+    expected = [
+        torch.stack([aligner(texts[:1])[0], part_aligner(texts[1:2])[0], aligner(texts[2:])[0]]),
+        images[:2],
+        aligner(texts[:1]),
+        encoder.encode_pixels(pixels[1:]),
+        encoder.encode_pixels(views),
+    ]
+    for found, wanted in zip(features, expected):
+        assert torch.allclose(found, wanted, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_kinds_survive_the_hosts_casts(view_tower, aligner, part_aligner, dtype, rng):
+    x = torch.from_numpy(unit_rows(rng, 3, 20)).to(dtype)
+    packed = pack([headed(x.float(), torch.tensor([TEXT, TEXT_PART, IMAGE]))])[0].to(dtype)
+    found = view_tower(packed)[:, 0]
+    wanted = torch.stack(
+        [aligner(x[:1])[0], part_aligner(x[1:2])[0], torch.nn.functional.normalize(x[2].float(), dim=0)]
+    )
+    assert found.dtype == dtype and torch.equal(found, wanted.to(dtype))
+
+
+def test_parts_without_an_aligner_of_parts(encoder, aligner, rng):
+    tower = PseudoVisionTower(encoder, aligner=aligner, views=VIEWS)
+    packed = pack([headed(torch.from_numpy(unit_rows(rng, 2, 20)).float(), torch.tensor([TEXT, TEXT_PART]))])
+    with pytest.raises(RevisionError, match="parts of texts reached a tower without an aligner of parts"):
+        tower(packed[0])

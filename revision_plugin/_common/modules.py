@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
-from ..errors import RevisionError
+from ..errors import RevisionError, first_line
 from .files import hash_file
 
 
@@ -21,8 +21,8 @@ def import_of_user(says: str, name: str) -> ModuleType:
         sys.path.insert(0, "")
     try:
         return importlib.import_module(name)
-    except (ImportError, SyntaxError, ValueError) as error:
-        raise RevisionError(f"{says}: {name} does not import: {error}") from error
+    except Exception as error:  # whatever a module of the user's raises
+        raise RevisionError(f"{says}: {name} does not import: {first_line(error)}") from error
 
 
 def module_file(name: str) -> Path | None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from .._common.progress import track
+from ..embeddings.item_views import require_same_view
 from ..embeddings.store import Store
 from ..embeddings.writer import StoreWriter
 from ..errors import RevisionError
@@ -18,7 +19,8 @@ CHUNK_ROWS = 16384
 
 
 def apply_aligner(aligner: Aligner, source: Store, out: Path, *, dtype: str | None = None) -> Store:
-    """Write `source` with every embedding aligned, in the source's order, to the store `out`.
+    """Write `source` with every embedding aligned, in the source's order, to the store `out`. Of a text's parts each
+    becomes an item, `ID#VIEW`.
 
     Raises RevisionError for a source of another encoder, of images, or already aligned; warns for one of another
     domain.
@@ -28,22 +30,31 @@ def apply_aligner(aligner: Aligner, source: Store, out: Path, *, dtype: str | No
     source.require("text", "the source")
     source.verify()
     aligner.check_encoder(source.encoder, str(source.path))
+    view = getattr(source, "view", None)
+    require_same_view(str(source.path), view, "the aligner", aligner.report.source.view)
     warn_if_far(aligner, source, corpus=source.path, aligner_path=aligner.path or "ALIGNER")
+    request: dict[str, object] = {"source": source.manifest.content_hash, "aligner": aligner.identity}
+    if source.manifest.views:
+        request["view"] = view
     writer = StoreWriter(
         out,
         modality="text",
         encoder=source.encoder,
         dim=source.dim,
         dtype=dtype or source.manifest.dtype,
-        request={"source": source.manifest.content_hash, "aligner": aligner.identity},
+        request=request,
         aligner=aligner.identity,
     )
     ids, texts, conversations = (source.column(name) for name in ("id", "text", "conversations"))
+    views = source.column("view") if source.manifest.views else None
     chunk, start = 0, 0
     with contextlib.closing(writer), track("align", total=len(source), unit="row") as advance:
         for block in source.blocks(CHUNK_ROWS):
             if not writer.has_chunk(chunk):
                 part = [column.slice(start, len(block)).to_pylist() for column in (ids, texts, conversations)]
+                if views is not None:  # an item's parts, which are items of the new store
+                    numbers = views.slice(start, len(block)).to_pylist()
+                    part[0] = [f"{identity}#{view}" if view else identity for identity, view in zip(part[0], numbers)]
                 writer.write_chunk(
                     chunk, part[0], aligner.transform(block.astype(np.float64)), texts=part[1], conversations=part[2]
                 )

@@ -16,6 +16,7 @@ from .._common.devices import choose_device
 from .._common.files import hash_json, write_json
 from .._common.folders import new_folder
 from .._common.validation import check_options, option
+from ..embeddings.item_views import require_same_view
 from ..embeddings.moments import IsotropicMap, Moments, stream_moments
 from ..embeddings.rows import Rows, as_rows, float_array
 from ..embeddings.store import Store
@@ -155,6 +156,7 @@ class Aligner(ABC):
             raise RevisionError(f"the source has {rows.dim} dimensions, the aligner {self.dim}")
         if isinstance(rows, Store):
             self.check_encoder(rows.encoder, str(rows.path))
+            require_same_view(str(rows.path), getattr(rows, "view", None), "the aligner", report.target.view)
         count = report.target.count
         moments = Moments(count, self.parameters["target_mean"] * count)
         place = choose_device(device)

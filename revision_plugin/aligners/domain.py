@@ -57,11 +57,14 @@ def warn_if_far(aligner: Aligner, rows: Rows, *, corpus: Path, aligner_path: Pat
         return
     shift = domain_shift(aligner, rows)
     if shift.is_far:
-        other = f"--refit-source {aligner_path}" if not aligner.needs_target_rows else "--target IMAGE_STORE"
+        other = f"--refit-source {aligner_path}"
+        if aligner.needs_target_rows:
+            other = f"--method {aligner.method} --target IMAGE_STORE"
+        view = f" --view {rows.view}" if hasattr(rows, "view") else ""
         logger.warning(
             f"warning: {corpus}: the mean of these texts is {shift.distance:.3g} from that of the texts "
             f"{aligner_path} was fitted on: {shift.standard_errors:.0f} standard errors and "
             f"{shift.share_of_gap:.0%} of "
             f"the centroid gap (limits: {STANDARD_ERRORS:.0f} and {SHARE_OF_GAP:.0%}); fit an aligner for them: "
-            f"revision fit {other} --source {corpus} --out NEW"
+            f"revision fit {other} --source {corpus}{view} --out NEW"
         )

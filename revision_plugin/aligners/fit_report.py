@@ -19,25 +19,31 @@ HASH = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True)
 class CorpusReport:
-    """One modality's rows: how many, the content hash of their store, the norm of their mean, their trace."""
+    """One modality's rows: how many, the content hash of their store, the norm of their mean, their trace; where their
+    store holds several views of an item, which kind of view they are and its spec.
+    """
 
     count: int
     content_hash: str | None
     mean_norm: float
     trace: float
+    view: str | None = None
+    views: str | None = None
 
     @property
     def is_sound(self) -> bool:
         """Whether its values, read from a file, are such as a fit writes."""
         numbers = is_count(self.count) and self.count and is_number(self.mean_norm) and is_number(self.trace)
         known = self.content_hash is None or isinstance(self.content_hash, str) and HASH.fullmatch(self.content_hash)
-        return bool(numbers and known)
+        return bool(numbers and known and all(isinstance(each, (str, type(None))) for each in (self.view, self.views)))
 
     @classmethod
     def of(cls, rows: Rows, moments: Moments) -> CorpusReport:
         manifest = getattr(rows, "manifest", None)
         content = manifest.content_hash if manifest else None
-        return cls(moments.count, content, float(np.linalg.norm(moments.mean)), moments.trace)
+        views = manifest.views if manifest else None
+        view = getattr(rows, "view", None)
+        return cls(moments.count, content, float(np.linalg.norm(moments.mean)), moments.trace, view, views)
 
 
 @dataclass(frozen=True)
@@ -72,6 +78,10 @@ class FitReport:
         """Plain values, as aligner.json keeps them."""
         values = asdict(self)
         details = values.pop("details")
+        for corpus in (values["source"], values["target"]):
+            for name in ("view", "views"):
+                if corpus[name] is None:
+                    del corpus[name]
         return {**values, "encoder": self.encoder.to_json() if self.encoder else None, **details}
 
     @classmethod

@@ -11,6 +11,7 @@ import torch
 
 from .. import encoders
 from .._common import distributed
+from ..embeddings.item_views import require_same_view
 from ..embeddings.moments import Moments, stream_moments
 from ..embeddings.rows import EveryNth, Rows
 from ..embeddings.store import Store
@@ -122,6 +123,9 @@ def common_encoder(source: Rows, target: Rows, encoder: Identity | str | None) -
             f"source and target differ in dimension: {source.dim} and {target.dim}; encode both with one encoder"
         )
     stores = [rows for rows in (source, target) if isinstance(rows, Store)]
+    if len(stores) == 2:
+        kinds = [getattr(store, "view", None) for store in stores]
+        require_same_view(str(stores[0].path), kinds[0], str(stores[1].path), kinds[1])
     identities = [store.encoder for store in stores]
     if encoder is not None:
         identities.append(encoders.load_encoder(encoder).identity if isinstance(encoder, str) else encoder)

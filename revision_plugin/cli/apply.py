@@ -7,8 +7,10 @@ from pathlib import Path
 
 from ..aligners import load_aligner
 from ..aligners.apply import apply_aligner
-from ..embeddings.store import DTYPES, Store
-from .arguments import FlagsOf
+from ..embeddings.item_views import of_view
+from ..embeddings.manifest import DTYPES
+from ..embeddings.store import Store
+from .arguments import FlagsOf, add_view
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -16,10 +18,11 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     flags.add("--aligner", type=Path, required=True)
     flags.add("--source", type=Path, required=True, help="text store")
     flags.add("--dtype", choices=list(DTYPES), help="of the stored embeddings (default: the source's)")
+    add_view(parser)
     flags.add("--out", type=Path, required=True)
 
 
 def run(a: argparse.Namespace) -> None:
-    aligner, source = load_aligner(a.aligner), Store.open(a.source)
+    aligner, source = load_aligner(a.aligner), of_view(Store.open(a.source), a.view)
     store = apply_aligner(aligner, source, a.out, dtype=a.dtype)
     print(f"{a.out}: {len(store)} aligned embeddings of dimension {store.dim}")

@@ -84,5 +84,9 @@ def use_consent(arguments: argparse.Namespace) -> None:
         allow_remote_code()
 
 
+def add_view(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--view", help="of stores with several views an item: whole, parts, or the number of a part")
+
+
 def add_device(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", help="cpu, cuda or cuda:N (default: the GPU that is there, each process its own)")

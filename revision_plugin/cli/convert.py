@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from ..embeddings.convert import convert
-from ..embeddings.store import DTYPES
+from ..embeddings.manifest import DTYPES
 from .arguments import FlagsOf, add_consent, use_consent, whole
 
 

@@ -10,8 +10,10 @@ import torch
 
 from .._common import distributed
 from .._common.devices import choose_device
+from ..corpora.image_views import ImageViews
+from ..corpora.text_views import TextViews
 from ..embeddings.encode import encode_images, encode_texts
-from ..embeddings.store import DTYPES
+from ..embeddings.manifest import DTYPES
 from ..encoders import load_encoder
 from ..errors import RevisionError
 from .arguments import FlagsOf, add_consent, add_device, use_consent, whole
@@ -34,6 +36,12 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     flags.add("--dtype", choices=list(DTYPES), help="of the stored embeddings")
     parser.add_argument("--batch-size", type=whole(1), help="items at a time")
     flags.add("--precision", choices=list(PRECISIONS), help="of the encoder's weights (default: as they load, fp32)")
+    parser.add_argument(
+        "--views",
+        metavar="SPEC",
+        help="a row for the whole and one for each part: of images ROWSxCOLUMNS[:mask|crop][:OVERLAP], of texts "
+        "clauses[:LANGUAGE], sentences[:LANGUAGE] or python:MODULE:FUNCTION",
+    )
     flags.add("--max-failures", type=whole(0), help="unusable items to tolerate; they are listed")
     add_device(parser)
     add_consent(parser)
@@ -43,11 +51,13 @@ def run(a: argparse.Namespace) -> None:
     use_consent(a)
     if a.image_folder and (a.texts or a.images.is_dir()):
         raise RevisionError(f"--image-folder {a.image_folder}: only a JSON of images takes one; leave it out")
+    read_views = TextViews.parse if a.texts else ImageViews.parse
+    views = None if a.views is None else read_views(a.views)
     device = choose_device(a.device)
     encoder = load_encoder(a.encoder)
     distributed.start()
     encoder.to(device=device, dtype=PRECISIONS.get(a.precision))
-    settings = dict(dtype=a.dtype, max_failures=a.max_failures, precision=a.precision)
+    settings = dict(dtype=a.dtype, max_failures=a.max_failures, precision=a.precision, views=views)
     if a.batch_size is not None:
         settings["batch_size"] = a.batch_size
     if distributed.rank() == 0:

@@ -13,8 +13,10 @@ from .._common import distributed
 from .._common.devices import choose_device
 from .._common.folders import require_free
 from ..aligners import ALIGNERS, Aligner, create, load_aligner
+from ..embeddings.item_views import of_view
+from ..embeddings.store import Store
 from ..errors import RevisionError
-from .arguments import FlagsOf, add_device, add_seed, share
+from .arguments import FlagsOf, add_device, add_seed, add_view, share
 
 logger = logging.getLogger(__name__)
 METHOD = "realign"
@@ -34,6 +36,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     flags = FlagsOf(parser, Aligner.fit)
     flags.add("--held-out", type=share(0.5), help="share of both corpora for the held-out report")
     add_seed(flags)
+    add_view(parser)
     add_device(parser)
     parser.add_argument("--out", type=Path, required=True)
 
@@ -49,10 +52,11 @@ def run(a: argparse.Namespace) -> None:
     distributed.start()
     if distributed.rank() == 0:
         logger.info("fitting on %s", device)
+    source = of_view(Store.open(a.source), a.view)
     if fitted:
-        aligner = fitted.refit_source(a.source, **settings)
+        aligner = fitted.refit_source(source, **settings)
     else:
-        aligner.fit(a.source, a.target, **settings)
+        aligner.fit(source, of_view(Store.open(a.target), a.view), **settings)
     if distributed.rank() == 0:
         aligner.save(a.out)
         print(f"{a.out}: {aligner.summary()}")

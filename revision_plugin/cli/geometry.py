@@ -7,11 +7,12 @@ from pathlib import Path
 
 from .._common.folders import require_free
 from ..aligners import load_aligner
+from ..embeddings.item_views import WHOLE, of_view
 from ..embeddings.store import Store
 from ..errors import RevisionError
 from ..geometry.measure import measure
 from ..geometry.report import write_report
-from .arguments import FlagsOf, add_seed, share, whole
+from .arguments import FlagsOf, add_seed, add_view, share, whole
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -24,6 +25,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     )
     flags.add("--rows", type=whole(2), help="sample of a store for neighbours and densities")
     flags.add("--energy", type=share(1, above_zero=True), help="share of the variance that the subspace U holds")
+    add_view(parser)
     add_seed(flags)
     parser.add_argument("--out", type=Path, required=True)
 
@@ -37,8 +39,10 @@ def run(a: argparse.Namespace) -> None:
         if path.name in aligners:
             raise RevisionError(f"--aligner {path}: another one is called '{path.name}' too; rename one folder")
         aligners[path.name] = load_aligner(path)
-    stores = Store.open(a.source), Store.open(a.target)
-    geometry = measure(*stores, aligners, pairs=a.pairs, rows=a.rows, energy=a.energy, seed=a.seed)
+    if a.pairs and a.view not in (None, WHOLE):
+        raise RevisionError(f"--view {a.view}: parts of a text and of its image are no pairs; leave out --pairs")
+    source, target = (of_view(Store.open(path), a.view) for path in (a.source, a.target))
+    geometry = measure(source, target, aligners, pairs=a.pairs, rows=a.rows, energy=a.energy, seed=a.seed)
     report = write_report(geometry, a.out)
     for name in geometry.methods:
         print(f"{name}: centroid gap {geometry.metrics[name]['centroid_gap']:.4g}")

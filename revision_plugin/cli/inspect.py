@@ -10,7 +10,8 @@ from typing import Any
 from .._common.files import read_object
 from ..aligners import load_aligner
 from ..aligners.base import RECORD
-from ..embeddings.store import MANIFEST, Store
+from ..embeddings.manifest import MANIFEST
+from ..embeddings.store import Store
 from ..encoders import Identity
 from ..errors import RevisionError, shown
 from ..hosts.tower_record import checked_record
@@ -39,6 +40,7 @@ def inspect_path(path: Path) -> dict[str, Any]:
             "rows": manifest.count,
             "dimension": manifest.dim,
             "dtype": manifest.dtype,
+            "views": manifest.views or "1",
             "conversations": manifest.conversations,
             "failures": manifest.failures,
             "aligned by": manifest.aligner,
@@ -80,7 +82,9 @@ def _checkpoint(path: Path) -> dict[str, Any]:
         "encoder's code": record.get("encoder_code"),
         "fingerprint": encoder.fingerprint,
         "visual tokens": record["tokens"],
+        "views": record.get("views", "1"),
         "aligner": record["aligner"],
+        **({"aligner of parts": record["part_aligner"]} if record.get("part_aligner") else {}),
         "conversation": record["conversation"],
         "weights": ", ".join(sorted(weights)),
     }

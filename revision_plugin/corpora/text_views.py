@@ -15,6 +15,7 @@ from .._common.modules import import_of_user, module_record
 from ..errors import RevisionError, first_line, shown
 from .clauses import clause_spans
 from .sentences import sentence_spans
+from .texts import text_problem
 
 LANGUAGES = frozenset(
     "aa ab ae af ak am an ar as av ay az ba be bg bi bm bn bo br bs ca ce ch co cr cs cu cv cy da de dv dz ee el en "
@@ -105,4 +106,8 @@ def _of_user(says: str, function: Callable[[str], object], text: str) -> list[st
             f"{says} gave {shown(repr(parts)[:80])} for the text '{shown(text[:60])}'; "
             "it must give a list of strings that are not blank"
         )
+    for part in parts:
+        problem = text_problem(part)
+        if problem:
+            raise RevisionError(f"{says} gave a part of the text '{shown(text[:60])}' that {problem}")
     return [part.strip() for part in parts]

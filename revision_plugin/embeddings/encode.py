@@ -9,7 +9,7 @@ import json
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,10 @@ from .._common import distributed
 from .._common.files import hash_file
 from .._common.progress import track
 from .._common.threads import prefetch
+from ..corpora.image_views import ImageViews
 from ..corpora.images import ImageItem, read_images
 from ..corpora.pixels import open_image
+from ..corpora.text_views import TextViews
 from ..corpora.texts import TextItem, read_texts
 from ..encoders import Encoder
 from ..errors import RevisionError, first_line
@@ -36,14 +38,15 @@ PREFETCHED_BATCHES = 4
 
 @dataclass(frozen=True)
 class EncodedChunk:
-    """The usable items of one chunk with their embeddings [n, dim], the others' reasons, and how many texts were
-    cut.
+    """The usable items of one chunk with their embeddings [n, dim], the others' reasons, how many texts were cut, and
+    the number of each row's view, where items have several.
     """
 
     items: list
     embeddings: np.ndarray
     failures: list[dict]
     truncated: int = 0
+    views: list[int] | None = None
 
 
 def encode_texts(
@@ -55,17 +58,24 @@ def encode_texts(
     batch_size: int = 64,
     max_failures: int = 0,
     precision: str | None = None,
+    views: TextViews | None = None,
 ) -> Store:
     """Encode every text of `corpus` (LLaVA JSON, JSONL, TXT, parquet) into the text store `out`.
 
     `dtype` is that of the stored embeddings; `precision` the one the encoder was moved to, which a resumed run must
-    repeat. Raises RevisionError for an empty corpus, duplicate ids, or more unusable items than `max_failures`.
+    repeat. With `views` a text has a row for the whole and one for each of its parts.
+    Raises RevisionError for an empty corpus, duplicate ids, or more unusable items than `max_failures`.
     """
     count = sum(1 for _ in read_texts(corpus))
-    request = {"corpus": corpus.name, "corpus_hash": hash_file(corpus), "precision": precision}
+    request: dict[str, Any] = {"corpus": corpus.name, "corpus_hash": hash_file(corpus), "precision": precision}
+    if views is not None:
+        request["views"] = views.identity
 
     def encode(items: list[TextItem]) -> EncodedChunk:
         usable = [item for item in items if item.problem is None]
+        numbers = None
+        if views is not None:
+            usable, numbers = _with_parts(usable, views)
         order = sorted(range(len(usable)), key=lambda i: len(usable[i].text))  # equal lengths waste no padding
         parts = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
         rows, truncated = np.empty((len(usable), encoder.dim), np.float32), 0
@@ -75,10 +85,11 @@ def encode_texts(
                 rows[part] = encoder.encode_tokens(tokens).cpu().numpy()
                 truncated += tokens.truncated
         failures = [_failure(item.id, item.problem) for item in items if item.problem is not None]
-        return EncodedChunk(usable, rows, failures, truncated)
+        return EncodedChunk(usable, rows, failures, truncated, numbers)
 
     items = read_texts(corpus)
-    task = _Encoding(encoder, items, count, encode, "text", max_failures, str(corpus))
+    spec = None if views is None else str(views)
+    task = _Encoding(encoder, items, count, encode, "text", max_failures, str(corpus), spec)
     return task.run(out, dtype, request)
 
 
@@ -92,9 +103,11 @@ def encode_images(
     batch_size: int = 64,
     max_failures: int = 0,
     precision: str | None = None,
+    views: ImageViews | None = None,
 ) -> Store:
     """Encode every image of a folder, or of a LLaVA JSON with `image_folder`, into the image store `out`.
 
+    With `views` of several parts an image has a row for the whole and one for each of them.
     Raises RevisionError as `encode_texts` does, and for images that do not decode. A resumed run must find the same
     files, by name, size and time of change.
     """
@@ -109,12 +122,23 @@ def encode_images(
         "image_files": files,
         "precision": precision,
     }
+    views = views or ImageViews()
+    spec = None if views.count == 1 else str(views)
+    if spec is not None:
+        request["views"] = spec
+        processor = encoder.image_processor.with_views(views)
+    images_at_a_time = max(1, batch_size // views.count)
 
     def load(item: ImageItem) -> torch.Tensor | str:
         if item.problem is not None:
             return item.problem
         try:
-            return encoder.image_processor.preprocess(open_image(item.path))["pixel_values"][0]
+            image = open_image(item.path)
+            return (
+                encoder.image_processor.preprocess(image)["pixel_values"][0]
+                if spec is None
+                else processor.pixels(image)
+            )
         except RevisionError as error:
             return str(error)
         except (ValueError, TypeError, RuntimeError, MemoryError, ZeroDivisionError) as error:
@@ -122,19 +146,33 @@ def encode_images(
 
     def encode(items: list[ImageItem]) -> EncodedChunk:
         usable, rows, failures = [], [], []
-        with prefetch(load, items, threads=DECODE_THREADS, most=2 * batch_size) as loaded:
-            for batch in _batched(zip(items, loaded), batch_size):
+        with prefetch(load, items, threads=DECODE_THREADS, most=2 * images_at_a_time) as loaded:
+            for batch in _batched(zip(items, loaded), images_at_a_time):
                 good = [(item, pixels) for item, pixels in batch if not isinstance(pixels, str)]
                 failures += [_failure(item.id, problem) for item, problem in batch if isinstance(problem, str)]
                 if good:
-                    usable += [item for item, _ in good]
-                    rows.append(encoder.encode_pixels(torch.stack([pixels for _, pixels in good])).cpu().numpy())
+                    usable += [item for item, _ in good for _ in range(views.count)]
+                    pixels = torch.stack([pixels for _, pixels in good])
+                    for part in [pixels] if spec is None else pixels.flatten(0, 1).split(batch_size):
+                        rows.append(encoder.encode_pixels(part).cpu().numpy())
         embeddings = np.concatenate(rows) if rows else np.empty((0, encoder.dim), np.float32)
-        return EncodedChunk(usable, embeddings, failures)
+        numbers = None if spec is None else [*range(views.count)] * (len(usable) // views.count)
+        return EncodedChunk(usable, embeddings, failures, views=numbers)
 
     items = read_images(corpus, image_folder)
-    task = _Encoding(encoder, items, count, encode, "image", max_failures, str(corpus))
+    task = _Encoding(encoder, items, count, encode, "image", max_failures, str(corpus), spec)
     return task.run(out, dtype, request)
+
+
+def _with_parts(items: list[TextItem], views: TextViews) -> tuple[list[TextItem], list[int]]:
+    """Each text followed by its parts as texts of their own, and the number of each among its text's views."""
+    split: list[TextItem] = []
+    numbers: list[int] = []
+    for item in items:
+        parts = views.split(item.text)
+        split += [item, *(replace(item, text=part, conversations=None) for part in parts)]
+        numbers += range(1 + len(parts))
+    return split, numbers
 
 
 def _identify_images(corpus: Path, image_folder: Path | None, others: Counter[str]) -> tuple[int, str]:
@@ -164,7 +202,7 @@ def _batched(items: Iterable, size: int) -> Iterator[list]:
 @dataclass
 class _Encoding:
     """One run over a corpus: `encode` turns a chunk of `items` into embeddings; `where` names the corpus in
-    messages.
+    messages, `views` the spec of an item's views where it has several.
     """
 
     encoder: Encoder
@@ -174,6 +212,7 @@ class _Encoding:
     modality: str
     max_failures: int
     where: str
+    views: str | None = None
 
     def run(self, out: Path, dtype: str, request: dict) -> Store:
         """Encode the chunks of this process (all of them without torchrun); publish the store when all are there."""
@@ -187,6 +226,7 @@ class _Encoding:
                 dim=self.encoder.dim,
                 dtype=dtype,
                 request={**request, "chunk_rows": CHUNK_ROWS},
+                views=self.views,
                 owner=distributed.rank() == 0,
             )
         with contextlib.closing(writer):
@@ -204,7 +244,9 @@ class _Encoding:
                 logger.warning("%d item(s) could not be encoded; they are listed in %s", len(failures), out / FAILURES)
             if truncated:
                 logger.warning(
-                    "%d of %d texts were longer than the encoder's window and were cut", truncated, self.count
+                    "%d of %d %s were longer than the encoder's window and were cut",
+                    *(truncated, Store.open(out).manifest.count if self.views else self.count),
+                    "texts and parts" if self.views else "texts",
                 )
         return Store.open(out)
 
@@ -230,6 +272,8 @@ class _Encoding:
                 "texts": [item.text for item in encoded.items],
                 "conversations": [item.conversations for item in encoded.items],
             }
+        if encoded.views is not None:
+            columns["views"] = encoded.views
         writer.write_chunk(
             index,
             [item.id for item in encoded.items],

@@ -23,18 +23,9 @@ from .._common.folders import LOCK, ClaimedFolder, require_free
 from .._common.versions import versions
 from ..encoders.identity import Identity
 from ..errors import RevisionError
-from .store import (
-    DTYPES,
-    FAILURES,
-    MANIFEST,
-    UNIT_NORM_TOLERANCE,
-    Manifest,
-    Store,
-    arrow_schema,
-    column_hashes,
-    joined_hash,
-    map_shard,
-)
+from .item_views import require_consecutive
+from .manifest import DTYPES, MANIFEST, UNIT_NORM_TOLERANCE, Manifest, arrow_schema, joined_hash
+from .store import FAILURES, Store, column_hashes, map_shard
 
 REQUEST = "request.json"
 
@@ -43,7 +34,8 @@ class StoreWriter:
     """Fills one store. `request` names everything the content depends on; a resumed run must repeat it.
 
     Of several processes that fill one store together, the `owner` claims and publishes it; the others write chunks.
-    `aligner` is the identity of the aligner that the embeddings went through, if any.
+    `aligner` is the identity of the aligner that the embeddings went through, if any; `views` the spec of an item's
+    views, where it has several.
     """
 
     def __init__(
@@ -56,6 +48,7 @@ class StoreWriter:
         dtype: str,
         request: dict,
         aligner: dict | None = None,
+        views: str | None = None,
         owner: bool = True,
     ):
         if dtype not in DTYPES:
@@ -65,7 +58,8 @@ class StoreWriter:
         self.partial = self.out.with_name(self.out.name + ".partial")
         self.encoder = Identity.from_json(encoder, str(out))
         self.modality, self.dim, self.dtype, self.aligner = modality, dim, dtype, aligner
-        self._schema = arrow_schema(modality, dim, dtype)
+        self.views = views
+        self._schema = arrow_schema(modality, dim, dtype, views=views is not None)
         request = {**request, "modality": modality, "encoder": self.encoder.to_json(), "dim": dim, "dtype": dtype}
         if self.partial.is_symlink():
             raise RevisionError(f"{self.partial}: is a link, where the store is collected; remove it")
@@ -88,7 +82,7 @@ class StoreWriter:
         if mark is None:
             return False
         try:
-            rows = map_shard(self._paths(chunk)[0], self.modality, self.dim, self.dtype).num_rows
+            rows = map_shard(self._paths(chunk)[0], self._schema).num_rows
         except RevisionError:
             return False
         return rows == mark.get("rows")
@@ -122,10 +116,12 @@ class StoreWriter:
         *,
         texts: Sequence[str] = (),
         conversations: Sequence[list | None] = (),
+        views: Sequence[int] = (),
         failures: Sequence[dict] = (),
         truncated: int = 0,
     ) -> None:
-        """Write chunk number `chunk`: unit-norm embeddings [n, dim] with their ids and, for texts, the texts.
+        """Write chunk number `chunk`: unit-norm embeddings [n, dim] with their ids and, for texts, the texts; in a
+        store of views also the number of each view, an item's from 0 upwards.
 
         Raises RevisionError for rows that are not finite, are zero, or do not have unit norm.
         """
@@ -133,6 +129,9 @@ class StoreWriter:
         self._check(ids, embeddings)
         flat = pa.array(embeddings.astype(DTYPES[self.dtype]).reshape(-1))
         columns = [pa.array(ids, pa.string()), pa.FixedSizeListArray.from_arrays(flat, self.dim)]
+        if self.views is not None:
+            require_consecutive(ids, views)
+            columns.append(pa.array(views, pa.int32()))
         if self.modality == "text":
             columns.append(pa.array(texts, pa.string()))
             columns.append(pa.array(conversations or [None] * len(ids), self._schema.field("conversations").type))
@@ -165,7 +164,7 @@ class StoreWriter:
         """Check, hash and publish the store of `chunks` chunks; return it opened."""
         paths = [self._paths(chunk)[0] for chunk in range(chunks)]
         failures = self.failures(chunks)
-        tables = [map_shard(path, self.modality, self.dim, self.dtype) for path in paths]
+        tables = [map_shard(path, self._schema) for path in paths]
         count = sum(table.num_rows for table in tables)
         if count == 0:
             raise RevisionError(
@@ -173,13 +172,17 @@ class StoreWriter:
                 if failures
                 else f"{self.out}: the corpus is empty"
             )
-        ids = pa.chunked_array([chunk for table in tables for chunk in table.column("id").chunks])
-        if pc.count_distinct(ids).as_py() != count:
+        if self.views is not None:
+            tables_of_ids = [table.select(["id", "view"]).filter(pc.equal(table.column("view"), 0)) for table in tables]
+        else:
+            tables_of_ids = tables
+        ids = pa.chunked_array([chunk for table in tables_of_ids for chunk in table.column("id").chunks])
+        if pc.count_distinct(ids).as_py() != len(ids):
             counts = pc.value_counts(ids)
             twice = next(entry["values"].as_py() for entry in counts if entry["counts"].as_py() > 1)
             raise RevisionError(f"{self.out}: id '{twice}' occurs more than once; ids must be unique")
         talks = sum(len(t) - t.column("conversations").null_count for t in tables) if self.modality == "text" else 0
-        columns = column_hashes(tables, self.modality, self.dim)
+        columns = column_hashes(tables, self.dim, self._schema.names)
         manifest = Manifest(
             modality=self.modality,
             encoder=self.encoder,
@@ -194,6 +197,7 @@ class StoreWriter:
             failures=len(failures),
             shards=[path.name for path in paths],
             versions=versions(),
+            views=self.views,
         )
         self.write_failures(failures)
         self._write_datasets_files(manifest)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -15,6 +16,7 @@ from torch import nn
 from transformers import BatchFeature
 
 from .._common.files import hash_file, hash_json
+from ..corpora.image_views import ImageViews
 from ..errors import RevisionError
 from ..registry import Registry
 from .identity import Identity
@@ -41,8 +43,11 @@ ENCODERS: Registry[Scheme | MakeEncoder] = Registry("encoder")
 class ImageProcessor:
     """An encoder's own preprocessing behind the image processor interface that LLaVA uses.
 
-    `transform` maps an RGB PIL image to normalised pixels, float32 [3, height, width].
+    `transform` maps an RGB PIL image to normalised pixels, float32 [3, height, width]. With several `views` of an
+    image each is preprocessed by itself.
     """
+
+    views = ImageViews()
 
     def __init__(
         self,
@@ -60,11 +65,25 @@ class ImageProcessor:
         self.image_mean, self.image_std = list(mean), list(std)
 
     def preprocess(self, images, return_tensors: str | None = "pt", **_) -> BatchFeature:
-        """RGB PIL image or list of them -> BatchFeature with `pixel_values` float32 [N, 3, H, W]."""
+        """RGB PIL image or list of them -> BatchFeature with `pixel_values` float32 [N, 3, H, W], or [N, V, 3, H, W]
+        with V views of an image.
+        """
         images = images if isinstance(images, (list, tuple)) else [images]
-        return BatchFeature({"pixel_values": torch.stack([self.transform(image) for image in images])})
+        return BatchFeature({"pixel_values": torch.stack([self.pixels(image) for image in images])})
 
     __call__ = preprocess
+
+    def pixels(self, image: Image.Image) -> torch.Tensor:
+        """One RGB PIL image -> float32 [3, H, W], or [V, 3, H, W] with V views of it."""
+        if self.views.count == 1:
+            return self.transform(image)
+        return torch.stack([self.transform(view) for view in self.views.cut(image)])
+
+    def with_views(self, views: ImageViews) -> ImageProcessor:
+        """This preprocessing of so many views of an image."""
+        processor = copy.copy(self)
+        processor.views = views
+        return processor
 
 
 @dataclass(frozen=True)

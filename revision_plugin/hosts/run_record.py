@@ -16,7 +16,7 @@ from .._common.files import hash_file, hash_json, outline, read_object, write_js
 from .._common.flags import parse_flags
 from .._common.folders import ClaimedFolder
 from .._common.versions import versions
-from ..embeddings.store import MANIFEST
+from ..embeddings.manifest import MANIFEST
 from ..errors import RevisionError
 
 RECORD = "run.json"
@@ -35,7 +35,15 @@ FREE_FLAGS = {
     "--lazy_preprocess",
     "--revision_trust_remote_code",
 }
-READ_FLAGS = ("--data_path", "--revision_store", "--revision_aligner", "--pretrain_mm_mlp_adapter", "--deepspeed")
+READ_FLAGS = (
+    "--data_path",
+    "--revision_store",
+    "--revision_image_store",
+    "--revision_aligner",
+    "--revision_part_aligner",
+    "--pretrain_mm_mlp_adapter",
+    "--deepspeed",
+)
 MODEL_FLAG = "--model_name_or_path"
 KEPT = ("images", "encoder")  # known only later in a training, and compared then
 LOOKED_AT_IMAGES = 20_000

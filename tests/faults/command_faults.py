@@ -1,6 +1,6 @@
 """Faults of the command line."""
 
-from catalogue import ENCODE_TEXTS, FIT, GEOMETRY, fault, nothing
+from catalogue import ENCODE_IMAGES, ENCODE_TEXTS, FIT, GEOMETRY, fault, nothing
 
 fault("no name for an output", "encode --encoder demo --texts texts.json --out .", "is no name for a new folder")(
     nothing
@@ -39,3 +39,11 @@ fault("geometry --energy nan", f"{GEOMETRY} --energy nan", "a number above 0 and
 fault("geometry --rows 1", f"{GEOMETRY} --rows 1", "a whole number of at least 2 is needed, not 1")(nothing)
 fault("a table that no paper has", "table --published revision-9", "no published table 'revision-9'")(nothing)
 fault("a benchmark nobody knows", "evaluate --model texts --tasks magic --out new", "no task 'magic'")(nothing)
+for flag, line in {
+    "--views 2": "views '2': write 1, or ROWSxCOLUMNS",
+    "--views 1x1": "views '1x1': a grid has 2 to 256 parts",
+    "--views 2x2:mask:1": "views '2x2:mask:1': write 1, or ROWSxCOLUMNS",
+}.items():
+    fault(f"encode --images {flag}", f"{ENCODE_IMAGES} {flag}", line)(nothing)
+fault("views of texts that are none", f"{ENCODE_TEXTS} --views words", "views 'words'")(nothing)
+fault("parts of a store without views", f"{FIT} --view parts", "has one row an item and no parts")(nothing)

@@ -195,6 +195,8 @@ def data_arguments(encoder, **values):
         data_path=None,
         image_folder=None,
         revision_store=None,
+        revision_image_store=None,
+        revision_whole_share=0.0,
         is_multimodal=True,
         mm_use_im_start_end=False,
         image_aspect_ratio="square",

@@ -165,6 +165,35 @@ def test_both_stages(kind, llms, stores, world_files, tmp_path):
     assert "revision_demo: accuracy " in scored.stdout
 
 
+def test_views_of_images_and_texts(llms, world_files, tmp_path):
+    """Stage 2 on images of five views, by pixels, and on texts with their clauses, in the same batches; then asked."""
+    texts, stored, aligners = tmp_path / "t", tmp_path / "i", []
+    encode = ("encode", "--encoder", "demo")
+    revision(*encode, "--texts", world_files / "texts.json", "--views", "clauses", "--out", texts)
+    revision(*encode, "--images", world_files / "images", "--views", "2x2", "--out", stored)
+    for flag, view in (("--revision_aligner", "whole"), ("--revision_part_aligner", "parts")):
+        revision("fit", "--source", texts, "--target", stored, "--view", view, "--out", tmp_path / view)
+        aligners += [flag, tmp_path / view]
+    talk = [{"from": "human", "value": "what is it?"}, {"from": "gpt", "value": "a dog"}]
+    mixed = json.loads((world_files / "questions.json").read_text())[:10]
+    mixed += [{"id": f"{number:06d}", "conversations": talk} for number in range(10)]
+    (tmp_path / "mixed.json").write_text(json.dumps(mixed))
+    data = ("--data_path", tmp_path / "mixed.json", "--revision_store", texts)
+    views = ("--revision_views", "2x2:mask")
+    found = {}
+    for name, images in (
+        ("pixels", ("--image_folder", world_files / "images")),
+        ("store", ("--revision_image_store", stored)),
+    ):
+        train(tmp_path / name, llms["qwen"], *STAGE2, *data, *images, *aligners, *views)
+        history = json.loads((tmp_path / name / "trainer_state.json").read_text())["log_history"]
+        found[name] = [entry["loss"] for entry in history if "loss" in entry]
+    assert found["pixels"] == pytest.approx(found["store"], abs=5e-3)  # the store keeps 16 bits
+    images = [word for i in range(2) for word in ("--image", world_files / "images" / f"{i:05}.png")]
+    asked = ("ask", "--model", tmp_path / "pixels", *images, "is there a dog?", "--max-new-tokens", 5, "--json")
+    assert revision(*asked).stdout.count("answer") == 2
+
+
 def test_what_it_would_do_silently_is_refused(llms, stores, world_files, tmp_path):
     stage2 = (*STAGE2, "--image_folder", world_files / "images")
     records = json.loads((world_files / "questions.json").read_text())

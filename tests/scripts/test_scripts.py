@@ -54,6 +54,17 @@ def test_stage2_of_both_set_ups():
     assert vicuna["--revision_encoder"] == "hf:openai/clip-vit-large-patch14-336"
 
 
+def test_views_and_stores_of_images():
+    _, plain = dry_run("finetune", ENCODER="demo", IMAGES="pictures")
+    assert "--revision_views" not in plain and plain["--image_aspect_ratio"] == "pad"
+    _, stored = dry_run("finetune", ENCODER="demo", IMAGE_STORE="images", VIEWS="2x2:mask")
+    wanted = {"--revision_views": "2x2:mask", "--revision_image_store": "images", "--image_aspect_ratio": "square"}
+    assert wanted.items() <= stored.items() and "--image_folder" not in stored
+    _, texts = dry_run("pretrain", ENCODER="demo", VIEWS="2x2", ALIGNER="whole", PART_ALIGNER="parts")
+    wanted = {"--revision_views": "2x2", "--revision_aligner": "whole", "--revision_part_aligner": "parts"}
+    assert wanted.items() <= texts.items()
+
+
 def test_what_the_scripts_refuse():
     assert "GLOBAL_BATCH=256 is no multiple of GPUS=3" in dry_run("pretrain", expect=2, ENCODER="demo", GPUS=3)
     refusal = dry_run("pretrain", expect=2, SETUP="gpt")

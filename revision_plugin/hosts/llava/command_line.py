@@ -33,11 +33,12 @@ AT_LEAST = {
     "save_steps": 0,
     "logging_steps": 0,
     "learning_rate": 0,
+    "revision_whole_share": 0,
     "weight_decay": 0,
     "num_train_epochs": 0,
     "warmup_ratio": 0,
 }
-AT_MOST = {"seed": 2**32 - 1, "warmup_ratio": 1, "revision_tokens": MOST_TOKENS}
+AT_MOST = {"seed": 2**32 - 1, "warmup_ratio": 1, "revision_whole_share": 1, "revision_tokens": MOST_TOKENS}
 IN_A_WORKER = re.compile(r"RevisionError: (.+)\Z", re.S)  # the end of the report of a data loader's process
 FULL_DISK = ("PytorchStreamWriter", "file write failed", "No space left", "unexpected pos", "Disk quota")
 

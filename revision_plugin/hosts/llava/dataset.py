@@ -5,10 +5,10 @@ from __future__ import annotations
 import copy
 import functools
 import inspect
+import logging
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import torch
 from llava import conversation
 from llava.constants import IGNORE_INDEX
@@ -18,17 +18,19 @@ from torch.utils.data import Dataset
 
 from ..._common.distributed import launched_rank
 from ...aligners.domain import warn_if_far
-from ...corpora.texts import IMAGE_MARK, encodable, read_records
+from ...corpora.image_views import ImageViews
+from ...embeddings.item_views import PARTS, WHOLE, of_view
 from ...embeddings.store import Store, is_store
 from ...encoders import Identity, ImageProcessor, require_same
 from ...errors import RevisionError
-from ...tower import pack
-from .. import run_record
+from ...visual_batch import pack
 from ..chat_template import chat_template
-from ..examples import TextOnlyData, mark_image
+from ..examples import StoredImages, TextOnlyData, mark_image
 from .tokenizers import AUTO, prepare_tokenizer, require_own_marks, require_same_vocabulary
 from .training import training
+from .training_records import check_records
 
+logger = logging.getLogger(__name__)
 LOOKED_AT = 4  # examples
 WHOLE_IMAGES = (None, "square", "pad")
 
@@ -42,17 +44,19 @@ def data_module_builder(original: Callable) -> Callable:
         prepare_tokenizer(tokenizer, begin=plugin_tower, version=conversation.default_conversation.version)
         from_store = data_args.data_path is not None and is_store(data_args.data_path)
         if not plugin_tower:
-            if from_store or data_args.revision_store:
+            if from_store or data_args.revision_store or data_args.revision_image_store:
                 raise RevisionError("training from an embedding store needs --vision_tower revision")
             return original(tokenizer=tokenizer, data_args=data_args)
         _check_language_model(tokenizer)
+        training.several_rows = _views(data_args).count > 1 or bool(data_args.revision_image_store)
         if data_args.image_folder:
             training.image_folder = Path(data_args.image_folder).resolve()
         if not from_store and launched_rank() == 0:
             check_records(data_args)
         if from_store:
+            _refuse_joined_stores(data_args)
             dataset = _store_dataset(tokenizer, data_args)
-        elif data_args.revision_store:
+        elif data_args.revision_store or data_args.revision_image_store:
             dataset = _joined_dataset(tokenizer, data_args)
         else:
             _check_aspect_ratio(data_args)
@@ -89,90 +93,59 @@ def _require_learned_tokens(dataset) -> None:
         )
 
 
-def check_records(data_args) -> None:
-    """Raise RevisionError, before a step is taken, unless every record of the JSON can be learned: LLaVA's dataset
-    would fail in the middle, or pair a question with no image.
-    """
-    path = Path(data_args.data_path or "")
-    if path.suffix.lower() != ".json":
-        return  # a list of several files, which LLaVA-NeXT reads
-    problems = []
-    names: list[str] = []
-    for index, record in enumerate(read_records(path, "images")):
-        problem = _record_problem(record, joined=bool(data_args.revision_store))
-        if problem is None and isinstance(record, dict):
-            names += _image_names(record)
-        else:
-            identity = record.get("id", index) if isinstance(record, dict) else index
-            problems.append(f"'{identity}': {problem}")
-    if problems:
-        raise RevisionError(f"{path}: {len(problems)} record(s) cannot be learned, first {problems[0]}; mend the file")
-    if names and data_args.image_folder:
-        run_record.require_same_images(Path(data_args.image_folder), names)
-
-
-def _image_names(record: dict) -> list:
-    images = record.get("image", [])
-    return images if isinstance(images, list) else [images]
-
-
-def _record_problem(record: object, *, joined: bool) -> str | None:
-    """Why a record cannot be learned; where it is `joined` to a store, its conversation may be about an embedding."""
-    turns = record.get("conversations") if isinstance(record, dict) else None
-    if not isinstance(record, dict) or not isinstance(turns, list) or not turns:
-        return "has no 'conversations'"
-    parts = [turn.get(key) if isinstance(turn, dict) else None for turn in turns for key in ("from", "value")]
-    if not all(isinstance(part, str) for part in parts):
-        return "'conversations' must be a list of objects with 'from' and 'value'"
-    names = _image_names(record)
-    if not all(isinstance(name, str) and name and encodable(name) and "\0" not in name for name in names):
-        return "'image' is no file name"
-    if any(Path(name).is_absolute() or ".." in Path(name).parts for name in names):
-        return f"'{names[0]}' lies outside the image folder"
-    marks = sum(turn["value"].count(IMAGE_MARK) for turn in turns)
-    if names and marks != len(names):
-        return f"its conversation holds {marks} {IMAGE_MARK} for {len(names)} image(s)"
-    if not names and marks > joined:
-        return f"its conversation holds {marks} {IMAGE_MARK} and there is no image"
-    return (
-        None if all(encodable(str(part)) for part in parts) else "holds half of a surrogate pair, which is no character"
-    )
-
-
 def check_store(store: Store, encoder: Identity) -> None:
     """Raise RevisionError unless `store` was made with `encoder`."""
     require_same(
-        store.encoder, encoder, f"{store.path}: was made with another encoder", "encode the texts again with this one"
+        store.encoder, encoder, f"{store.path}: was made with another encoder", "encode it again with this one"
     )
 
 
-def _check_domain(store: Store, data_args) -> None:
-    """The store's encoder must be the tower's; statistics of another domain get a warning, from one process."""
+def _check_texts(data: TextOnlyData, data_args) -> None:
+    """The store's encoder must be the tower's. Statistics of another domain get a warning, from one process, as do
+    texts with more parts than the tower has views.
+    """
+    store, tower = data.store, training.tower
     check_store(store, data_args.image_processor.encoder.identity)
-    aligner = training.tower.aligner if training.tower else None
-    if aligner is not None and launched_rank() == 0:
-        warn_if_far(aligner, store, corpus=store.path, aligner_path=aligner.path or "ALIGNER")
+    if tower is None:
+        return
+    kinds = {WHOLE: tower.aligner}
+    if store.manifest.views is None and (tower.part_aligner or data.whole_share):
+        flag = "--revision_part_aligner" if tower.part_aligner else "--revision_whole_share"
+        raise RevisionError(f"{flag}: is for views of texts, and {store.path} holds none; leave it out")
+    if store.manifest.views is not None:
+        if data.most_parts and tower.part_aligner is None:
+            raise RevisionError(
+                f"{store.path}: holds parts of texts; give --revision_part_aligner, fitted with --view {PARTS}"
+            )
+        kinds[PARTS] = tower.part_aligner
+        if data.most_parts >= data.views and launched_rank() == 0:
+            logger.warning(
+                "warning: %s: some texts have %d parts; --revision_views %s has room for the first %d of them",
+                *(store.path, data.most_parts, tower.views, data.views - 1),
+            )
+    for kind, aligner in kinds.items():
+        if aligner is not None and launched_rank() == 0 and (kind == WHOLE or data.most_parts):
+            rows = of_view(store, kind)
+            warn_if_far(aligner, rows, corpus=store.path, aligner_path=aligner.path or "ALIGNER")
 
 
-def _item(example_turns: list[dict], embedding: np.ndarray, tokenizer, data_args) -> dict:
-    """A LLaVA training item whose image is an embedding [D]."""
+def _item(example_turns: list[dict], embedding: torch.Tensor, tokenizer, data_args) -> dict:
+    """A LLaVA training item whose image is an embedding [D], or headed embeddings of its views [V, 1 + D]."""
     sources = train.preprocess_multimodal(copy.deepcopy([example_turns]), data_args)
     tensors = train.preprocess(sources, tokenizer, has_image=True)
     return {
         "input_ids": tensors["input_ids"][0],
         "labels": tensors["labels"][0],
-        "image": torch.from_numpy(embedding),
+        "image": embedding,
     }
 
 
 def _store_dataset(tokenizer, data_args):
     plain = conversation.default_conversation.sep_style == conversation.SeparatorStyle.PLAIN
-    data = TextOnlyData(Store.open(data_args.data_path), reconstruct=plain)
-    _check_domain(data.store, data_args)
+    data = _texts(data_args.data_path, data_args, reconstruct=plain)
+    _check_texts(data, data_args)
 
     class TextOnlyDataset(Dataset):
-        store = data.store
-
         def __len__(self):
             return len(data)
 
@@ -192,30 +165,70 @@ def _store_dataset(tokenizer, data_args):
 
 
 def _joined_dataset(tokenizer, data_args):
-    """LLaVA's own dataset, in which items without `image` take the embedding the store has for their id."""
+    """LLaVA's own dataset, in which items without `image` take the embedding the text store has for their id, and items
+    with one, where there is an image store, its embeddings.
+    """
     _check_aspect_ratio(data_args)
-    store = Store.open(data_args.revision_store)
-    TextOnlyData(store, reconstruct=False)  # its checks of the store
-    _check_domain(store, data_args)
-    rows = {identity: row for row, identity in enumerate(store.ids())}
+    texts, rows = None, {}
+    if data_args.revision_store:
+        texts = _texts(data_args.revision_store, data_args, reconstruct=False)
+        _check_texts(texts, data_args)
+        rows = {identity: row for row, identity in enumerate(texts.ids())}
 
     class JoinedDataset(_lazy_dataset()):  # type: ignore[misc]
+        def __init__(self, **keywords):
+            super().__init__(**keywords)
+            self.images = _stored_images(self.list_data_dict, data_args) if data_args.revision_image_store else None
+
         def __getitem__(self, index):
             record = self.list_data_dict[index]
-            if "image" in record:
-                return super().__getitem__(index)
-            row = store.row(rows[str(record["id"])])
-            return _item(mark_image(record["conversations"]), row["embedding"], tokenizer, data_args)
+            turns = record["conversations"]
+            if self.images is not None and "image" in record:
+                return _item(turns, self.images.embedding(record), tokenizer, data_args)
+            if texts is not None and "image" not in record:
+                return _item(mark_image(turns), texts.embedding(rows[str(record["id"])]), tokenizer, data_args)
+            return super().__getitem__(index)
 
-    JoinedDataset.store = store
     dataset = JoinedDataset(tokenizer=tokenizer, data_path=data_args.data_path, data_args=data_args)
-    missing = [r.get("id") for r in dataset.list_data_dict if "image" not in r and str(r.get("id")) not in rows]
-    if missing:
-        raise RevisionError(
-            f"{data_args.data_path}: {len(missing)} item(s) have neither an image nor an embedding in "
-            f"{store.path}, first '{missing[0]}'"
-        )
+    records = dataset.list_data_dict
+    if texts is not None:
+        missing = [
+            record.get("id") for record in records if "image" not in record and str(record.get("id")) not in rows
+        ]
+        if missing:
+            raise RevisionError(
+                f"{data_args.data_path}: {len(missing)} item(s) have neither an image nor an embedding in "
+                f"{texts.store.path}, first '{missing[0]}'"
+            )
     return dataset
+
+
+def _refuse_joined_stores(data_args) -> None:
+    for flag in ("revision_store", "revision_image_store"):
+        if getattr(data_args, flag):
+            raise RevisionError(
+                f"--{flag}: is joined to a LLaVA JSON, and --data_path is a store itself; leave one out"
+            )
+
+
+def _stored_images(records: list[dict], data_args) -> StoredImages:
+    """The embeddings of --revision_image_store. The images were encoded as they are, so they are asked about so."""
+    if getattr(data_args, "image_aspect_ratio", None) == "pad":
+        raise RevisionError(
+            "--image_aspect_ratio pad: the images of --revision_image_store were encoded without padding; leave it out"
+        )
+    store = Store.open(data_args.revision_image_store)
+    check_store(store, data_args.image_processor.encoder.identity)
+    return StoredImages(store, _views(data_args), records, str(data_args.data_path))
+
+
+def _texts(path: str, data_args, *, reconstruct: bool) -> TextOnlyData:
+    views, whole_share = _views(data_args).count, data_args.revision_whole_share
+    return TextOnlyData(Store.open(path), reconstruct=reconstruct, views=views, whole_share=whole_share)
+
+
+def _views(data_args) -> ImageViews:
+    return data_args.image_processor.views
 
 
 def _lazy_dataset() -> type:

@@ -114,10 +114,15 @@ TOWER = (
 TRAINING = (
     Hook(
         "llava.train.train.ModelArguments",
-        "the flags --revision_encoder, --revision_aligner, --revision_tokens, --revision_trust_remote_code",
+        "the flags --revision_encoder, --revision_aligner, --revision_part_aligner, --revision_views, "
+        "--revision_tokens, --revision_trust_remote_code",
         f"{LLAVA}.training_flags:model_arguments",
     ),
-    Hook("llava.train.train.DataArguments", "the flag --revision_store", f"{LLAVA}.training_flags:data_arguments"),
+    Hook(
+        "llava.train.train.DataArguments",
+        "the flags --revision_store, --revision_image_store and --revision_whole_share",
+        f"{LLAVA}.training_flags:data_arguments",
+    ),
     Hook(
         "llava.train.train.make_supervised_data_module",
         "text-only data from an embedding store",

@@ -237,7 +237,8 @@ class LlavaAssistant:
     def likelihood(self, inputs: torch.Tensor, texts: Sequence[str]) -> np.ndarray:
         """Negative log-likelihood per token, numpy [N] in nats, of each text and its end mark under the `plain` prompt.
 
-        `inputs` are pixels [N, 3, H, W], or text embeddings [N, D] for a tower that has an aligner.
+        `inputs` are pixels [N, 3, H, W], of V views [N, V, 3, H, W], or text embeddings [N, D] for a tower that has an
+        aligner.
         """
         end = conversation.conv_templates[PLAIN].sep
         prompts = [f"{DEFAULT_IMAGE_TOKEN}{text}{end}" for text in texts]
@@ -249,7 +250,7 @@ class LlavaAssistant:
         with padded_on(self.model, "right"), torch.inference_mode():
             logits = self.model(input_ids=batch, attention_mask=mask, images=inputs.to(device)).logits
         # BOS and one mark, which became the visual tokens, precede the text; each position predicts the next.
-        first = self.tower.num_patches
+        first = self.tower.num_patches * (inputs.shape[1] if inputs.ndim == 5 else 1)
         predicted, targets, learned = logits[:, first:-1].float(), batch[:, 2:], mask[:, 2:].float()
         losses = F.cross_entropy(predicted.transpose(1, 2), targets, reduction="none") * learned
         return (losses.sum(1) / learned.sum(1)).cpu().numpy()

@@ -28,6 +28,7 @@ from ...errors import RevisionError
 from ...tower import PseudoVisionTower
 from .. import run_record
 from . import checkpoints
+from .training import training
 from .weights import LORA_FILE, read_tensors
 
 PROJECTOR = "mm_projector.bin"
@@ -71,6 +72,11 @@ def recorded_start(original: Callable) -> Callable:
             keywords["processing_class"] = keywords.pop("tokenizer")
         original(self, *arguments, **keywords)
         if uses_plugin(self):
+            if training.several_rows and self.args.n_gpu > 1:  # one process, which would cut the rows apart
+                raise RevisionError(
+                    f"one process trains on {self.args.n_gpu} GPUs, among which views cannot be shared out; launch it "
+                    "with torchrun or deepspeed, or choose one with CUDA_VISIBLE_DEVICES"
+                )
             tidy_checkpoints(self.args.output_dir)
             if self.args.process_index == 0:
                 details = {"training_arguments": self.args.to_dict(), "model": self.model.config.to_dict()}

@@ -11,12 +11,14 @@ from typing import Any
 from transformers import PretrainedConfig
 
 from ..._common.files import read_object
-from ...aligners import load_aligner
+from ...aligners import Aligner, load_aligner
+from ...corpora.image_views import ImageViews
+from ...embeddings.item_views import PARTS, WHOLE
 from ...encoders import Encoder, Identity, load_encoder, require_same
 from ...errors import RevisionError
 from ...tower import TOWER_NAME, PseudoVisionTower
 from .. import run_record
-from ..tower_record import checked_record
+from ..tower_record import checked_record, views_of
 from .training import training
 from .weights import check_projector_file
 
@@ -44,7 +46,8 @@ def _tower_from_flags(arguments: Any) -> PseudoVisionTower:
         raise RevisionError(
             f"--vision_tower {TOWER_NAME} needs --revision_encoder SPEC, the encoder your store was made with"
         )
-    tower = PseudoVisionTower(load_encoder(spec), tokens=arguments.revision_tokens)
+    views = ImageViews.parse(arguments.revision_views or "1")
+    tower = PseudoVisionTower(load_encoder(spec), tokens=arguments.revision_tokens, views=views)
     tower.load_model()
     return tower
 
@@ -52,7 +55,7 @@ def _tower_from_flags(arguments: Any) -> PseudoVisionTower:
 def _tower_from_config(record: Any) -> PseudoVisionTower:
     """The tower of a trained checkpoint: needs its encoder, and neither store nor statistics."""
     encoder = checkpoint_encoder(record)
-    return PseudoVisionTower(encoder, tokens=record["tokens"])
+    return PseudoVisionTower(encoder, tokens=record["tokens"], views=views_of(record, "the checkpoint's config.json"))
 
 
 def checkpoint_encoder(record: Any) -> Encoder:
@@ -88,7 +91,9 @@ def record_for_inference(original: Callable) -> Callable:
             self.config.revision = {
                 "encoder": tower.encoder.identity.to_json(),
                 "tokens": tower.num_patches,
+                **({"views": str(tower.views)} if tower.views.count > 1 else {}),
                 "aligner": tower.aligner.identity if tower.aligner else None,
+                **({"part_aligner": tower.part_aligner.identity} if tower.part_aligner else {}),
                 "conversation": model_args.version,
                 "language_model": run_record.weights_identity(model_args.model_name_or_path),
                 **({"encoder_code": tower.encoder.code_record} if tower.encoder.code_record else {}),
@@ -100,7 +105,9 @@ def record_for_inference(original: Callable) -> Callable:
 
 
 def _use_flags(tower: PseudoVisionTower, model_args: Any) -> None:
-    """Give the tower the flags' aligner; a model that brings its own tower must have been given the same encoder."""
+    """Give the tower the flags' aligners; a model that brings its own tower must have been given the same encoder and
+    views.
+    """
     if model_args.revision_encoder:
         require_same(
             tower.encoder.identity,
@@ -108,10 +115,36 @@ def _use_flags(tower: PseudoVisionTower, model_args: Any) -> None:
             f"--revision_encoder {model_args.revision_encoder}: the model was trained with another one",
             "give that one",
         )
-    if model_args.revision_aligner:
-        aligner = load_aligner(model_args.revision_aligner)
-        aligner.check_encoder(tower.encoder.identity, "--revision_encoder")
-        tower.use_aligner(aligner)
+    if model_args.revision_views and ImageViews.parse(model_args.revision_views) != tower.views:
+        raise RevisionError(
+            f"--revision_views {model_args.revision_views}: the model was trained with '{tower.views}'; give that, or "
+            "leave it out"
+        )
+    merged = getattr(model_args, "mm_patch_merge_type", "flat")
+    if merged != "flat" and tower.views.count > 1:
+        raise RevisionError(f"--mm_patch_merge_type {merged}: views are no tiles of one image's patches; leave it out")
+    tower.use_aligner(
+        _aligner(model_args.revision_aligner, tower, "--revision_aligner", parts=False),
+        _aligner(model_args.revision_part_aligner, tower, "--revision_part_aligner", parts=True),
+    )
+
+
+def _aligner(path: str | None, tower: PseudoVisionTower, flag: str, *, parts: bool) -> Aligner | None:
+    if not path:
+        return None
+    aligner = load_aligner(path)
+    aligner.check_encoder(tower.encoder.identity, "--revision_encoder")
+    report = aligner.report
+    fitted = {(corpus.view or WHOLE) == WHOLE for corpus in (report.source, report.target)}
+    if fitted != {not parts}:
+        kind = "parts" if parts else "wholes"
+        raise RevisionError(f"{flag} {path}: was not fitted on {kind}; fit one with --view {PARTS if parts else WHOLE}")
+    if parts and report.target.views != str(tower.views):
+        raise RevisionError(
+            f"{flag} {path}: was fitted on parts of '{report.target.views}', --revision_views says '{tower.views}'; "
+            "fit one on these"
+        )
+    return aligner
 
 
 def _check_projector(path: Path, spec: str | None, model_name: str) -> None:

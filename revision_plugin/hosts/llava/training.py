@@ -15,6 +15,7 @@ class Training:
 
     tower: PseudoVisionTower | None = None
     config: Any = None  # of the model, which its checkpoints will hold
+    several_rows: bool = False  # whether a batch is a list, in which an example has rows of its own number
     image_folder: Path | None = None  # resolved
 
 

@@ -16,14 +16,18 @@ def model_arguments(original: type) -> type:
         ("revision_encoder", str | None, _flag(None, "Encoder spec of the pseudo-vision tower.")),
         ("revision_aligner", str | None, _flag(None, "Folder of a fitted aligner; needed for text embeddings.")),
         ("revision_trust_remote_code", bool, _flag(False, "Run code that the encoder's model brings.")),
-        ("revision_tokens", int, _flag(1, "Visual tokens per image; the reference implementation copies to 576.")),
+        ("revision_part_aligner", str | None, _flag(None, "Folder of an aligner fitted on parts, for views of texts.")),
+        ("revision_views", str | None, _flag(None, "Views of an image: 1, or ROWSxCOLUMNS[:mask|crop][:OVERLAP].")),
+        ("revision_tokens", int, _flag(1, "Visual tokens per view; the reference implementation copies to 576.")),
     ]
     return dataclasses.make_dataclass("ModelArguments", flags, bases=(original,))
 
 
 def data_arguments(original: type) -> type:
-    """LLaVA's DataArguments with the store that is joined to a JSON."""
-    text = "Text store joined by id to a LLaVA JSON's items without image."
-    return dataclasses.make_dataclass(
-        "DataArguments", [("revision_store", str | None, _flag(None, text))], bases=(original,)
-    )
+    """LLaVA's DataArguments with the stores that are joined to a JSON, and how many texts are read as wholes."""
+    flags = [
+        ("revision_store", str | None, _flag(None, "Text store joined by id to a LLaVA JSON's items without image.")),
+        ("revision_whole_share", float, _flag(0.0, "Share of texts with views that are read as the whole alone.")),
+        ("revision_image_store", str | None, _flag(None, "Image store joined by name to a LLaVA JSON's images.")),
+    ]
+    return dataclasses.make_dataclass("DataArguments", flags, bases=(original,))
