@@ -54,8 +54,8 @@ def _run_missing(out: Path, settings: Settings, variants: list[Variant], workers
         write_json(out / WALL, {"wall": before + time.monotonic() - started, "workers": workers})
 
     try:
-        _run_all("embed", "store", preparations(out, settings, variants), workers, out / "preparation.log", keep_time)
-        _run_all("train", "training", work, workers, out / "trainings.log", keep_time)
+        run_all("embed", "store", preparations(out, settings, variants), workers, out / "preparation.log", keep_time)
+        run_all("train", "training", work, workers, out / "trainings.log", keep_time)
     finally:
         keep_time()
     return results(out, settings, variants)
@@ -66,7 +66,7 @@ def results(out: Path, settings: Settings, variants: list[Variant]) -> list[dict
     return [read_json(training_folder(out, v.name, seed) / RESULT) for v in variants for seed in range(settings.seeds)]
 
 
-def _run_all(
+def run_all(
     title: str, unit: str, work: list[tuple[Callable, tuple]], workers: int, log: Path, after_each: Callable[[], None]
 ) -> None:
     if not work:
