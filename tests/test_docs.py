@@ -53,3 +53,31 @@ def test_the_language_models_pages_commands():
     )
     assert done.returncode == 0, done.stderr
     assert "all probes hold" in done.stdout and done.stdout.count("Qwen/Qwen3-8B") == 2
+
+
+@pytest.mark.slow
+def test_the_views_pages_commands(world_files, stage1, tiny_llm, tmp_path):
+    """In the page's order, after the README's Stage 1 of one vector a text."""
+    shutil.copytree(world_files / "images", tmp_path / "pictures")
+    shutil.copy(world_files / "texts.json", tmp_path / "texts.json")
+    shutil.copy(world_files / "questions.json", tmp_path / "instructions.json")
+    shutil.copytree(stage1, tmp_path / "pretrain")
+    shutil.copytree(ROOT / "scripts", tmp_path / "scripts")
+    blocks = re.findall(r"```bash\n(.*?)```", (ROOT / "docs" / "views.md").read_text(), re.S)
+    assert len(blocks) == 3
+    small = {
+        "LAUNCHER": "python",
+        "DEEPSPEED": "",
+        "GPUS": "1",
+        "PRECISION": "",
+        "BATCH_PER_GPU": "4",
+        "GLOBAL_BATCH": "8",
+    }
+    environment = {**ENVIRONMENT, **small, "ENCODER": "demo", "LLM": str(tiny_llm), "VERSION": "v1"}
+    typed = ["bash", "-euo", "pipefail", "-c", "\n".join(blocks)]
+    done = subprocess.run(typed, capture_output=True, text=True, env=environment, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr[-3000:]
+    for name in ("llava-views", "llava-stored", "pretrain-views"):
+        record = json.loads((tmp_path / name / "config.json").read_text())["revision"]
+        assert record["views"] == "2x2:mask"
+    assert "part_aligner" in record

@@ -122,6 +122,9 @@ def test_quickstart(tmp_path):
     for kind in ("existence", "position", "content", "color", "count"):
         assert tuned[kind]["low"] > tuned[kind]["chance"], kind
     assert tuned["all"]["low"] > without["all"]["high"]
+    views = results["stage2"]["views"]
+    assert views["all"]["low"] > tuned["all"]["high"]
+    assert all(views[kind]["low"] > tuned[kind]["high"] for kind in ("position", "relation"))
     again = subprocess.run(
         ["bash", ROOT / "scripts" / "quickstart.sh", "--out", tmp_path / "q"], capture_output=True, text=True
     )

@@ -27,7 +27,7 @@ from . import corpus, measures, world
 from . import quickstart_report as report
 from .jobs import Job, run_commands, run_jobs
 from .questions import questions
-from .recipe import Recipe, choose
+from .recipe import STAGE2_LABELS, Recipe, choose
 from .smollm2 import export_smollm2
 
 logger = logging.getLogger(__name__)
@@ -57,7 +57,7 @@ def _run(out: Path, recipe: Recipe, settings: dict) -> Path:
         language_model = world.ASSETS / "llm" if small_llm == "demo" else export_smollm2(out / "smollm2")
     with _step("2/6 aligners", seconds, "aligners"):
         _fit(out, seed)
-    with _step("3/6 trainings: Stage 1 three times, Stage 2 twice", seconds, "trainings"):
+    with _step("3/6 trainings: Stage 1 three times, Stage 2 three times", seconds, "trainings"):
         run_jobs(_jobs(out, recipe, language_model, seed))
     results = {**settings, "language_model": small_llm}
     scenes = world.sample_scenes(recipe.held_out, seed=HELD_OUT_SEED, held_out=True, distinct=True)
@@ -176,8 +176,15 @@ def _jobs(out: Path, recipe: Recipe, language_model: Path, seed: int) -> list[Jo
         (*stage2, "--pretrain_mm_mlp_adapter", str(projector)),
         after=out / "stage1-realign",
     )
+    views = Job(
+        out / "stage2-views",
+        recipe.stage2_steps,
+        (*stage2, "--pretrain_mm_mlp_adapter", str(projector), "--revision_views", recipe.views),
+        after=out / "stage1-realign",
+    )
     without = Job(out / "stage2-without", recipe.stage2_steps, stage2)
-    return [text_only[0], text_only[1], tuned, paired, without]  # two run at a time; these two halves take equally long
+    # two run at a time; the halves take about equally long
+    return [text_only[0], text_only[1], views, paired, tuned, without]
 
 
 def _losses(folder: Path) -> list[tuple[int, float]]:
@@ -228,10 +235,10 @@ def _evaluate_stage1(out: Path, results: dict, scenes, pictures, language_model:
 
 
 def _evaluate_stage2(out: Path, results: dict, scenes) -> list[dict]:
-    """Both checkpoints through lmms-eval, side by side, as `revision evaluate` runs it."""
+    """The checkpoints through lmms-eval, side by side, as `revision evaluate` runs it."""
     scene_questions = questions(scenes, seed=HELD_OUT_SEED)
     root = corpus.write_benchmark(scenes, out / "data" / "benchmark", seed=HELD_OUT_SEED)
-    names = ("realign", "without")
+    names = tuple(STAGE2_LABELS)
     commands = [
         [
             "evaluate",

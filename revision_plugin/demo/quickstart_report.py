@@ -9,7 +9,7 @@ import numpy as np
 from .._common.markdown import table
 from ..geometry.plots import BESIDE, COLORS, DPI, gap_view, new_figure
 from .questions import KINDS
-from .recipe import STAGE1_LABELS
+from .recipe import STAGE1_LABELS, STAGE2_LABELS
 
 
 def plot_loss(path: Path, curves: dict[str, list[tuple[int, float]]]) -> None:
@@ -98,12 +98,12 @@ def _stage1(results: dict) -> str:
 
 
 def _stage2(results: dict) -> str:
-    with_, without = results["stage2"]["realign"], results["stage2"]["without"]
-    rows = []
+    rows, tuned = [], {name: results["stage2"][name] for name in STAGE2_LABELS}
     for kind in (*KINDS, "all"):
-        cells = [f"{t[kind]['accuracy']:.2f} [{t[kind]['low']:.2f}, {t[kind]['high']:.2f}]" for t in (with_, without)]
-        rows.append([kind, with_[kind]["questions"], f"{with_[kind]['chance']:.2f}", *cells])
-    return table(["question", "asked", "commonest answer", "after Stage 1 (ReAlign)", "without Stage 1"], rows)
+        cells = [f"{t[kind]['accuracy']:.2f} [{t[kind]['low']:.2f}, {t[kind]['high']:.2f}]" for t in tuned.values()]
+        first = tuned["realign"][kind]
+        rows.append([kind, first["questions"], f"{first['chance']:.2f}", *cells])
+    return table(["question", "asked", "commonest answer", *STAGE2_LABELS.values()], rows)
 
 
 def verdicts(results: dict) -> list[str]:
@@ -112,7 +112,7 @@ def verdicts(results: dict) -> list[str]:
     none, realign, paired = (s[name]["image"]["mean"] for name in ("none", "realign", "paired"))
     text, floor = s["realign"]["text"]["mean"], s["realign"]["shuffled"]["mean"]
     objects, chance = s["realign"]["recall"]["object"], max(s["realign"]["recall_shuffled"]["object"], 1e-9)
-    with_, without = (results["stage2"][k]["all"]["accuracy"] for k in ("realign", "without"))
+    with_, views, without = (results["stage2"][k]["all"]["accuracy"] for k in ("realign", "views", "without"))
     return [
         f"ReAlign closes the held-out centroid gap from {g['none']['centroid_gap']:.3f} to {g['realign']['centroid_gap']:.3f}.",
         f"Before any image was trained on, captions of real images cost {realign:.3f} nats per token after ReAlign, {none:.3f} without alignment "
@@ -120,6 +120,7 @@ def verdicts(results: dict) -> list[str]:
         f"Given its own aligned text the ReAlign model pays {text:.3f}, so moving to real images costs {realign - text:.3f} nats per token.",
         f"It names {objects:.0%} of the objects in images it never trained on, {objects / chance:.1f} times chance.",
         f"After Stage 2 it answers {with_:.0%} of held-out questions, {without:.0%} without Stage 1.",
+        f"Where Stage 2 sees an image as the whole and its parts ({results['recipe']['views']}) it answers {views:.0%}.",
         _chance_verdict(results["stage2"]["realign"]),
         "One run with one seed: it says nothing about the order of methods that lie close together.",
     ]
@@ -168,7 +169,8 @@ captions written from images, with the recall the same captions get on another s
 
 ## Stage 2: questions about real images
 
-{results["recipe"]["stage2_images"]} images, {results["recipe"]["stage2_steps"]} steps; accuracy with 95 % interval (Wilson).
+{results["recipe"]["stage2_images"]} images, {results["recipe"]["stage2_steps"]} steps; accuracy with 95 % interval (Wilson). With views the same Stage 1, of one
+vector a text, is followed by {results["recipe"]["views"]} views of an image, one token each.
 
 {_stage2(results)}
 

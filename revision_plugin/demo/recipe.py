@@ -11,6 +11,11 @@ STAGE1_LABELS = {
     "realign": "ReAlign",
     "paired": "paired images",
 }
+STAGE2_LABELS = {
+    "realign": "ReAlign, one vector",
+    "views": "ReAlign, views",
+    "without": "without Stage 1",
+}
 
 
 @dataclass(frozen=True)
@@ -28,6 +33,7 @@ class Recipe:
     stage2_batch: int = 8
     stage2_rate: float = 5e-4
     tokens: int = 1
+    views: str = "2x2:mask"  # of an image, where Stage 2 sees more than the whole
     version: str = "v1"
 
 

@@ -47,9 +47,8 @@ def test_stage1_stopped_then_killed(stores, tiny_llm, tmp_path):
     torn = out / "checkpoint-9999"  # as a kill in the middle of saving leaves it
     torn.mkdir()
     (torn / "trainer_state.json").write_text('{"cut')
-    saving = (
-        out / ".revision_saving.json"
-    )  # which the kill may have left with an older checkpoint that was being deleted
+    # the kill may have left a note, of an older checkpoint that was being deleted
+    saving = out / ".revision_saving.json"
     noted = json.loads(saving.read_text()) if saving.exists() else {}
     saving.write_text(json.dumps({**noted, "checkpoint": "checkpoint-9999"}))
     other = start(out, tiny_llm, *flags, "--seed", 7)
