@@ -86,9 +86,8 @@ class ImageViews:
 def _spans(size: int, parts: int, overlap: float) -> list[tuple[int, int]]:
     """From where to where each of `parts` equal parts of a line of `size` pixels reaches."""
     length = size / (parts - (parts - 1) * overlap)
-    bounds = [
-        (2 * index * size + parts) // (2 * parts) for index in range(parts + 1)
-    ]  # without overlap, in whole numbers
+    # without overlap in whole numbers, so that no rounding leaves a gap
+    bounds = [(2 * index * size + parts) // (2 * parts) for index in range(parts + 1)]
     spans = []
     for index in range(parts):
         start = index * length * (1 - overlap)

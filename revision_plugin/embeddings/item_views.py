@@ -23,10 +23,10 @@ def require_consecutive(ids: Sequence[str], views: Sequence[int]) -> None:
             raise RevisionError(f"view {view} of '{identity}' does not follow view {view - 1} of it")
 
 
-def item_starts(store: Store) -> np.ndarray:
-    """The row at which each item of a store begins, and behind the last item the number of rows: int64 [items + 1]."""
+def item_starts(store: Store) -> range | np.ndarray:
+    """The row at which each item of a store begins, and behind the last item the number of rows: [items + 1]."""
     if store.manifest.views is None:
-        return np.arange(len(store) + 1)
+        return range(len(store) + 1)
     views = store.column("view").to_numpy()
     return np.append(np.flatnonzero(views == 0), len(views))
 

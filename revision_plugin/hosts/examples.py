@@ -106,8 +106,7 @@ class StoredImages:
         if launched_rank() == 0:
             store.verify()
         self.store, self._count = store, views.count
-        starts = item_starts(store)[:-1].tolist()
-        self._starts = dict(zip(item_values(store, "id").to_pylist(), starts))
+        self._starts = dict(zip(item_values(store, "id").to_pylist(), map(int, item_starts(store))))
         pictured = [record for record in records if "image" in record]
         unnamed = [record for record in pictured if image_name(record) not in self._starts]
         self._name = image_name
