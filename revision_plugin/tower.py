@@ -17,7 +17,7 @@ from .aligners.base import unit
 from .corpora.image_views import ImageViews
 from .encoders import Encoder
 from .errors import RevisionError
-from .visual_batch import KINDS, PIXELS, TEXT, TEXT_PART
+from .visual_batch import IMAGE, PIXELS, TEXT, TEXT_PART
 
 TOWER_NAME = "revision"  # what --vision_tower calls it
 
@@ -131,19 +131,17 @@ class PseudoVisionTower(nn.Module):
     def _unpack(self, packed: torch.Tensor, pixel_shape: tuple[int, int, int]) -> torch.Tensor:
         """Features [N, D] of packed rows [N, 1 + W], each headed by its kind."""
         kinds, rows = packed[:, 0], packed[:, 1:]
-        if not torch.isin(kinds, torch.tensor(KINDS).to(kinds)).all():
-            raise RevisionError("a packed batch has a row of no known kind; make batches with visual_batch.pack")
         features = torch.empty(len(packed), self.hidden_size, device=packed.device)
-        for kind in KINDS:
+        for kind in kinds.unique().tolist():
             here = kinds == kind
-            if not here.any():
-                continue
             if kind == PIXELS:
                 found = self._encode(rows[here, : math.prod(pixel_shape)].unflatten(1, pixel_shape))
             elif kind in (TEXT, TEXT_PART):
                 found = self._align(rows[here, : self.hidden_size], part=kind == TEXT_PART)
-            else:  # an image's embedding, made before
+            elif kind == IMAGE:  # its embedding, made before
                 found = unit(rows[here, : self.hidden_size].float())
+            else:
+                raise RevisionError(f"a packed batch has rows of no known kind ({kind}); use visual_batch.pack")
             features[here] = found.float()
         return features
 
@@ -156,13 +154,9 @@ class PseudoVisionTower(nn.Module):
     def _align(self, embeddings: torch.Tensor, *, part: bool = False) -> torch.Tensor:
         aligner = self.part_aligner if part else self.aligner
         if aligner is None:
-            what = (
-                ("parts of texts", "an aligner of parts", "part_aligner")
-                if part
-                else ("text embeddings", "an aligner", "aligner")
-            )
+            what, of_parts, flag = ("parts of texts", " of parts", "part_") if part else ("text embeddings", "", "")
             raise RevisionError(
-                f"{what[0]} reached a tower without {what[1]}; give --revision_{what[2]} DIR "
+                f"{what} reached a tower without an aligner{of_parts}; give --revision_{flag}aligner DIR "
                 "(for no alignment, an aligner fitted with --method none)"
             )
         return aligner(embeddings, training=self.training)

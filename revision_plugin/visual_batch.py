@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-TEXT, PIXELS, IMAGE, TEXT_PART = KINDS = (0.0, 1.0, 2.0, 3.0)  # small whole numbers survive every cast
+TEXT, PIXELS, IMAGE, TEXT_PART = 0.0, 1.0, 2.0, 3.0  # small whole numbers survive every cast
 
 
 def headed(rows: torch.Tensor, kinds: torch.Tensor) -> torch.Tensor:

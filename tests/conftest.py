@@ -21,6 +21,15 @@ FLAGS = """--mm_projector_type mlp2x_gelu --mm_use_im_start_end False --mm_use_i
     --save_strategy no --learning_rate 1e-3 --weight_decay 0. --warmup_ratio 0.03 --lr_scheduler_type cosine
     --logging_steps 1
     --model_max_length 512 --per_device_train_batch_size 4 --lazy_preprocess True --report_to none""".split()
+# the launch scripts' settings for this machine
+ON_A_CPU = {
+    "LAUNCHER": "python",
+    "DEEPSPEED": "",
+    "GPUS": "1",
+    "PRECISION": "",
+    "BATCH_PER_GPU": "4",
+    "GLOBAL_BATCH": "8",
+}
 STAGE1 = ["--version", "plain", "--tune_mm_mlp_adapter", "True"]
 os.environ.setdefault("TORCH_WARM_POOL", "0")  # no compiler process beside every test
 ENVIRONMENT = {
@@ -54,12 +63,17 @@ def write_store(
     texts=None,
     ids=None,
     conversations=None,
+    views=None,
+    numbers=None,
 ):
-    """A finished store of given rows, for tests that need no encoder."""
+    """A finished store of given rows, for tests that need no encoder; with `views` of several views an item, which are
+    numbered by `numbers`.
+    """
     from revision_plugin.embeddings.writer import StoreWriter
 
     encoder = encoder or {"spec": "test", "fingerprint": "0" * 64}
-    writer = StoreWriter(path, modality=modality, encoder=encoder, dim=rows.shape[1], dtype=dtype, request={})
+    dim = rows.shape[1]
+    writer = StoreWriter(path, modality=modality, encoder=encoder, dim=dim, dtype=dtype, request={}, views=views)
     ids = ids or [f"row-{i}" for i in range(len(rows))]
     texts = texts or [f"text {i}" for i in range(len(rows))]
     conversations = conversations or [None] * len(rows)
@@ -67,6 +81,7 @@ def write_store(
     for start in range(0, len(rows), chunk):
         part = slice(start, start + chunk)
         extra = {"texts": texts[part], "conversations": conversations[part]} if modality == "text" else {}
+        extra |= {} if views is None else {"views": numbers[part]}
         writer.write_chunk(chunks, ids[part], rows[part], **extra)
         chunks += 1
     return writer.finish(chunks)

@@ -7,7 +7,7 @@ import subprocess
 
 import matplotlib
 import pytest
-from conftest import ENVIRONMENT, ROOT
+from conftest import ENVIRONMENT, ON_A_CPU, ROOT
 
 PAGE = ROOT / "docs" / "python-api.md"
 NOTEBOOK = ROOT / "docs" / "realign.ipynb"
@@ -65,15 +65,7 @@ def test_the_views_pages_commands(world_files, stage1, tiny_llm, tmp_path):
     shutil.copytree(ROOT / "scripts", tmp_path / "scripts")
     blocks = re.findall(r"```bash\n(.*?)```", (ROOT / "docs" / "views.md").read_text(), re.S)
     assert len(blocks) == 3
-    small = {
-        "LAUNCHER": "python",
-        "DEEPSPEED": "",
-        "GPUS": "1",
-        "PRECISION": "",
-        "BATCH_PER_GPU": "4",
-        "GLOBAL_BATCH": "8",
-    }
-    environment = {**ENVIRONMENT, **small, "ENCODER": "demo", "LLM": str(tiny_llm), "VERSION": "v1"}
+    environment = {**ENVIRONMENT, **ON_A_CPU, "ENCODER": "demo", "LLM": str(tiny_llm), "VERSION": "v1"}
     typed = ["bash", "-euo", "pipefail", "-c", "\n".join(blocks)]
     done = subprocess.run(typed, capture_output=True, text=True, env=environment, cwd=tmp_path)
     assert done.returncode == 0, done.stderr[-3000:]

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import benchmark_data
 import pytest
-from conftest import ROOT
+from conftest import ON_A_CPU, ROOT
 from tiny_families import FAMILIES, write
 
 README = (ROOT / "README.md").read_text()
@@ -65,12 +65,7 @@ def test_every_command_typed_in_order_in_a_fresh_shell(checkout, world_files, tm
         "ENCODER": "demo",
         "LLM": str(write(tmp_path_factory.mktemp("qwen3") / "llm", FAMILIES["qwen3"])),
         "TASKS": "revision_pope",
-        "LAUNCHER": "python",
-        "DEEPSPEED": "",
-        "GPUS": "1",
-        "PRECISION": "",
-        "BATCH_PER_GPU": "4",
-        "GLOBAL_BATCH": "8",
+        **ON_A_CPU,
     }
     fresh = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")}
     typed = "\n".join(f"{block}\necho '-- end of block'" for block in BLOCKS[1:])

@@ -30,12 +30,11 @@ def apply_aligner(aligner: Aligner, source: Store, out: Path, *, dtype: str | No
     source.require("text", "the source")
     source.verify()
     aligner.check_encoder(source.encoder, str(source.path))
-    view = getattr(source, "view", None)
-    require_same_view(str(source.path), view, "the aligner", aligner.report.source.view)
+    require_same_view(str(source.path), source.view, "the aligner", aligner.report.source.view)
     warn_if_far(aligner, source, corpus=source.path, aligner_path=aligner.path or "ALIGNER")
     request: dict[str, object] = {"source": source.manifest.content_hash, "aligner": aligner.identity}
     if source.manifest.views:
-        request["view"] = view
+        request["view"] = source.view
     writer = StoreWriter(
         out,
         modality="text",

@@ -156,7 +156,7 @@ class Aligner(ABC):
             raise RevisionError(f"the source has {rows.dim} dimensions, the aligner {self.dim}")
         if isinstance(rows, Store):
             self.check_encoder(rows.encoder, str(rows.path))
-            require_same_view(str(rows.path), getattr(rows, "view", None), "the aligner", report.target.view)
+            require_same_view(str(rows.path), rows.view, "the aligner", report.target.view)
         count = report.target.count
         moments = Moments(count, self.parameters["target_mean"] * count)
         place = choose_device(device)

@@ -7,16 +7,20 @@ import numpy as np
 from ..embeddings.moments import Moments
 
 
-def power(matrix: np.ndarray, exponent: float, *, floor: float | None = None) -> np.ndarray:
-    """A power of a symmetric positive semi-definite matrix [d, d]; null directions stay null.
+def power(matrix: np.ndarray, exponent: float) -> np.ndarray:
+    """The power of a symmetric positive semi-definite matrix [d, d]; null directions stay null."""
+    return powers(matrix, exponent)[0]
 
-    Null is an eigenvalue of at most `floor`, by default what rounding leaves of the largest one.
+
+def powers(matrix: np.ndarray, *exponents: float, floor: float | None = None) -> list[np.ndarray]:
+    """Several powers from one set of eigenvectors. Null is an eigenvalue of at most `floor`, by default what rounding
+    leaves of the largest one.
     """
     values, vectors = np.linalg.eigh(matrix)
     if floor is None:
         floor = np.finfo(float).eps * max(values.max(), 0) * len(values)
-    powered = np.where(values > floor, np.maximum(values, floor) ** exponent, 0.0)
-    return (vectors * powered) @ vectors.T
+    raised = (np.where(values > floor, np.maximum(values, floor) ** each, 0.0) for each in exponents)
+    return [(vectors * each) @ vectors.T for each in raised]
 
 
 def ledoit_wolf(moments: Moments) -> float:

@@ -60,7 +60,7 @@ def warn_if_far(aligner: Aligner, rows: Rows, *, corpus: Path, aligner_path: Pat
         other = f"--refit-source {aligner_path}"
         if aligner.needs_target_rows:
             other = f"--method {aligner.method} --target IMAGE_STORE"
-        view = f" --view {rows.view}" if hasattr(rows, "view") else ""
+        view = f" --view {chosen}" if (chosen := getattr(rows, "view", None)) else ""
         logger.warning(
             f"warning: {corpus}: the mean of these texts is {shift.distance:.3g} from that of the texts "
             f"{aligner_path} was fitted on: {shift.standard_errors:.0f} standard errors and "

@@ -124,8 +124,8 @@ def common_encoder(source: Rows, target: Rows, encoder: Identity | str | None) -
         )
     stores = [rows for rows in (source, target) if isinstance(rows, Store)]
     if len(stores) == 2:
-        kinds = [getattr(store, "view", None) for store in stores]
-        require_same_view(str(stores[0].path), kinds[0], str(stores[1].path), kinds[1])
+        first, second = stores
+        require_same_view(str(first.path), first.view, str(second.path), second.view)
     identities = [store.encoder for store in stores]
     if encoder is not None:
         identities.append(encoders.load_encoder(encoder).identity if isinstance(encoder, str) else encoder)

@@ -9,7 +9,7 @@ from sklearn.covariance import shrunk_covariance
 
 from ..embeddings.moments import Moments, stream_moments
 from .base import ALIGNERS, Aligner, dominant_directions, option, unit
-from .covariances import ledoit_wolf, power
+from .covariances import ledoit_wolf, power, powers
 from .realign import shifted, trace_scale, with_centroid_shifts
 
 FEW_ROWS = 5  # a dimension; below it a fit says so
@@ -102,8 +102,7 @@ class Monge(Aligner):
 
 def monge_map(source: np.ndarray, target: np.ndarray, scale: float) -> np.ndarray:
     """The symmetric map [d, d] from one covariance to the other; `scale` where the source does not vary."""
-    floor = _rounding(source)
-    root, inverse, varying = (power(source, exponent, floor=floor) for exponent in (0.5, -0.5, 0))
+    root, inverse, varying = powers(source, 0.5, -0.5, 0, floor=_rounding(source))
     linear = inverse @ power(root @ target @ root, 0.5) @ inverse + scale * (np.eye(len(source)) - varying)
     return (linear + linear.T) / 2
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from collections.abc import Iterator
@@ -73,27 +74,25 @@ class ImageViews:
         yield image
         if self.count == 1:
             return
+        boxes = self.boxes(*image.size)
+        if self.part == CROP:
+            yield from map(image.crop, boxes)
+            return
         mean = tuple(np.asarray(image).mean((0, 1), dtype=np.float64).round().astype(int).tolist())
-        for box in self.boxes(*image.size):
-            part = image.crop(box)
-            if self.part == MASK:
-                masked = Image.new("RGB", image.size, mean)
-                masked.paste(part, box)
-                part = masked
-            yield part
+        for box in boxes:
+            masked = Image.new("RGB", image.size, mean)
+            masked.paste(image.crop(box), box)
+            yield masked
 
 
 def _spans(size: int, parts: int, overlap: float) -> list[tuple[int, int]]:
     """From where to where each of `parts` equal parts of a line of `size` pixels reaches."""
-    length = size / (parts - (parts - 1) * overlap)
-    # without overlap in whole numbers, so that no rounding leaves a gap
-    bounds = [(2 * index * size + parts) // (2 * parts) for index in range(parts + 1)]
-    spans = []
-    for index in range(parts):
-        start = index * length * (1 - overlap)
-        first, last = math.floor(start + 0.5), math.floor(start + length + 0.5)
-        if not overlap:
-            first, last = bounds[index : index + 2]
-        first = min(first, size - 1)
-        spans.append((first, min(max(last, first + 1), size)))
-    return spans
+    if overlap:
+        length = size / (parts - (parts - 1) * overlap)
+        starts = [index * length * (1 - overlap) for index in range(parts)]
+        spans = [(math.floor(start + 0.5), math.floor(start + length + 0.5)) for start in starts]
+    else:  # in whole numbers, so that no rounding leaves a gap
+        bounds = [(2 * index * size + parts) // (2 * parts) for index in range(parts + 1)]
+        spans = list(itertools.pairwise(bounds))
+    firsts = [min(first, size - 1) for first, _ in spans]
+    return [(first, min(max(last, first + 1), size)) for first, (_, last) in zip(firsts, spans)]

@@ -11,6 +11,7 @@ from PIL import Image
 
 from .._common.files import write_json
 from . import questions, world
+from .recipe import Recipe
 
 
 def write_images(scenes: list[world.Scene], folder: Path, *, seed: int) -> list[str]:
@@ -57,6 +58,24 @@ def write_corpus(path: Path, records: list[dict]) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path, records)
     return path
+
+
+def write_corpora(data: Path, recipe: Recipe, seed: int) -> None:
+    """The quickstart's data: texts.json, unpaired images/, pairs of the texts (paired.json, paired/), and questions
+    about others (questions.json, asked/), all of training scenes.
+    """
+    paired = _train_scenes(recipe.texts, seed, 1)
+    write_corpus(data / "texts.json", caption_records(paired))
+    write_images(_train_scenes(recipe.images, seed, 2), data / "images", seed=seed + 2)
+    names = write_images(paired, data / "paired", seed=seed + 3)
+    write_corpus(data / "paired.json", caption_records(paired, names))
+    scenes = _train_scenes(recipe.stage2_images, seed, 4)
+    names = write_images(scenes, data / "asked", seed=seed + 4)
+    write_corpus(data / "questions.json", question_records(scenes, names, seed=seed + 4))
+
+
+def _train_scenes(count: int, seed: int, stream: int) -> list[world.Scene]:
+    return world.sample_scenes(count, seed=1000 * seed + stream, held_out=False)
 
 
 def write_benchmark(scenes: list[world.Scene], root: Path, *, seed: int) -> Path:

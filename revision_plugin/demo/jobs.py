@@ -23,6 +23,16 @@ COMMON_FLAGS = """
 STEP = re.compile(rb"(\d+)/\d+ \[")
 
 
+def training_flags(language_model: Path, encoder: str, *, seed: int, steps: int, batch: int, rate: float) -> list[str]:
+    """What a training in this process is given beside its data: `COMMON_FLAGS` and these, without a bar."""
+    return [
+        *COMMON_FLAGS,
+        *("--disable_tqdm", "True", "--model_name_or_path", str(language_model), "--revision_encoder", encoder),
+        *("--seed", str(seed), "--gradient_accumulation_steps", "1", "--max_steps", str(steps)),
+        *("--per_device_train_batch_size", str(batch), "--learning_rate", str(rate)),
+    ]
+
+
 @dataclass(frozen=True)
 class Job:
     """One training: its output folder, how many steps it takes, its flags and the job it waits for."""

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from ..evaluation.replies import short_answer
 from . import world
 from .questions import KINDS, Question
 
@@ -29,6 +30,13 @@ def caption_likelihood(assistant, inputs, captions: list[str]) -> np.ndarray:
 def caption_images(assistant, pictures) -> list[str]:
     """Greedy captions of a pretrained-only checkpoint."""
     return _ask(assistant, pictures, [None] * len(pictures), max_new_tokens=40)
+
+
+def right_answers(assistant, pictures, asked: list[tuple[int, Question]]) -> list[int]:
+    """1 or 0 for each (picture's index, question), whether the greedy answer is right."""
+    texts = [question.text for _, question in asked]
+    replies = _ask(assistant, [pictures[index] for index, _ in asked], texts, max_new_tokens=6)
+    return [int(short_answer(reply, question.answer)) for reply, (_, question) in zip(replies, asked)]
 
 
 def _ask(assistant, pictures, texts, *, max_new_tokens: int) -> list[str]:

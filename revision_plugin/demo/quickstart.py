@@ -27,12 +27,11 @@ from . import corpus, measures, world
 from . import quickstart_report as report
 from .jobs import Job, run_commands, run_jobs
 from .questions import questions
-from .recipe import STAGE2_LABELS, Recipe, choose
+from .recipe import ENCODER, HELD_OUT_SEED, STAGE2_LABELS, Recipe, choose
 from .smollm2 import export_smollm2
 
 logger = logging.getLogger(__name__)
-ENCODER = "demo"
-HELD_OUT_SEED, EXAMPLES, SHEET = 900, 6, 16
+EXAMPLES, SHEET = 6, 16
 TEXTS_AT_A_TIME = 256  # the demo encoder is small
 
 
@@ -91,22 +90,11 @@ def _prepare(out: Path, recipe: Recipe, seed: int) -> None:
     """Texts, unpaired images and paired images of training scenes, as files; then the two stores."""
     data, encoder = out / "data", load_encoder(ENCODER)
     if not (data / "questions.json").exists():
-        paired = _train_scenes(recipe.texts, seed, 1)
-        corpus.write_corpus(data / "texts.json", corpus.caption_records(paired))
-        corpus.write_images(_train_scenes(recipe.images, seed, 2), data / "images", seed=seed + 2)
-        names = corpus.write_images(paired, data / "paired", seed=seed + 3)
-        corpus.write_corpus(data / "paired.json", corpus.caption_records(paired, names))
-        question_scenes = _train_scenes(recipe.stage2_images, seed, 4)
-        names = corpus.write_images(question_scenes, data / "asked", seed=seed + 4)
-        corpus.write_corpus(data / "questions.json", corpus.question_records(question_scenes, names, seed=seed + 4))
+        corpus.write_corpora(data, recipe, seed)
     if not (out / "texts").exists():
         encode_texts(encoder, data / "texts.json", out / "texts", batch_size=TEXTS_AT_A_TIME)
     if not (out / "images").exists():
         encode_images(encoder, data / "images", out / "images")
-
-
-def _train_scenes(count: int, seed: int, stream: int) -> list[world.Scene]:
-    return world.sample_scenes(count, seed=1000 * seed + stream, held_out=False)
 
 
 def _fit(out: Path, seed: int) -> None:

@@ -129,8 +129,8 @@ def verdicts(results: dict) -> list[str]:
 def _chance_verdict(accuracies: dict) -> str:
     at_chance = [kind for kind in KINDS if accuracies[kind]["low"] <= accuracies[kind]["chance"]]
     if not at_chance:
-        return "Every kind of question is answered above chance (95 % interval)."
-    return f"Not above chance (95 % interval): questions of {', '.join(at_chance)}."
+        return "With one vector every kind of question is answered above chance (95 % interval)."
+    return f"With one vector not above chance (95 % interval): questions of {', '.join(at_chance)}."
 
 
 def write_report(folder: Path, results: dict, examples: list[dict]) -> Path:
@@ -169,12 +169,14 @@ captions written from images, with the recall the same captions get on another s
 
 ## Stage 2: questions about real images
 
-{results["recipe"]["stage2_images"]} images, {results["recipe"]["stage2_steps"]} steps; accuracy with 95 % interval (Wilson). With views the same Stage 1, of one
-vector a text, is followed by {results["recipe"]["views"]} views of an image, one token each.
+{results["recipe"]["stage2_images"]} images, {results["recipe"]["stage2_steps"]} steps; accuracy with 95 % interval (Wilson). The column of views is
+the same Stage 1, of one vector a text, before a Stage 2 on {results["recipe"]["views"]}: the whole image and its parts, one token each.
 
 {_stage2(results)}
 
 ![answers](answers.png)
+
+The pictures show answers of the checkpoint with one vector.
 
 Wall time: {times}.
 """

@@ -37,6 +37,8 @@ class Recipe:
     version: str = "v1"
 
 
+ENCODER = "demo"
+HELD_OUT_SEED = 900  # of the scenes that are measured on
 LANGUAGE_MODELS = ("demo", "smollm2")
 QUICK = Recipe()
 FULL = replace(

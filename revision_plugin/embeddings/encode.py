@@ -123,22 +123,17 @@ def encode_images(
         "precision": precision,
     }
     views = views or ImageViews()
-    spec = None if views.count == 1 else str(views)
-    if spec is not None:
+    processor, spec = encoder.image_processor, None
+    if views.count > 1:
+        processor, spec = processor.with_views(views), str(views)
         request["views"] = spec
-        processor = encoder.image_processor.with_views(views)
     images_at_a_time = max(1, batch_size // views.count)
 
     def load(item: ImageItem) -> torch.Tensor | str:
         if item.problem is not None:
             return item.problem
         try:
-            image = open_image(item.path)
-            return (
-                encoder.image_processor.preprocess(image)["pixel_values"][0]
-                if spec is None
-                else processor.pixels(image)
-            )
+            return processor.preprocess(open_image(item.path))["pixel_values"][0]
         except RevisionError as error:
             return str(error)
         except (ValueError, TypeError, RuntimeError, MemoryError, ZeroDivisionError) as error:
@@ -153,7 +148,7 @@ def encode_images(
                 if good:
                     usable += [item for item, _ in good for _ in range(views.count)]
                     pixels = torch.stack([pixels for _, pixels in good])
-                    for part in [pixels] if spec is None else pixels.flatten(0, 1).split(batch_size):
+                    for part in pixels.flatten(0, -4).split(batch_size):  # views, where there are several, side by side
                         rows.append(encoder.encode_pixels(part).cpu().numpy())
         embeddings = np.concatenate(rows) if rows else np.empty((0, encoder.dim), np.float32)
         numbers = None if spec is None else [*range(views.count)] * (len(usable) // views.count)
@@ -239,16 +234,17 @@ class _Encoding:
             with distributed.together():
                 if distributed.rank() == 0:
                     writer.finish(chunks)
+        store = Store.open(out)
         if distributed.rank() == 0:
             if failures:
                 logger.warning("%d item(s) could not be encoded; they are listed in %s", len(failures), out / FAILURES)
             if truncated:
                 logger.warning(
                     "%d of %d %s were longer than the encoder's window and were cut",
-                    *(truncated, Store.open(out).manifest.count if self.views else self.count),
+                    *(truncated, len(store) if self.views else self.count),
                     "texts and parts" if self.views else "texts",
                 )
-        return Store.open(out)
+        return store
 
     def _encode_chunks(self, writer: StoreWriter) -> None:
         rank, processes = distributed.rank(), distributed.world_size()

@@ -78,8 +78,6 @@ def of_view(store: Store, view: str | None) -> Store:
 class ViewsOfOneKind(Store):
     """The rows of `store` that are one kind of view, in its order; in all else the store itself."""
 
-    is_of_one_kind = True
-
     def __init__(self, store: Store, view: str):
         super().__init__(store.path, store.manifest, store._tables)
         self._store, self.view = store, view

@@ -33,7 +33,7 @@ def is_store(path: str | Path) -> bool:
 class Store:
     """An open, read-only embedding store. Make one with `Store.open`."""
 
-    is_of_one_kind = False  # whether of a store of views only the wholes, or only the parts, are shown
+    view: str | None = None  # which kind it shows, where it has several views an item and one of them was chosen
 
     def __init__(self, path: Path, manifest: Manifest, tables: list[pa.Table]):
         self.path = path
@@ -142,7 +142,7 @@ class Store:
         if self.manifest.aligner:
             method = self.manifest.aligner.get("method", "an aligner")
             raise RevisionError(f"{self.path}: is already aligned ({method}); give the original store")
-        if self.manifest.views and not self.is_of_one_kind:
+        if self.manifest.views and self.view is None:
             raise RevisionError(
                 f"{self.path}: holds views of each item ({self.manifest.views}), wholes and parts; choose with --view "
                 "whole or --view parts (in Python: of_view)"

@@ -69,11 +69,11 @@ class ImageProcessor:
         with V views of an image.
         """
         images = images if isinstance(images, (list, tuple)) else [images]
-        return BatchFeature({"pixel_values": torch.stack([self.pixels(image) for image in images])})
+        return BatchFeature({"pixel_values": torch.stack([self._pixels(image) for image in images])})
 
     __call__ = preprocess
 
-    def pixels(self, image: Image.Image) -> torch.Tensor:
+    def _pixels(self, image: Image.Image) -> torch.Tensor:
         """One RGB PIL image -> float32 [3, H, W], or [V, 3, H, W] with V views of it."""
         if self.views.count == 1:
             return self.transform(image)

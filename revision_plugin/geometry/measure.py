@@ -89,7 +89,7 @@ def _measure(
         {
             "source": str(source.path),
             "target": str(target.path),
-            **({"view": source.view} if hasattr(source, "view") else {}),
+            **({"view": source.view} if source.view else {}),
             "source_rows": len(source),
             "target_rows": len(target),
             "dim": source.dim,

@@ -97,10 +97,11 @@ def _markdown(geometry: Geometry, pictures: dict[str, str]) -> str:
         if max(s["source_rows"], s["target_rows"]) <= s["sample_rows"]
         else f"{s['sample_rows']} random rows a store"
     )
+    view = f"view `{s['view']}`, " if "view" in s else ""
     parts = [
         "# Geometry of the modality gap",
         f"Source: `{s['source']}` ({s['source_rows']} rows). Target: `{s['target']}` ({s['target_rows']} rows). Encoder `{s['encoder']}`, "
-        f"{s['dim']} dimensions, {pairing}, seed {s['seed']}. Means and covariances over all rows; neighbours, densities and Tyler's "
+        f"{s['dim']} dimensions, {view}{pairing}, seed {s['seed']}. Means and covariances over all rows; neighbours, densities and Tyler's "
         f"estimator on {exact}. Frame U: {s.get('frame_rank', 'none')} dimensions with {s['energy']:.0%} of the variance of both. "
         "Aligners map as they do in training.",
     ]

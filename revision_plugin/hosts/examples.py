@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
@@ -56,7 +57,7 @@ class TextOnlyData:
     def __len__(self) -> int:
         return len(self._starts) - 1
 
-    @property
+    @functools.cached_property
     def most_parts(self) -> int:
         """How many parts the text with most of them has."""
         return int(np.diff(self._starts).max()) - 1
@@ -125,9 +126,15 @@ class StoredImages:
         return headed(rows, torch.full((len(rows),), IMAGE))
 
 
+def image_names(record: dict) -> list:
+    """A record's `image`, which may be a list, as one."""
+    images = record.get("image", [])
+    return images if isinstance(images, list) else [images]
+
+
 def image_name(record: dict) -> str | None:
-    """The file name of a record's one image."""
-    names = record["image"] if isinstance(record["image"], list) else [record["image"]]
+    """The file name of a record's image; none of a record about several."""
+    names = image_names(record)
     return names[0] if len(names) == 1 and isinstance(names[0], str) else None
 
 

@@ -6,8 +6,6 @@ Each run is the real training in a process of its own, on a store of the embedde
 from __future__ import annotations
 
 import argparse
-import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -22,6 +20,7 @@ from revision_plugin.demo.smollm2 import export_smollm2
 from revision_plugin.encoders import load_encoder
 from revision_plugin.hosts import find_host
 from scripts.bench.machine import describe_machine
+from scripts.bench.training_time import timed_training
 
 HELD_OUT = 100
 
@@ -58,26 +57,14 @@ def train(root: Path, model: Path, tokens: int, steps: int, batch: int, rate: fl
         root / "texts",
         "--revision_aligner",
         root / "aligner",
-        "--max_steps",
-        steps,
         "--per_device_train_batch_size",
         batch,
         "--learning_rate",
         rate,
-        "--output_dir",
-        out,
         "--seed",
         1,
     ]
-    with open(f"{out}.log", "wb") as log:
-        command = [sys.executable, "-m", "revision_plugin.hosts.launch", *map(str, flags)]
-        process = subprocess.Popen(command, stdout=log, stderr=log)
-        _, status, usage = os.wait4(process.pid, 0)
-    if status:
-        raise SystemExit(f"training failed: {Path(f'{out}.log').read_text()[-2000:]}")
-    history = json.loads((out / "trainer_state.json").read_text())["log_history"]
-    runtime = next(entry["train_runtime"] for entry in history if "train_runtime" in entry)
-    return out, runtime / steps, usage.ru_maxrss / 1000
+    return out, *timed_training(flags, out, steps)
 
 
 def held_out_loss(out: Path, model: Path) -> float:

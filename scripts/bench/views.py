@@ -7,22 +7,19 @@ that other work on the machine falls on all of them.
 from __future__ import annotations
 
 import argparse
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 from statistics import median
 
-from revision_plugin._common.files import read_object
 from revision_plugin.corpora.image_views import ImageViews
 from revision_plugin.demo import corpus, world
 from revision_plugin.demo.jobs import COMMON_FLAGS
+from revision_plugin.demo.recipe import ENCODER
 from revision_plugin.embeddings.encode import encode_images
 from revision_plugin.encoders import load_encoder
 from scripts.bench.machine import describe_machine
-
-ENCODER = "demo"
+from scripts.bench.training_time import timed_training
 
 
 def prepare(root: Path, images: int, specs: list[str]) -> dict[str, float]:
@@ -45,22 +42,15 @@ def store_of(root: Path, spec: str) -> Path:
 
 def step_seconds(root: Path, spec: str, source: str, steps: int, batch: int, name: str) -> float:
     """Seconds a step of one Stage 2."""
-    out = root / name
     flags = [
         *COMMON_FLAGS,
         *("--version", "v1", "--model_name_or_path", world.ASSETS / "llm", "--revision_encoder", ENCODER),
-        *("--data_path", root / "questions.json", "--revision_views", spec, "--max_steps", steps),
-        *("--per_device_train_batch_size", batch, "--output_dir", out, "--seed", 1),
+        *("--data_path", root / "questions.json", "--revision_views", spec),
+        *("--per_device_train_batch_size", batch, "--seed", 1),
     ]
     flags += ["--revision_image_store", store_of(root, spec)] if source == "store" else []
     flags += ["--image_folder", root / "pictures"] if source == "pixels" else []
-    with open(f"{out}.log", "wb") as log:
-        command = [sys.executable, "-m", "revision_plugin.hosts.launch", *map(str, flags)]
-        status = subprocess.run(command, stdout=log, stderr=log).returncode
-    if status:
-        raise SystemExit(f"training failed: {Path(f'{out}.log').read_text()[-2000:]}")
-    history = read_object(out / "trainer_state.json")["log_history"]
-    return next(entry["train_runtime"] for entry in history if "train_runtime" in entry) / steps
+    return timed_training(flags, root / name, steps)[0]
 
 
 def main() -> None:

@@ -11,6 +11,7 @@ from PIL import Image
 
 from revision_plugin._common.files import write_json
 from revision_plugin.demo import corpus, world
+from revision_plugin.demo.recipe import HELD_OUT_SEED
 from revision_plugin.embeddings.store import Store
 from revision_plugin.embeddings.writer import StoreWriter
 from revision_plugin.encoders import Encoder, load_encoder
@@ -19,7 +20,6 @@ from scripts.claims.plan import PAPERS_STATISTICS, SHIPPED, TEXTS_AT_MOST, Setti
 ENCODERS = Path(__file__).with_name("encoders")
 CHUNK = 2000
 TEXT_STREAM, IMAGE_STREAM, TUNING_STREAM, OTHER_STREAM = 71, 72, 73, 74
-HELD_OUT_SEED = 900
 OTHER_COLORS = [1, 2, 0]  # the other world's pictures: green where this one has red, and so on round
 
 

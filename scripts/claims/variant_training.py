@@ -15,17 +15,16 @@ from revision_plugin._common.timing import timed
 from revision_plugin.aligners import ALIGNERS, Aligner, create, load_aligner
 from revision_plugin.demo import measures as evaluate
 from revision_plugin.demo import world
-from revision_plugin.demo.jobs import COMMON_FLAGS
+from revision_plugin.demo.jobs import training_flags
 from revision_plugin.demo.questions import questions
+from revision_plugin.demo.recipe import HELD_OUT_SEED
 from revision_plugin.embeddings.moments import stream_moments
 from revision_plugin.embeddings.rows import as_rows
 from revision_plugin.embeddings.store import Store
 from revision_plugin.embeddings.writer import StoreWriter
 from revision_plugin.encoders import load_encoder
-from revision_plugin.evaluation.replies import short_answer
 from revision_plugin.hosts import find_host
 from scripts.claims.claim_corpora import (
-    HELD_OUT_SEED,
     caption,
     encoder_spec,
     held_out_scenes,
@@ -116,22 +115,11 @@ def write_rows(out: Path, settings: Settings, variant: Variant, seed: int, path:
     writer.finish(1)
 
 
-def _flags(settings: Settings, variant: Variant, seed: int) -> list[str]:
-    return [
-        *COMMON_FLAGS,
-        "--disable_tqdm",
-        "True",
-        "--model_name_or_path",
-        str(LANGUAGE_MODEL),
-        "--revision_encoder",
-        encoder_spec(variant.encoder),
-        "--revision_tokens",
-        str(variant.tokens),
-        "--seed",
-        str(seed + 1),
-        "--gradient_accumulation_steps",
-        "1",
-    ]
+def _flags(variant: Variant, seed: int, steps: int, batch: int, rate: float) -> list[str]:
+    shared = training_flags(
+        LANGUAGE_MODEL, encoder_spec(variant.encoder), seed=seed + 1, steps=steps, batch=batch, rate=rate
+    )
+    return [*shared, "--revision_tokens", str(variant.tokens)]
 
 
 def schedule(steps: int) -> list[str]:
@@ -156,7 +144,7 @@ def train_stage1(settings: Settings, variant: Variant, seed: int, folder: Path) 
     """Only the projector, on `settings.steps` batches of the rows in `folder`; the order is the seed's alone."""
     find_host().train(
         [
-            *_flags(settings, variant, seed),
+            *_flags(variant, seed, settings.steps, settings.batch, settings.rate),
             "--version",
             "plain",
             "--tune_mm_mlp_adapter",
@@ -165,12 +153,6 @@ def train_stage1(settings: Settings, variant: Variant, seed: int, folder: Path) 
             str(folder / "rows"),
             "--revision_aligner",
             str(folder / "aligner"),
-            "--max_steps",
-            str(settings.steps),
-            "--per_device_train_batch_size",
-            str(settings.batch),
-            "--learning_rate",
-            str(settings.rate),
             *schedule(settings.steps),
             "--output_dir",
             str(folder / "stage1"),
@@ -183,7 +165,7 @@ def train_stage2(out: Path, settings: Settings, variant: Variant, seed: int, fol
     data = out / "data" / "tuning"
     find_host().train(
         [
-            *_flags(settings, variant, seed),
+            *_flags(variant, seed, -(-images // settings.tuning_batch), settings.tuning_batch, settings.tuning_rate),
             "--version",
             "v1",
             "--data_path",
@@ -192,12 +174,6 @@ def train_stage2(out: Path, settings: Settings, variant: Variant, seed: int, fol
             str(data / "images"),
             "--pretrain_mm_mlp_adapter",
             str(folder / "stage1" / "mm_projector.bin"),
-            "--max_steps",
-            str(-(-images // settings.tuning_batch)),
-            "--per_device_train_batch_size",
-            str(settings.tuning_batch),
-            "--learning_rate",
-            str(settings.tuning_rate),
             "--output_dir",
             str(folder / "stage2"),
         ]
@@ -243,13 +219,7 @@ def measure_answers(settings: Settings, checkpoint: Path, base: str | None = Non
     scenes, drawn = _held_out(settings)
     scene_questions = questions(scenes[: settings.asked], seed=HELD_OUT_SEED)
     assistant = find_host().load(str(checkpoint), base=base, template="v1")
-    right = []
-    for start in range(0, len(scene_questions), evaluate.BATCH):
-        part = scene_questions[start : start + evaluate.BATCH]
-        images = [Image.fromarray(drawn[index]) for index, _ in part]
-        replies = assistant.ask(images, [question.text for _, question in part], max_new_tokens=6)
-        right += [int(short_answer(reply, question.answer)) for reply, (_, question) in zip(replies, part)]
-    return right
+    return evaluate.right_answers(assistant, drawn, scene_questions)
 
 
 def geometry(settings: Settings, variant: Variant, aligner: Aligner) -> dict[str, float]:

@@ -9,6 +9,7 @@ import argparse
 import logging
 import os
 import sys
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -21,13 +22,15 @@ from revision_plugin.errors import one_line
 from scripts.bench.machine import describe_machine
 from scripts.claims.pool import run_all
 from scripts.views.views_page import write_page
-from scripts.views.views_plan import VARIANTS, WITHOUT, Variant, chosen
+from scripts.views.views_plan import NAMED, VARIANTS, WITHOUT, Variant, chosen
 from scripts.views.views_training import (
-    CAPTIONS,
-    RESULT,
+    captions_of,
     encode_views,
-    folder_of,
+    images_of,
     measure_captions,
+    projector_of,
+    result_of,
+    texts_of,
     train_stage1,
     train_stage2,
     write_data,
@@ -42,20 +45,25 @@ def run_variants(
     """
     specs = list(dict.fromkeys(["1", *(variant.views for variant in variants)]))
     stage1 = list({variant.stage1: variant for variant in variants if variant.stage1 != WITHOUT}.values())
-    phases = [
-        ("data", [(write_data, (out, recipe, seed)) for seed in seeds]),
-        ("views", [(encode_views, (out, seed, spec)) for seed in seeds for spec in specs]),
-        ("stage 1", [(train_stage1, (out, recipe, variant, seed)) for seed in seeds for variant in stage1]),
-        ("captions", [(measure_captions, (out, recipe, variant, seed)) for seed in seeds for variant in stage1]),
-        ("stage 2", [(train_stage2, (out, recipe, variant, seed)) for seed in seeds for variant in variants]),
-    ]
-    with ClaimedFolder(out, "views.json", {"recipe": asdict(recipe)}):
-        for title, work in phases:
-            run_all(title, "task", work, workers, out / "trainings.log", lambda: None)
-    answers = [read_json(folder_of(out, v.name, seed) / RESULT) for v in variants for seed in seeds]
-    captions = {
-        v.stage1: [read_json(folder_of(out, f"stage1 {v.stage1}", seed) / CAPTIONS) for seed in seeds] for v in stage1
+
+    def tasks(function: Callable, done: Callable, of: list[Variant]) -> list[tuple]:
+        return [(function, (out, recipe, each, seed), done(out, each, seed)) for seed in seeds for each in of]
+
+    phases = {  # each task: a function, its arguments, and what is there when it is done
+        "data": [(write_data, (out, recipe, seed), texts_of(out, seed, NAMED)) for seed in seeds],
+        "views": [
+            (encode_views, (out, seed, spec), images_of(out, seed, "asked", spec)) for seed in seeds for spec in specs
+        ],
+        "stage 1": tasks(train_stage1, projector_of, stage1),
+        "captions": tasks(measure_captions, captions_of, stage1),
+        "stage 2": tasks(train_stage2, result_of, variants),
     }
+    with ClaimedFolder(out, "views.json", {"recipe": asdict(recipe)}):
+        for title, planned in phases.items():
+            work = [(function, arguments) for function, arguments, done in planned if not done.exists()]
+            run_all(title, "task", work, workers, out / "trainings.log", lambda: None)
+    answers = [read_json(result_of(out, variant, seed)) for variant in variants for seed in seeds]
+    captions = {v.stage1: [read_json(captions_of(out, v, seed)) for seed in seeds] for v in stage1}
     return answers, captions
 
 

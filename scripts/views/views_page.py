@@ -12,10 +12,9 @@ from revision_plugin._common.markdown import table
 from revision_plugin.corpora.image_views import ImageViews
 from revision_plugin.demo import world
 from revision_plugin.demo.questions import KINDS, questions
-from revision_plugin.demo.recipe import QUICK, Recipe
+from revision_plugin.demo.recipe import HELD_OUT_SEED, QUICK, Recipe
 from scripts.claims.comparison import bootstrap
 from scripts.views.views_plan import BASE, BEST, CLAUSED, VARIANTS, VIEWS, Variant
-from scripts.views.views_training import HELD_OUT_SEED
 
 PAGE = "views-measured.md"
 # what is compared, in pairs: the first against the second
@@ -51,11 +50,11 @@ def write_page(
     """Write the page into `folder`, replacing that of an earlier run."""
     scenes = world.sample_scenes(recipe.held_out, seed=HELD_OUT_SEED, held_out=True, distinct=True)
     kinds = np.array([question.kind for _, question in questions(scenes, seed=HELD_OUT_SEED)])
-    right: dict[str, list] = {}
+    by_variant: dict[str, list[dict]] = {}
     for record in records:
-        right.setdefault(record["variant"], []).append(record["right"])
-    answers = {name: np.array(rows, float) for name, rows in right.items()}  # [seeds, questions]
-    seconds = {r["variant"]: [o["seconds"] for o in records if o["variant"] == r["variant"]] for r in records}
+        by_variant.setdefault(record["variant"], []).append(record)
+    answers = {name: np.array([r["right"] for r in rows], float) for name, rows in by_variant.items()}
+    seconds = {name: float(np.median([r["seconds"]["stage 2"] for r in rows])) for name, rows in by_variant.items()}
     variants = [variant for variant in VARIANTS if variant.name in answers]
     folder.mkdir(parents=True, exist_ok=True)
     seeds = len(next(iter(answers.values())))
@@ -95,17 +94,16 @@ on; what greedy captions name. A Stage 1 with text views is given the image's vi
     return folder / PAGE
 
 
-def _accuracies(variants: list[Variant], answers: dict, kinds: np.ndarray, seconds: dict) -> str:
-    base = np.median([each["stage 2"] for each in seconds[BASE]]) if BASE in seconds else None
+def _accuracies(variants: list[Variant], answers: dict, kinds: np.ndarray, seconds: dict[str, float]) -> str:
+    """`answers` are [seeds, questions] by variant, `seconds` those of Stage 2."""
     rows = []
     for variant in variants:
         right, count = answers[variant.name], ImageViews.parse(variant.views).count
-        step = np.median([each["stage 2"] for each in seconds[variant.name]])
         rows.append(
             [
                 variant.name,
                 str(count),
-                f"{step / base:.2f} x" if base else "-",
+                f"{seconds[variant.name] / seconds[BASE]:.2f} x" if BASE in seconds else "-",
                 f"{right.mean():.1%}",
                 f"{right.mean(1).min():.1%} to {right.mean(1).max():.1%}",
                 *(f"{right[:, kinds == kind].mean():.0%}" for kind in KINDS),

@@ -6,7 +6,7 @@ import pickle
 import numpy as np
 import pyarrow as pa
 import pytest
-from conftest import refuse, run, unit_rows
+from conftest import refuse, run, unit_rows, write_store
 from PIL import Image
 
 from revision_plugin.aligners import ReAlign, load_aligner
@@ -21,20 +21,14 @@ from revision_plugin.embeddings.writer import StoreWriter
 from revision_plugin.encoders import load_encoder
 from revision_plugin.errors import RevisionError
 
-ENCODER = {"spec": "test", "fingerprint": "0" * 64}
 VIEWS = [0, 1, 2, 0, 0, 1, 0, 1, 2, 3]
 IDS = list("aaabccdddd")
 CAPTIONS = ["a dog top-left and a cat bottom-right on a red background", "a sun top-left on a blue background"]
 
 
-def written(path, rows, *, cut=3, views=VIEWS, ids=IDS):
-    """A text store of views, in two chunks."""
-    writer = StoreWriter(
-        path, modality="text", encoder=ENCODER, dim=rows.shape[1], dtype="float32", request={}, views="clauses:en"
-    )
-    for chunk, part in enumerate((slice(0, cut), slice(cut, None))):
-        writer.write_chunk(chunk, ids[part], rows[part], texts=ids[part], views=views[part])
-    return writer.finish(2)
+def written(path, rows, *, cut=6, views=VIEWS, ids=IDS):
+    """A text store of views, in chunks of `cut` rows."""
+    return write_store(path, rows, chunk=cut, ids=ids, texts=ids, views="clauses:en", numbers=views)
 
 
 @pytest.fixture
@@ -103,7 +97,7 @@ def test_views_of_an_item_follow_one_another(rng, tmp_path):
     with pytest.raises(RevisionError, match="view 2 of 'a' does not follow view 1"):
         written(tmp_path / "a", rows, views=[0, 2, 1, *VIEWS[3:]])
     with pytest.raises(RevisionError, match="view 1 of 'b' does not follow view 0"):
-        written(tmp_path / "b", rows, ids=list("aabbccdddd"), views=[0, 1, 1, 0, *VIEWS[4:]], cut=4)
+        written(tmp_path / "b", rows, ids=list("aabbccdddd"), views=[0, 1, 1, 0, *VIEWS[4:]])
     with pytest.raises(RevisionError, match="id 'a' occurs more than once"):
         written(tmp_path / "c", rows, ids=list("aaabccaaaa"))
 
@@ -158,6 +152,7 @@ def test_commands_ask_which_kind(pictures, tmp_path, capsys):
     assert "choose with --view" in refuse(capsys, *geometry)
     assert "are no pairs" in refuse(capsys, *geometry, "--view", "parts", "--pairs")
     run(*geometry, "--view", "whole")
+    assert "view `whole`" in (tmp_path / "geometry" / "report.md").read_text()
     apply = ("apply", "--aligner", tmp_path / "aligner", "--source", texts, "--out", tmp_path / "aligned")
     assert "choose with --view" in refuse(capsys, *apply)
     assert "is of wholes, the aligner of parts; choose the same" in refuse(capsys, *apply, "--view", "whole")
@@ -172,11 +167,8 @@ def test_commands_ask_which_kind(pictures, tmp_path, capsys):
 
 
 def test_wholes_and_parts_are_not_fitted_together(store, rng, tmp_path):
-    images = StoreWriter(
-        tmp_path / "i", modality="image", encoder=ENCODER, dim=6, dtype="float32", request={}, views="1x2:mask"
-    )
-    images.write_chunk(0, list("aaabbb"), unit_rows(rng, 6, 6), views=[0, 1, 2] * 2)
-    images = images.finish(1)
+    rows, numbers = unit_rows(rng, 6, 6), [0, 1, 2] * 2
+    images = write_store(tmp_path / "i", rows, modality="image", ids=list("aaabbb"), views="1x2:mask", numbers=numbers)
     for source, target in (("parts", "whole"), ("whole", "parts"), ("1", "parts")):
         with pytest.raises(RevisionError, match="is of .*, .* of .*; choose the same with --view"):
             ReAlign().fit(of_view(store, source), of_view(images, target), held_out=0)

@@ -5,7 +5,6 @@ from conftest import unit_rows, write_store
 from revision_plugin.aligners import ALIGNERS
 from revision_plugin.aligners.apply import apply_aligner
 from revision_plugin.embeddings.store import is_store
-from revision_plugin.embeddings.writer import StoreWriter
 from revision_plugin.errors import RevisionError
 from revision_plugin.hosts.examples import TextOnlyData, mark_image
 from revision_plugin.visual_batch import TEXT, TEXT_PART
@@ -43,21 +42,12 @@ def test_unfit_stores(rng, tmp_path):
 
 def views_store(rng, tmp_path, counts):
     """A text store in which item i has `counts[i]` parts."""
-    total = sum(1 + count for count in counts)
-    writer = StoreWriter(
-        tmp_path / "v",
-        modality="text",
-        encoder={"spec": "test", "fingerprint": "0" * 64},
-        dim=6,
-        dtype="float32",
-        request={},
-        views="clauses:en",
-    )
     ids = [f"item-{i}" for i, count in enumerate(counts) for _ in range(1 + count)]
     numbers = [view for count in counts for view in range(1 + count)]
-    rows = unit_rows(rng, total, 6).astype("float32")
-    writer.write_chunk(0, ids, rows, texts=[f"a text of {name}" for name in ids], views=numbers)
-    return writer.finish(1), torch.from_numpy(rows)
+    rows = unit_rows(rng, len(ids), 6).astype("float32")
+    texts = [f"a text of {name}" for name in ids]
+    store = write_store(tmp_path / "v", rows, ids=ids, texts=texts, views="clauses:en", numbers=numbers)
+    return store, torch.from_numpy(rows)
 
 
 def test_an_example_has_as_many_views_as_an_image(rng, tmp_path):

@@ -7,6 +7,7 @@ from pathlib import Path
 from ...corpora.texts import IMAGE_MARK, encodable, read_records
 from ...errors import RevisionError
 from .. import run_record
+from ..examples import image_names
 
 
 def check_records(data_args) -> None:
@@ -21,7 +22,7 @@ def check_records(data_args) -> None:
     for index, record in enumerate(read_records(path, "images")):
         problem = _record_problem(record, joined=bool(data_args.revision_store))
         if problem is None and isinstance(record, dict):
-            names += _image_names(record)
+            names += image_names(record)
         else:
             identity = record.get("id", index) if isinstance(record, dict) else index
             problems.append(f"'{identity}': {problem}")
@@ -29,11 +30,6 @@ def check_records(data_args) -> None:
         raise RevisionError(f"{path}: {len(problems)} record(s) cannot be learned, first {problems[0]}; mend the file")
     if names and data_args.image_folder:
         run_record.require_same_images(Path(data_args.image_folder), names)
-
-
-def _image_names(record: dict) -> list:
-    images = record.get("image", [])
-    return images if isinstance(images, list) else [images]
 
 
 def _record_problem(record: object, *, joined: bool) -> str | None:
@@ -44,7 +40,7 @@ def _record_problem(record: object, *, joined: bool) -> str | None:
     parts = [turn.get(key) if isinstance(turn, dict) else None for turn in turns for key in ("from", "value")]
     if not all(isinstance(part, str) for part in parts):
         return "'conversations' must be a list of objects with 'from' and 'value'"
-    names = _image_names(record)
+    names = image_names(record)
     if not all(isinstance(name, str) and name and encodable(name) and "\0" not in name for name in names):
         return "'image' is no file name"
     if any(Path(name).is_absolute() or ".." in Path(name).parts for name in names):
