@@ -20,6 +20,7 @@ from ..corpora.image_views import ImageViews
 from ..errors import RevisionError
 from ..registry import Registry
 from .identity import Identity
+from .image_side import ImageSide
 from .remote_code import require_module_consent
 
 MakeEncoder: TypeAlias = "Callable[[str, str], Encoder]"
@@ -147,6 +148,15 @@ class Encoder(ABC):
     @abstractmethod
     def image_features(self, model: nn.Module, pixels: torch.Tensor) -> torch.Tensor:
         """Raw image features [N, dim] of preprocessed pixels [N, 3, H, W] on the model's device, in its dtype."""
+
+    def image_side(self) -> ImageSide:
+        """What a model that opens without this package needs of the encoder. Raises RevisionError where it is none of a
+        library's.
+        """
+        raise RevisionError(
+            f"encoder '{self.spec}' is a class of its own, which no other software builds; encoders of transformers "
+            "and open_clip can be exported"
+        )
 
     @property
     def model(self) -> nn.Module:

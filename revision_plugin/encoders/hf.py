@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from torch import nn
 from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoTokenizer
 
 from ..errors import RevisionError
 from . import hub, remote_code
 from .base import Encoder, ImageProcessor, Tokens, hash_files
+from .image_side import ImageSide, unused_by_images
 
 
 class HuggingFaceEncoder(Encoder):
@@ -83,6 +86,36 @@ class HuggingFaceEncoder(Encoder):
 
     def image_features(self, model: Any, pixels: torch.Tensor) -> torch.Tensor:
         return _pooled(model.get_image_features(pixel_values=pixels))
+
+    def image_side(self) -> ImageSide:
+        return transformers_side(self, self._config, self._processor, self._code)
+
+
+def transformers_side(encoder: Encoder, config, processor, code: list[Path]) -> ImageSide:
+    """The image side of an encoder that transformers loads. Raises RevisionError for preprocessing by code that the
+    model brings.
+    """
+    settings = processor.to_dict()
+    kind = settings.get("image_processor_type", type(processor).__name__)
+    if not hasattr(transformers, kind):
+        raise RevisionError(
+            f"encoder '{encoder.spec}': its preprocessing ({kind}) is code of its own; it cannot be exported"
+        )
+    size, model = encoder.image_processor.crop_size, encoder.model
+    pixels = torch.zeros(1, 3, size["height"], size["width"])
+    pixels = pixels.to(next(model.parameters()))
+    with torch.inference_mode(False):
+        left_out = unused_by_images(model, lambda each: encoder.image_features(model, each), pixels)
+    target = (getattr(config, "auto_map", None) or {}).get("AutoModel") if code else None
+    return ImageSide(
+        library="transformers",
+        config=config.to_dict(),
+        module=model,
+        processor={**settings, "image_processor_type": kind},
+        left_out=left_out,
+        encoder_class=target,
+        code=code,
+    )
 
 
 def processor_transform(encoder: Encoder, processor) -> ImageProcessor:

@@ -20,8 +20,9 @@ from .._common.files import hash_json
 from ..errors import RevisionError
 from . import bidirectional, hub, remote_code
 from .base import Encoder, Tokens, hash_files
-from .hf import processor_transform
+from .hf import processor_transform, transformers_side
 from .identity import Identity
+from .image_side import ImageSide
 
 UNREAD = "text side not read"  # in place of a fingerprint, where images alone are compared
 
@@ -128,3 +129,6 @@ class Llm2ClipEncoder(Encoder):
 
     def image_features(self, model: Any, pixels: torch.Tensor) -> torch.Tensor:
         return model.get_image_features(pixels)
+
+    def image_side(self) -> ImageSide:
+        return transformers_side(self, self._config, self._processor, self._code)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import functools
 import json
@@ -13,12 +14,14 @@ import open_clip
 import torch
 from open_clip.pretrained import download_pretrained, get_pretrained_cfg, list_pretrained_tags_by_model
 from open_clip.transform import PreprocessCfg, image_transform_v2, merge_preprocess_dict
+from open_clip.transformer import QuickGELU
 from torch import nn
 
 from .._common.files import read_object
 from ..errors import RevisionError
 from . import hub
 from .base import Encoder, ImageProcessor, Tokens, hash_files
+from .image_side import ImageSide
 from .remote_code import READ_IT, consented_code, is_remote_code_allowed, never_asking
 
 CONFIG = "open_clip_config.json"
@@ -101,9 +104,24 @@ class OpenClipEncoder(Encoder):
         with hub.opening(self.spec), never_asking():
             return open_clip.get_tokenizer(self._name)
 
-    def _processor(self) -> ImageProcessor:
+    def image_side(self) -> ImageSide:
+        module: Any = self.model.visual
+        vision = {**self._config["vision_cfg"], "timm_model_pretrained": False}
+        # open_clip decides on this by the weights as well
+        quick = any(isinstance(part, QuickGELU) for part in module.modules())
+        return ImageSide(
+            library="open_clip",
+            config={"embed_dim": self.dim, "vision_cfg": vision, "quick_gelu": quick},
+            module=module,
+            processor=dataclasses.asdict(self._preprocessing()),
+        )
+
+    def _preprocessing(self) -> PreprocessCfg:
         size = self._config["vision_cfg"]["image_size"]
-        config = PreprocessCfg(**merge_preprocess_dict(PreprocessCfg(size=size), self._preprocess))
+        return PreprocessCfg(**merge_preprocess_dict(PreprocessCfg(size=size), self._preprocess))
+
+    def _processor(self) -> ImageProcessor:
+        config = self._preprocessing()
         height, width = config.size if isinstance(config.size, (tuple, list)) else (config.size, config.size)
         transform = image_transform_v2(config, is_train=False)
         return ImageProcessor(self, transform, height=height, width=width, mean=config.mean, std=config.std)

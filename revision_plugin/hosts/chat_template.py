@@ -47,6 +47,11 @@ class ChatTemplate:
     system: str | None
 
     @property
+    def text(self) -> str:
+        """The template itself."""
+        return _text(self.tokenizer) or ""
+
+    @property
     def hash(self) -> str:
         """What the prompts depend on, as a hash."""
         text = repr((_text(self.tokenizer), sorted(self.keywords), self.system))
@@ -142,7 +147,7 @@ class ChatTemplate:
         return list(_literals(self, roles, answered))
 
     def _render(self, turns: Sequence[Turn], *, answered: bool) -> str:
-        text = _text(self.tokenizer) or ""
+        text = self.text
         messages = [{"role": role, "content": content} for role, content in turns]
         if self.system is not None:
             messages.insert(0, {"role": "system", "content": self.system})

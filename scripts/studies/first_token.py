@@ -29,10 +29,10 @@ TRAIN = """
 import sys
 from revision_plugin.hosts.llava import tokenizers
 token = sys.argv.pop(1)
-def begin_with(tokenizer, _, original=tokenizers._begin_with):
+def begin_with(tokenizer, _, original=tokenizers.begin_with):
     tokenizer.bos_token = None if token == {nothing!r} else token
     original(tokenizer, tokenizer.bos_token)
-tokenizers._begin_with = begin_with
+tokenizers.begin_with = begin_with
 from revision_plugin.hosts.launch import main
 main()
 """

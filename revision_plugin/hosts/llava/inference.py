@@ -164,11 +164,11 @@ class LlavaAssistant:
             raise RevisionError(f"no conversation template '{self.template_name}'; the checkpoint's config was edited")
         return conversation.conv_templates[self.template_name].copy()
 
-    def _image_keywords(self, count: int) -> dict:
+    def image_keywords(self, count: int) -> dict:
         """What `generate` takes beside the pixels of `count` images."""
         return {}
 
-    def _prompt(self, question: str | None, *, with_image: bool):
+    def prompt(self, question: str | None, *, with_image: bool = True) -> tuple[str, str]:
         """The prompt of one question and the mark that ends its answer."""
         problem = text_problem(question) if question else None
         if problem:
@@ -192,8 +192,11 @@ class LlavaAssistant:
         two = template.sep_style in (conversation.SeparatorStyle.TWO, conversation.SeparatorStyle.LLAMA_2)
         return template.get_prompt(), (template.sep2 if two else template.sep)
 
-    def _end_ids(self, mark: str) -> list[int]:
+    def end_ids(self) -> list[int]:
         """Token ids that end an answer: the model's own end token and the template's end mark."""
+        return self._end_ids(self.prompt("?" if self.template_name != PLAIN else None)[1])
+
+    def _end_ids(self, mark: str) -> list[int]:
         ends = self.model.generation_config.eos_token_id
         own = [end for end in (ends if isinstance(ends, list) else [ends]) if end is not None]
         return [*own, self.tokenizer(mark.strip() or mark, add_special_tokens=False).input_ids[-1]]
@@ -208,7 +211,7 @@ class LlavaAssistant:
             return self._ask(images, questions, max_new_tokens)
 
     def _ask(self, images: Sequence | None, questions: Sequence[str | None], max_new_tokens: int) -> list[str]:
-        prompts = [self._prompt(question, with_image=images is not None) for question in questions]
+        prompts = [self.prompt(question, with_image=images is not None) for question in questions]
         ids = [tokenizer_image_token(p, self.tokenizer, IMAGE_TOKEN_INDEX, return_tensors="pt") for p, _ in prompts]
         width = max(len(row) for row in ids)
         batch = torch.full((len(ids), width), self.tokenizer.pad_token_id)
@@ -225,7 +228,7 @@ class LlavaAssistant:
             output = self.model.generate(
                 batch.to(self.model.device),
                 images=pixels,
-                **(self._image_keywords(len(images)) if images is not None else {}),
+                **(self.image_keywords(len(images)) if images is not None else {}),
                 attention_mask=mask.to(self.model.device),
                 max_new_tokens=max_new_tokens,
                 pad_token_id=self.tokenizer.pad_token_id,

@@ -6,10 +6,9 @@ import functools
 import re
 from typing import Any
 
-from tokenizers import processors
-
 from ...errors import RevisionError
 from ..chat_template import chat_template
+from ..text_beginning import begin_with, first_token
 from .variant import is_next
 
 AUTO = "auto"
@@ -40,13 +39,13 @@ def prepare_tokenizer(tokenizer: Any, *, begin: bool, version: str = "") -> None
             "pad_token in its tokenizer_config.json"
         )
     if version == AUTO:
-        _begin_with(tokenizer, tokenizer.bos_token if chat_template(tokenizer).begins_with_bos else None)
+        begin_with(tokenizer, tokenizer.bos_token if chat_template(tokenizer).begins_with_bos else None)
         return
     if tokenizer.bos_token_id is None:
         if is_next():
             return
         tokenizer.bos_token = first_token(tokenizer)
-    _begin_with(tokenizer, tokenizer.bos_token)
+    begin_with(tokenizer, tokenizer.bos_token)
 
 
 def _as_of_old(tokenizer: Any) -> None:
@@ -57,38 +56,6 @@ def _as_of_old(tokenizer: Any) -> None:
         tokenizer.additional_special_tokens_ids = tokenizer.convert_tokens_to_ids(tokenizer.extra_special_tokens)
     if "return_dict" not in getattr(tokenizer.apply_chat_template, "keywords", {}):
         tokenizer.apply_chat_template = functools.partial(tokenizer.apply_chat_template, return_dict=False)
-
-
-def first_token(tokenizer: Any) -> str:
-    """What stands first where a tokenizer has no BOS: the token that separated documents while the model was
-    pretrained.
-    """
-    for token in (tokenizer.init_kwargs.get("pad_token"), tokenizer.eos_token, tokenizer.pad_token):
-        if token is not None:
-            return str(token)
-    raise RevisionError("the language model's tokenizer has no special token that could stand first; set its bos_token")
-
-
-def _begin_with(tokenizer: Any, token: str | None) -> None:
-    """Make every text begin with `token`, or with none."""
-    first = [] if token is None else [tokenizer.convert_tokens_to_ids(token)]
-    plain = tokenizer("a", add_special_tokens=False).input_ids
-    if tokenizer("a").input_ids == [*first, *plain]:
-        return
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    if backend is None:
-        tokenizer.add_bos_token = token is not None
-    elif token is None:
-        backend.post_processor = processors.TemplateProcessing(single="$A", pair="$A $B", special_tokens=[])
-    else:
-        # by a name of its own: a token may hold a colon, which means something else here
-        backend.post_processor = processors.TemplateProcessing(
-            single="first $A", pair="first $A first $B", special_tokens=[("first", first[0])]
-        )
-    if tokenizer("a").input_ids != [*first, *plain]:
-        raise RevisionError(
-            "the language model's tokenizer cannot be made to begin texts as its prompts do; use its fast version"
-        )
 
 
 def require_own_marks(tokenizer: Any, template: Any) -> None:

@@ -96,7 +96,7 @@ class NextAssistant(LlavaAssistant):
             template.tokenizer = self.tokenizer
         return template
 
-    def _image_keywords(self, count: int) -> dict:
+    def image_keywords(self, count: int) -> dict:
         return {"modalities": ["image"] * count}
 
 

@@ -1,0 +1,1 @@
+"""The HF-native form: transformers' own LLaVA around the pseudo-vision tower."""

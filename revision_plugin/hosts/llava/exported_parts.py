@@ -1,0 +1,117 @@
+"""A loaded LLaVA checkpoint taken apart (`checkpoint_parts`)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from llava import conversation
+from llava.constants import IMAGE_TOKEN_INDEX
+from llava.mm_utils import process_images, tokenizer_image_token
+from torch import nn
+from transformers import LlamaConfig, MistralConfig
+
+from ..._common.files import read_object
+from ...errors import RevisionError
+from ...tower import PseudoVisionTower
+from ..chat_template import chat_template
+from ..checkpoint_parts import CheckpointParts
+from ..model_type import causal_classes
+from ..prompt_form import CaptionPrompt, OwnPrompt, PromptForm, named_prompt
+from .language_models import LLAMAS, MISTRALS, PREFIX
+from .tokenizers import AUTO
+
+VISION_PARTS = ("vision_tower", "mm_projector", "vision_resampler", "image_newline")
+PLAIN = "plain"
+LINEAR, MLP = "linear", "mlp2x_gelu"
+DTYPES = {name: getattr(torch, name) for name in ("float32", "float16", "bfloat16")}
+
+
+def checkpoint_parts(assistant: Any, model: str, base: str | None) -> CheckpointParts:
+    """The parts of the loaded checkpoint `model`. Raises RevisionError for what the HF-native form cannot hold: another
+    tower than the plugin's, projectors of other kinds, tiles of images.
+    """
+    loaded, tower = assistant.model, assistant.tower
+    if not isinstance(tower, PseudoVisionTower):
+        raise RevisionError(f"{model}: has another vision tower than the plugin's; those have exporters of their own")
+    ratio = getattr(loaded.config, "image_aspect_ratio", None)
+    if ratio not in (None, "square", "pad"):
+        raise RevisionError(f"{model}: was trained with --image_aspect_ratio {ratio}, which the exported form has not")
+    inner = loaded.get_model()
+    state = inner.state_dict()
+    state = {name: value for name, value in state.items() if name.partition(".")[0] not in VISION_PARTS}
+    embeddings = inner.get_input_embeddings()
+    return CheckpointParts(
+        name=model,
+        text_config=_text_config(loaded.config),
+        text_state=state,
+        embeddings=f"{next(name for name, part in inner.named_modules() if part is embeddings)}.weight",
+        head=loaded.get_output_embeddings(),
+        projector=_layers(inner.mm_projector, str(getattr(loaded.config, "mm_projector_type", LINEAR)), model),
+        input_scale=getattr(loaded, "input_scale", 1.0),
+        encoder=tower.encoder,
+        tokens=tower.num_patches,
+        views=tower.views,
+        square=ratio == "pad",
+        tokenizer=assistant.tokenizer,
+        prompt=_prompt_form(assistant),
+        ends=assistant.end_ids(),
+        dtype=_saved_dtype(Path(model), base),
+        prompt_ids=lambda question: _prompt_ids(assistant, question),
+        logits=lambda image, question: _logits(assistant, image, question),
+        ask=lambda images, questions: assistant.ask(images, questions),
+        record=dict(loaded.config.revision),
+    )
+
+
+def _text_config(config: Any) -> Any:
+    """The language model's own config, out of LLaVA's."""
+    kind = str(config.model_type)
+    if kind in LLAMAS:
+        made: Any = LlamaConfig
+    elif kind in MISTRALS:
+        made = MistralConfig
+    else:
+        made, _ = causal_classes(kind.removeprefix(PREFIX))
+    own = made().to_dict().keys() - {"model_type", "architectures", "transformers_version", "dtype", "_name_or_path"}
+    return made.from_dict({name: value for name, value in config.to_dict().items() if name in own})
+
+
+def _layers(projector: Any, kind: str, model: str) -> list[nn.Linear]:
+    layers = [part for part in projector.modules() if isinstance(part, nn.Linear)]
+    if kind not in (LINEAR, MLP) or len(layers) != (1 if kind == LINEAR else 2):
+        raise RevisionError(f"{model}: has a projector of type '{kind}'; transformers' LLaVA holds {LINEAR} and {MLP}")
+    return layers
+
+
+def _prompt_form(assistant: Any) -> PromptForm:
+    if assistant.template_name == AUTO:
+        return OwnPrompt(chat_template(assistant.tokenizer))
+    template = conversation.conv_templates[assistant.template_name]
+    if template.sep_style == conversation.SeparatorStyle.PLAIN:
+        return CaptionPrompt(template.sep)
+    return named_prompt(template)
+
+
+def _saved_dtype(model: Path, base: str | None) -> torch.dtype:
+    """The number type that the checkpoint's language model was saved in."""
+    folder = Path(base) if base is not None else model
+    config = read_object(folder / "config.json") if (folder / "config.json").is_file() else {}
+    return DTYPES.get(str(config.get("dtype", config.get("torch_dtype"))), torch.float32)
+
+
+def _prompt_ids(assistant: Any, question: str | None) -> list[int]:
+    prompt, _ = assistant.prompt(question)
+    return tokenizer_image_token(prompt, assistant.tokenizer, IMAGE_TOKEN_INDEX)
+
+
+def _logits(assistant: Any, image: Any, question: str | None) -> torch.Tensor:
+    model = assistant.model
+    pixels = process_images([image], assistant.image_processor, model.config)
+    place = dict(device=model.device, dtype=model.dtype)
+    pixels = [each.to(**place) for each in pixels] if isinstance(pixels, list) else pixels.to(**place)
+    ids = torch.tensor([_prompt_ids(assistant, question)], device=model.device)
+    with torch.inference_mode():
+        output = model(input_ids=ids, attention_mask=torch.ones_like(ids), images=pixels, **assistant.image_keywords(1))
+    return output.logits[0].float().cpu()
