@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 
 from ..registry import Registry
+from .checkpoint_parts import CheckpointParts
 from .hooks import HookTable
 
 HOSTS: Registry[type[Host]] = Registry("host")
@@ -34,6 +35,11 @@ class Assistant(Protocol):
         """Greedy answers to `questions`, one about each RGB image, or without images.
 
         A pretrained-only checkpoint takes None for each question and answers with a caption.
+        """
+
+    def parts(self, model: str, base: str | None) -> CheckpointParts:
+        """The checkpoint, which was loaded from `model` over `base`, taken apart. Raises RevisionError for what no
+        other form holds.
         """
 
     def likelihood(self, inputs: torch.Tensor, texts: Sequence[str]) -> np.ndarray:

@@ -60,7 +60,8 @@ def checkpoint_parts(assistant: Any, model: str, base: str | None) -> Checkpoint
         dtype=_saved_dtype(Path(model), base),
         prompt_ids=lambda question: _prompt_ids(assistant, question),
         logits=lambda image, question: _logits(assistant, image, question),
-        ask=lambda images, questions: assistant.ask(images, questions),
+        pixels=lambda image: process_images([image], assistant.image_processor, loaded.config)[0],
+        ask=lambda images, questions, most: assistant.ask(images, questions, max_new_tokens=most),
         record=dict(loaded.config.revision),
     )
 

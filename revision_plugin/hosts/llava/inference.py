@@ -13,15 +13,17 @@ import torch.nn.functional as F
 from llava import conversation
 from llava.constants import DEFAULT_IMAGE_TOKEN, IMAGE_TOKEN_INDEX
 from llava.mm_utils import process_images, tokenizer_image_token
-from llava.model.builder import load_pretrained_model
+from llava.model import builder
 from transformers import GenerationConfig
 
 from ...corpora.texts import text_problem
 from ...errors import RevisionError
 from ...tower import PseudoVisionTower
 from ..chat_template import USER, chat_template
+from ..checkpoint_parts import CheckpointParts
 from ..model_type import model_type
 from ..quantized import loading_keywords, on_cpu
+from .exported_parts import checkpoint_parts
 from .host import require_base, require_same_base
 from .language_models import LLAMAS, PREFIX, class_for
 from .tokenizers import AUTO, prepare_tokenizer
@@ -75,6 +77,27 @@ def _usual_template(name: str) -> str:
         if mark in name:
             return template
     return "v1"
+
+
+class _Float32Torch:
+    """torch, for LLaVA's loader on a CPU: where that says half precision, it means float32."""
+
+    float16 = torch.float32
+
+    def __getattr__(self, name: str):
+        return getattr(torch, name)
+
+
+@contextlib.contextmanager
+def loading_whole(device: str, bits: int | None) -> Iterator[None]:
+    """Inside, LLaVA's loader rounds nothing to half precision that will be computed in float32 anyway."""
+    before = builder.torch
+    if device == "cpu" and bits is None:
+        builder.torch = _Float32Torch()
+    try:
+        yield
+    finally:
+        builder.torch = before
 
 
 def decode_greedily(model) -> None:
@@ -131,8 +154,9 @@ class LlavaAssistant:
             require_same_base(path, str(base))
         saved = read_weights(path, base if needs_base else None) if path.is_dir() else None
         # LLaVA prints while it loads
-        with opening_checkpoint(model), quiet_loading(), contextlib.redirect_stdout(io.StringIO()):
-            tokenizer, loaded, processor, _ = load_pretrained_model(
+        quiet = contextlib.redirect_stdout(io.StringIO())
+        with opening_checkpoint(model), quiet_loading(), quiet, loading_whole(device, bits):
+            tokenizer, loaded, processor, _ = builder.load_pretrained_model(
                 str(model),
                 base if needs_base else None,
                 name,
@@ -158,6 +182,12 @@ class LlavaAssistant:
     @property
     def tower(self):
         return self.model.get_vision_tower()
+
+    def parts(self, model: str, base: str | None) -> CheckpointParts:
+        """This checkpoint, which was loaded from `model` over `base`, taken apart. Raises RevisionError for what no
+        other form holds.
+        """
+        return checkpoint_parts(self, model, base)
 
     def _template(self):
         if self.template_name not in conversation.conv_templates:
