@@ -74,8 +74,13 @@ def _opened(folder: Path, place: Path, asked: list) -> tuple[dict[str, torch.Ten
         picture.save(place / f"{index}.png")
         records.append({"image": str(place / f"{index}.png"), "question": question, "max_new_tokens": ANSWER_TOKENS})
     (place / "questions.json").write_text(json.dumps(records))
-    words = [folder.resolve(), place / "questions.json", place / "opened"]
-    command = [sys.executable, "-P", str(Path(open_folder.__file__)), *map(str, words)]
+    _run([str(folder.resolve()), str(place / "questions.json"), str(place / "opened")], place)
+    return load_file(place / "opened.safetensors"), json.loads((place / "opened.json").read_text())
+
+
+def _run(words: list[str], place: Path) -> None:
+    """Run `open_folder` in a process of its own. Raises RevisionError with the last thing it says where it fails."""
+    command = [sys.executable, "-P", str(Path(open_folder.__file__)), *words]
     own = {"HF_HUB_OFFLINE": "1", "HF_MODULES_CACHE": str(place / "modules"), "CUDA_VISIBLE_DEVICES": ""}
     with open(place / "log", "wb") as log:
         process = start_child(command, stdout=log, stderr=subprocess.STDOUT, env={**os.environ, **own}, cwd=place)
@@ -87,7 +92,6 @@ def _opened(folder: Path, place: Path, asked: list) -> tuple[dict[str, torch.Ten
         lines = [line for line in (place / "log").read_text(errors="replace").splitlines() if line.strip()]
         last = lines[-1][:300] if lines else f"ended with status {status}"
         raise RevisionError(f"the exported folder does not open with transformers alone: {last}; {UNWRITTEN}")
-    return load_file(place / "opened.safetensors"), json.loads((place / "opened.json").read_text())
 
 
 def _require_same_prompt(parts: CheckpointParts, exported: list[int], question: str | None) -> None:

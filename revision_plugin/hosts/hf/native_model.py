@@ -15,6 +15,7 @@ from ..text_beginning import begin_with
 from . import modeling_revision as native
 
 IMAGE = "<image>"
+TIED_TO = "embed_tokens.weight"
 GELU, NONE = "gelu", "linear"  # transformers' names of what stands between the projector's layers
 
 
@@ -43,6 +44,8 @@ def native_config(parts: CheckpointParts, side: ImageSide, tokenizer: Any) -> An
     rows = parts.text_state[parts.embeddings].shape[0]
     text.vocab_size = max(rows, image_id + 1)
     text.dtype = parts.dtype  # said: otherwise the language model is built in what its config says
+    # LLaVA ties its head to embeddings of this name; for others the head is a copy
+    text.tie_word_embeddings = bool(text.tie_word_embeddings) and parts.embeddings == TIED_TO
     head = _head(parts.head, text)
     make_vision: Any = native.RevisionVisionConfig  # whose type checkers know the fields of one release alone
     make: Any = native.RevisionConfig
@@ -66,7 +69,7 @@ def native_config(parts: CheckpointParts, side: ImageSide, tokenizer: Any) -> An
         vision_feature_select_strategy="full",
         vision_feature_layer=-1,
         multimodal_projector_bias=True,
-        tie_word_embeddings=bool(text.tie_word_embeddings),
+        tie_word_embeddings=text.tie_word_embeddings,
         head=head,
         auto_map={
             "AutoConfig": f"{MODULE}.RevisionConfig",
