@@ -23,6 +23,7 @@ COMMANDS = {
     "ask": "ask a trained checkpoint about images",
     "evaluate": "score a checkpoint through lmms-eval",
     "table": "the eleven-benchmark table from lmms-eval results",
+    "export": "an aligner or a store as a folder to share, with a card; --push uploads it to the hub",
     "quickstart": "the whole flow on the embedded world",
 }
 
