@@ -192,15 +192,24 @@ def hub(tmp_path, monkeypatch):
     from huggingface_hub.utils import _http
 
     server = HubServer(tmp_path / "hub-cache")
+    addresses = server.endpoint + "/{repo_id}/resolve/{revision}/{filename}"
     for name, value in {
         "ENDPOINT": server.endpoint,
-        "HUGGINGFACE_CO_URL_TEMPLATE": server.endpoint + "/{repo_id}/resolve/{revision}/{filename}",
+        "HUGGINGFACE_CO_URL_TEMPLATE": addresses,
         "HF_HUB_CACHE": server.environment["HF_HUB_CACHE"],
-        "HF_HUB_OFFLINE": False,
         "HF_HUB_DISABLE_XET": True,
         "HF_TOKEN_PATH": str(tmp_path / "no-token"),
     }.items():
         monkeypatch.setattr(constants, name, value)
+    monkeypatch.setattr(file_download, "HUGGINGFACE_CO_URL_TEMPLATE", addresses, raising=False)  # of older clients
+
+    def set_offline(value: bool) -> None:
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", value)
+        for name in ("close_session", "reset_sessions"):  # a session of older clients keeps what it began with
+            getattr(_http, name, lambda: None)()
+
+    server.set_offline = set_offline
+    set_offline(False)
     for module in (_http, file_download):
         monkeypatch.setattr(module.time, "sleep", lambda seconds: None)
     monkeypatch.setenv("HF_TOKEN", TOKEN)

@@ -4,8 +4,9 @@ It keeps what is uploaded in memory and serves it back at the commit; nothing le
 of Git LFS, small ones ride in the commit, as at the hub; the upload by Xet is not spoken, so its clients run with
 HF_HUB_DISABLE_XET=1. `fault` puts one answer in the place of another.
 
-In a test take the fixture `hub` (conftest): `hub.environment` is for subprocesses, and the test's own process speaks
-to it too. `hub.repositories["model", "me/aligner"].commits[oid]` is what lies there, path -> bytes.
+In a test take the fixture `hub` (conftest): `hub.environment` is for subprocesses, and the test's own process speaks to
+it too (`hub.set_offline(True)` is its HF_HUB_OFFLINE). `hub.repositories["model", "me/aligner"].commits[oid]` is what
+lies there, path -> bytes.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import hashlib
 import json
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -72,6 +73,7 @@ class HubServer:
         self.requests: list[str] = []
         self.faults: list[Fault] = []
         self.closed = False
+        self.set_offline: Callable[[bool], None] = lambda value: None  # for the test's own process: the fixture's
         self._cache = cache
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"hub": self}))
         self._server.daemon_threads = True

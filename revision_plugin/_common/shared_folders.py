@@ -15,7 +15,6 @@ from typing import Literal
 from huggingface_hub import get_token, snapshot_download
 from huggingface_hub.errors import (
     GatedRepoError,
-    HfHubHTTPError,
     HFValidationError,
     OfflineModeIsEnabled,
     RepositoryNotFoundError,
@@ -109,7 +108,7 @@ def _reason(error: Exception, repository: str) -> str:
         if not isinstance(cause, Exception) or cause in chain:
             break
         chain.append(cause)
-    answered = next((each for each in chain if isinstance(each, HfHubHTTPError)), None)
+    answered = next((each for each in chain if _status(each)), None)
     refused = next((each for each in chain if isinstance(each, HFValidationError)), None)
     on_disk = next((each for each in chain if isinstance(each, OSError) and each.errno and each.filename), None)
     if answered is not None:
@@ -127,9 +126,14 @@ def _reason(error: Exception, repository: str) -> str:
     )
 
 
-def _answer(error: HfHubHTTPError, repository: str) -> str:
+def _status(error: Exception) -> int:
+    """The HTTP status that an error is about; 0 for none."""
+    return getattr(getattr(error, "response", None), "status_code", None) or 0
+
+
+def _answer(error: Exception, repository: str) -> str:
     """What an HTTP status means for who asked."""
-    status = getattr(error.response, "status_code", None)
+    status = _status(error)
     if isinstance(error, RevisionNotFoundError):
         return f"the {repository} repository has no such commit; copy one from its history"
     if isinstance(error, GatedRepoError):
@@ -143,7 +147,7 @@ def _answer(error: HfHubHTTPError, repository: str) -> str:
         return "the hub does not know the token (401); log in again with 'hf auth login', or mend HF_TOKEN"
     if status == 403:
         return "the hub forbids it (403); the token needs the right to do this in that repository"
-    if status is not None and status >= 500:
+    if status >= 500:
         return f"the hub has trouble of its own ({status}); repeat the command later"
-    said = first_line(Exception(error.server_message or "no reason given"))[:160]
+    said = first_line(Exception(getattr(error, "server_message", None) or "no reason given"))[:160]
     return f"the hub refuses it ({status}: {said})"

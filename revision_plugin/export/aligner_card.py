@@ -9,8 +9,10 @@ import numpy as np
 from .._common.markdown import table
 from ..aligners.base import WEIGHTS, Aligner
 from ..aligners.fit_report import CorpusReport, FitReport
+from ..embeddings.item_views import WHOLE
 from .cards import COMMIT_NOTE, LIBRARY, NO_LICENCE, PLACEHOLDER, citation, code, facts, head, in_shell
 
+NEWLINE = "\n"
 MEANINGS = {
     "source_mean": "centroid (mean) of the unit-norm embeddings of the texts",
     "target_mean": "centroid (mean) of the unit-norm embeddings of the images",
@@ -105,9 +107,8 @@ gap = parameters["target_mean"] - parameters["source_mean"]  # [{aligner.dim}], 
 
 
 def _use(aligner: Aligner, name: str) -> str:
-    spec = f"hf:{name}@COMMIT"
-    encoder = in_shell(aligner.report.encoder.spec) if aligner.report.encoder else "ENCODER"
-    return f"""## How to use it
+    spec, encoder = f"hf:{name}@COMMIT", aligner.report.encoder
+    in_python = f"""## How to use it
 
 {COMMIT_NOTE}
 
@@ -118,18 +119,27 @@ from revision_plugin import load_aligner
 
 aligned = load_aligner("{spec}").transform(text_embeddings)
 ```
-
-On the command line, for texts like those it was fitted on, and for texts of another domain:
+"""
+    if encoder is None:
+        return f"{in_python}\nIt names no encoder, so commands and trainings refuse it: they compare encoders.\n"
+    view = aligner.report.source.view
+    chosen = f" --view {in_shell(view)}" if view else ""
+    flag = "--revision_part_aligner" if (view or WHOLE) != WHOLE else "--revision_aligner"
+    apply = f"revision apply --aligner {spec} --source TEXT_STORE{chosen} --out aligned"
+    refit = f"revision fit --refit-source {spec} --source TEXT_STORE{chosen} --out refitted"
+    lines = [apply] if aligner.needs_target_rows else [apply, refit]
+    another = "" if aligner.needs_target_rows else ", and (the second line) for texts of another domain"
+    return f"""{in_python}
+On the command line, for texts like those it was fitted on{another}:
 
 ```bash
-revision apply --aligner {spec} --source TEXT_STORE --out aligned
-revision fit --refit-source {spec} --source TEXT_STORE --out refitted
+{NEWLINE.join(lines)}
 ```
 
 In LLaVA's pretraining on text alone:
 
 ```bash
-python scripts/train.py --vision_tower revision --revision_encoder "{encoder}" --data_path TEXT_STORE \\
-    --revision_aligner {spec} ...
+python scripts/train.py --vision_tower revision --revision_encoder "{in_shell(encoder.spec)}" --data_path TEXT_STORE \\
+    {flag} {spec} ...
 ```
 """

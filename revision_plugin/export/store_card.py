@@ -45,20 +45,15 @@ def store_card(store: Store, name: str | None = None) -> str:
                 ]
             ),
             f"\n## Columns\n\n{facts((code(column), COLUMNS[column]) for column in manifest.schema.names)}\n",
-            _use(spec, name or PLACEHOLDER, manifest.modality, in_shell(manifest.encoder.spec)),
+            _use(store, spec, name or PLACEHOLDER),
             citation(),
             f"## Licence\n\n{NO_LICENCE}\n",
         ]
     )
 
 
-def _use(spec: str, name: str, modality: str, encoder: str) -> str:
-    flags = {
-        "text": (f"revision fit --source {spec} --target IMAGE_STORE --out aligner", f"--data_path {spec}"),
-        "image": (f"revision fit --source TEXT_STORE --target {spec} --out aligner", f"--revision_image_store {spec}"),
-    }
-    fit, training = flags[modality]
-    return f"""## How to use it
+def _use(store: Store, spec: str, name: str) -> str:
+    in_python = f"""## How to use it
 
 {COMMIT_NOTE}
 
@@ -75,11 +70,26 @@ from datasets import load_dataset
 
 rows = load_dataset("{name}", revision="COMMIT", split="train")
 ```
-
-On the command line, and in LLaVA's training (`scripts/train.py`):
+"""
+    manifest = store.manifest
+    if manifest.aligner:
+        return f"{in_python}\nIts texts are aligned already; fits and trainings take them as the encoder gave them.\n"
+    source, target, flag = {
+        "text": (spec, "IMAGE_STORE", "--data_path"),
+        "image": ("TEXT_STORE", spec, "--data_path LLAVA_JSON --revision_image_store"),
+    }[manifest.modality]
+    view = " --view whole" if manifest.views else ""
+    views = (
+        f" --revision_views {'VIEWS' if manifest.modality == 'text' else in_shell(manifest.views)}"
+        if manifest.views
+        else ""
+    )
+    return f"""{in_python}
+On the command line, and in LLaVA's training:
 
 ```bash
-{fit}
-python scripts/train.py --vision_tower revision --revision_encoder "{encoder}" {training} ...
+revision fit --source {source} --target {target}{view} --out aligner
+python scripts/train.py --vision_tower revision --revision_encoder "{in_shell(manifest.encoder.spec)}"{views} \\
+    {flag} {spec} ...
 ```
 """

@@ -1,6 +1,7 @@
 """`hf:OWNER/NAME@COMMIT` in place of folders on disk, against the stand-in of the hub."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -53,7 +54,7 @@ print(texts)
         [sys.executable, "-c", script],
         capture_output=True,
         text=True,
-        env={**ENVIRONMENT, **hub.environment, "PYTHONPATH": str(ROOT)},
+        env={**ENVIRONMENT, **hub.environment, "PYTHONPATH": f"{ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"},
         cwd=tmp_path,
     )
     assert done.returncode == 0, done.stderr[-3000:]
@@ -123,7 +124,11 @@ def test_a_training_from_the_hub_ends_with_equal_weights(hub, shared, stores, ti
     tower = ["--vision_tower", "revision", "--revision_encoder", "demo"]
     places = ["--model_name_or_path", tiny_llm, "--output_dir", tmp_path / "remote", "--max_steps", STEPS]
     words = [ROOT / "scripts" / "train.py", *FLAGS, *tower, *places, *(word for pair in flags.items() for word in pair)]
-    environment = {**ENVIRONMENT, **hub.environment, "PYTHONPATH": str(ROOT)}
+    environment = {
+        **ENVIRONMENT,
+        **hub.environment,
+        "PYTHONPATH": f"{ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}",
+    }
     done = subprocess.run([sys.executable, *map(str, words)], capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr[-3000:]
     local, remote = (projector(tmp_path / name) for name in ("local", "remote"))
@@ -161,7 +166,7 @@ ALIGNER_FAULTS = {
 }
 
 
-@pytest.mark.parametrize("where", ["/tree/", "/resolve/"])
+@pytest.mark.parametrize("where", ["GET /api/models/.*/(tree|revision)/", "/resolve/"], ids=["list", "file"])
 @pytest.mark.parametrize("fault", ALIGNER_FAULTS)
 def test_what_the_hub_refuses_is_one_line(hub, shared, stores, tmp_path, capsys, fault, where):
     status, says = ALIGNER_FAULTS[fault]
@@ -201,19 +206,17 @@ def test_inspect_says_of_both_kinds_why_there_is_none(hub, capsys):
     assert "holds no manifest.json, so is no embedding store" in refuse(capsys, "inspect", f"hf:me/other@{commit}")
 
 
-def test_a_hub_that_is_out_of_reach_and_the_cache(hub, shared, monkeypatch):
-    from huggingface_hub import constants
-
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+def test_a_hub_that_is_out_of_reach_and_the_cache(hub, shared):
+    hub.set_offline(True)
     with pytest.raises(RevisionError, match="not whole in the hub's cache, and HF_HUB_OFFLINE is set; unset it"):
         load_aligner(shared["realign"])
     assert hub.requests == []
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    hub.set_offline(False)
     load_aligner(shared["realign"])
     asked = len(hub.requests)
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    hub.set_offline(True)
     assert load_aligner(shared["realign"]).method == "realign" and len(hub.requests) == asked
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    hub.set_offline(False)
     hub.close()
     assert load_aligner(shared["realign"]).method == "realign"  # a commit does not change
     with pytest.raises(RevisionError, match=r"the hub cannot be reached, or broke off \(Connect.*check the network"):
@@ -221,8 +224,14 @@ def test_a_hub_that_is_out_of_reach_and_the_cache(hub, shared, monkeypatch):
 
 
 def test_a_download_that_is_cut_is_resumed_or_refused(hub, shared, stores):
+    aligner = None
     with hub.fault("GET .*safetensors", cut="broken", times=2):
-        assert load_aligner(shared["realign"]).identity == load_aligner(stores / "realign").identity
+        while aligner is None:  # some clients resume by themselves, some when they are called again
+            try:
+                aligner = load_aligner(shared["realign"])
+            except RevisionError as error:
+                assert "or broke off" in str(error)
+    assert aligner.identity == load_aligner(stores / "realign").identity
     with hub.fault(r"GET .*\.arrow", cut="short"):
         with pytest.raises(RevisionError, match="the hub cannot be reached, or broke off .*Consistency check failed"):
             Store.open(shared["texts"])

@@ -14,7 +14,7 @@ from conftest import ENVIRONMENT, FORKS, refuse, run, unit_rows, write_store
 from datasets import load_from_disk
 from safetensors.numpy import load_file
 
-from revision_plugin import ConnectCollapseCorrupt, ReAlign, Store, load_aligner
+from revision_plugin import BlockwiseCovariance, ConnectCollapseCorrupt, ReAlign, Store, load_aligner, of_view
 from revision_plugin.errors import RevisionError
 from revision_plugin.export.artefacts import export_aligner, export_store
 from revision_plugin.hosts.llava.training_flags import model_arguments
@@ -93,6 +93,7 @@ def test_a_card_of_c3_fitted_on_arrays(rng, tmp_path):
     head, text = card_of(tmp_path / "shared")
     assert "not named (fitted on arrays)" in text and '"sigma": 0.1' in text and "No rows were held out." in text
     assert "2401.08567" in text and 'load_aligner("hf:me/c3@COMMIT")' in text
+    assert "names no encoder" in text and "revision apply" not in text
     assert "| `target_mean` | `[6]` | `float64` |" in text
 
 
@@ -169,9 +170,32 @@ def test_a_store_of_views_of_images_and_an_aligned_one(rng, stores, tmp_path):
     _, text = card_of(tmp_path / "shared")
     assert "# Embeddings of 12 views of images" in text and "| views of an item | `1x2:crop` |" in text
     assert "--revision_image_store hf:me/views@COMMIT" in text and "| `view` |" in text
+    assert "--revision_views 1x2:crop" in text and "--view whole" in text
     run("apply", "--aligner", stores / "realign", "--source", stores / "texts", "--out", tmp_path / "aligned")
     export_store(tmp_path / "aligned", tmp_path / "shared-aligned")
-    assert "| aligned by | `realign` |" in card_of(tmp_path / "shared-aligned")[1]
+    text = card_of(tmp_path / "shared-aligned")[1]
+    assert "| aligned by | `realign` |" in text and "aligned already" in text and "revision fit" not in text
+
+
+def test_a_card_recommends_only_what_its_aligner_can_do(rng, tmp_path):
+    """One of parts is the other flag's, and one whose method needs the target's rows is not fitted again without."""
+    stores = {}
+    for modality in ("text", "image"):
+        ids, numbers = [f"i{k // 3}" for k in range(60)], np.tile([0, 1, 2], 20)
+        rows = unit_rows(rng, 60, 6)
+        stores[modality] = of_view(
+            write_store(tmp_path / modality, rows, modality=modality, ids=ids, views="1x2:crop", numbers=numbers),
+            "parts",
+        )
+    for method in (ReAlign, BlockwiseCovariance):
+        aligner = method().fit(stores["text"], stores["image"])
+        aligner.save(tmp_path / method.method)
+        export_aligner(tmp_path / method.method, tmp_path / f"shared-{method.method}")
+        _, text = card_of(tmp_path / f"shared-{method.method}")
+        assert "--revision_part_aligner hf:" in text and "--revision_aligner hf:" not in text
+        assert "| 40 | `parts of 1x2:crop` |" in text and "--source TEXT_STORE --view parts" in text
+        assert ("--refit-source" in text) is (not method.needs_target_rows)
+    assert BlockwiseCovariance.needs_target_rows and not ReAlign.needs_target_rows
 
 
 def test_what_comes_from_data_breaks_no_card(rng, tmp_path):

@@ -4,7 +4,7 @@ import pytest
 from conftest import refuse, run
 from hub_server import READ_TOKEN, TOKEN
 
-from revision_plugin import load_aligner
+from revision_plugin import Store, load_aligner
 from revision_plugin.errors import RevisionError
 from revision_plugin.export.push import push
 
@@ -146,10 +146,8 @@ def test_a_hub_that_is_out_of_reach(hub, folder):
         push(folder, "me/thing", kind="model", public=False)
 
 
-def test_offline_is_respected(hub, folder, monkeypatch):
-    from huggingface_hub import constants
-
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+def test_offline_is_respected(hub, folder):
+    hub.set_offline(True)
     with pytest.raises(RevisionError, match="HF_HUB_OFFLINE is set; unset it"):
         push(folder, "me/thing", kind="model", public=False)
     assert hub.requests == []
@@ -172,3 +170,7 @@ def test_the_command_prints_the_name_that_other_commands_take(hub, stores, tmp_p
     assert b'"hf:me/images@COMMIT"' in hub.files("dataset", "me/images")["README.md"]
     run("inspect", lines[1])
     assert "kind: image store, whole" in capsys.readouterr().out
+    run("export", "--store", lines[1], "--out", tmp_path / "again")
+    shard = Store.open(stores / "images").manifest.shards[0]
+    assert (tmp_path / "again" / shard).read_bytes() == (stores / "images" / shard).read_bytes()
+    assert not (tmp_path / "again" / shard).is_symlink()
