@@ -28,6 +28,7 @@ setup(
         "transformers>=4.57",
         "open_clip_torch>=3.0",
         "datasets>=3.0",
+        "huggingface_hub>=0.34",
         "pyarrow>=15",
         "safetensors>=0.4",
         "numpy>=1.26",

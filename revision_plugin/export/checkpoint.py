@@ -3,24 +3,32 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
+from .._common.files import write_text
 from .._common.folders import new_folder, require_free
 from ..hosts import find_host
 from ..hosts.hf.native_folder import write_native
+from .cards import CARD
 from .equality import compare
 from .model_card import model_card
 
 logger = logging.getLogger(__name__)
-CARD = "README.md"
 
 
 def export_checkpoint(
-    model: str, out: Path, *, base: str | None = None, check: bool = True, results: list[Path] | None = None
+    model: str,
+    out: Path,
+    *,
+    base: str | None = None,
+    check: bool = True,
+    results: Sequence[Path] = (),
+    name: str | None = None,
 ) -> None:
     """Write the checkpoint `model`, of any host, with its language model and its encoder's image side into the new
     folder `out`; `base` is the language model of a Stage-1 or LoRA checkpoint. The scores in `results`, folders of
-    `revision evaluate`, go into the card.
+    `revision evaluate`, go into the card, which calls the model `name` (OWNER/NAME) where it is given.
 
     With `check` the folder is opened in another process and compared with the trained model before it is there under
     its name. Raises RevisionError where they differ, for what transformers' LLaVA cannot hold, and where nothing can be
@@ -38,5 +46,4 @@ def export_checkpoint(
                 equality.questions,
                 equality.logits,
             )
-        (folder / CARD).write_text(model_card(parts, Path(model), equality, results or []), encoding="utf-8")
-    logger.info("%s: opens with AutoModelForImageTextToText and AutoProcessor (trust_remote_code=True)", out)
+        write_text(folder / CARD, model_card(parts, Path(model), equality, results, name))

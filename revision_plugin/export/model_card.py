@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -10,11 +10,12 @@ from .._common.files import hash_file, read_object
 from .._common.markdown import table
 from ..aligners import load_aligner
 from ..aligners.base import RECORD as ALIGNER_RECORD
-from ..errors import RevisionError
+from ..errors import RevisionError, shown
 from ..evaluation.results import METRIC, read_results, result_files
 from ..hosts.checkpoint_parts import CheckpointParts
 from ..hosts.prompt_form import CaptionPrompt
 from ..hosts.run_record import RECORD
+from .cards import PLACEHOLDER, citation, code, head
 from .equality import Equality
 
 PROJECTOR_FLAG, ALIGNER_FLAG = "--pretrain_mm_mlp_adapter", "--revision_aligner"
@@ -41,20 +42,18 @@ SHOWN_FLAGS = (
     "--seed",
 )
 STAGES = {True: "Stage 1, the projector", False: "Stage 2, language model and projector"}
-HEAD = """---
-library_name: transformers
-pipeline_tag: image-text-to-text
-tags: [revision, llava, text-only-pretraining]
----
-"""
+TAGS = ["revision", "llava", "text-only-pretraining"]
 
 
-def model_card(parts: CheckpointParts, model: Path, equality: Equality | None, results: list[Path]) -> str:
+def model_card(
+    parts: CheckpointParts, model: Path, equality: Equality | None, results: Sequence[Path], name: str | None = None
+) -> str:
     """The README.md of the exported folder, from run.json beside the checkpoint `model` and beside the projector that
-    it began with. Of local files it names the last part alone.
+    it began with. `name` (OWNER/NAME) is what it is called on the hub. Of local files it names the last part alone.
     """
     sections = [
-        f"{HEAD}\n# {model.resolve().name}",
+        head(library_name="transformers", pipeline_tag="image-text-to-text", tags=TAGS)
+        + f"\n# {shown(name or model.resolve().name)}",
         "LLaVA with one vector a view of an image: a frozen contrastive encoder's global embedding goes through the "
         "projector into a language model. Trained with revision-plugin after ReVision (arXiv 2602.07026): the "
         "projector learns from text alone, from text embeddings that are moved into the image distribution.",
@@ -62,8 +61,9 @@ def model_card(parts: CheckpointParts, model: Path, equality: Equality | None, r
         *_trainings(model),
         _scores(results),
         _equality(equality),
-        _usage(parts),
+        _usage(parts, name or PLACEHOLDER),
         _licences(parts, model),
+        citation(),
     ]
     return "\n\n".join(section for section in sections if section) + "\n"
 
@@ -72,9 +72,9 @@ def _parts_table(parts: CheckpointParts) -> str:
     views = "the whole image" if parts.views.count == 1 else f"`{parts.views}`, {parts.views.count} views of an image"
     rows = [
         ("language model", f"{parts.text_config.model_type}, {_count(parts.text_state.values())} parameters"),
-        ("image encoder", f"`{_short(parts.encoder.spec)}`, {parts.encoder.dim} dimensions, {views}"),
+        ("image encoder", f"{code(_short(parts.encoder.spec))}, {parts.encoder.dim} dimensions, {views}"),
         ("visual tokens", f"{parts.visual_tokens} an image"),
-        ("prompt", f"`{parts.record.get('conversation')}`, written in `chat_template.jinja`"),
+        ("prompt", f"{code(parts.record.get('conversation'))}, written in `chat_template.jinja`"),
         ("encoder's fingerprint", f"`{parts.encoder.image_identity.fingerprint}`"),
     ]
     return "## What is inside\n\n" + table(("part", ""), rows)
@@ -121,7 +121,7 @@ def _training(record: dict) -> str:
     command, inputs = record["command"], record["inputs"]
     stage1 = command.get("--tune_mm_mlp_adapter") == "True"
     rows = [
-        (f"`{flag}`", f"{_short(command[flag])}" + (f" (`{inputs[flag][:16]}`)" if inputs.get(flag) else ""))
+        (f"`{flag}`", code(_short(command[flag])) + (f" ({code(inputs[flag][:16])})" if inputs.get(flag) else ""))
         for flag in SHOWN_FLAGS
         if flag in command
     ]
@@ -144,9 +144,9 @@ def _aligner_line(folder: str | None, content: str | None) -> str:
     if folder is None:
         return ""
     if not Path(folder).is_dir():
-        return f"The aligner '{_short(folder)}' is no longer where the training found it."
+        return f"The aligner {code(_short(folder))} is no longer where the training found it."
     if read_object(Path(folder) / ALIGNER_RECORD).get("parameters_hash") != content:
-        return f"The aligner '{_short(folder)}' is another one now than in the training."
+        return f"The aligner {code(_short(folder))} is another one now than in the training."
     aligner = load_aligner(folder)
     report = aligner.report
     held_out = f", on held-out rows {report.held_out.centroid_gap:.4g}" if report.held_out else ""
@@ -156,7 +156,7 @@ def _aligner_line(folder: str | None, content: str | None) -> str:
     )
 
 
-def _scores(results: list[Path]) -> str:
+def _scores(results: Sequence[Path]) -> str:
     """Accuracies of `revision evaluate`. Raises RevisionError for a folder without any."""
     rows = []
     for folder in results:
@@ -182,7 +182,7 @@ def _equality(equality: Equality | None) -> str:
     )
 
 
-def _usage(parts: CheckpointParts) -> str:
+def _usage(parts: CheckpointParts, name: str) -> str:
     needs = "transformers" + (" and open_clip_torch" if parts.encoder.image_side().library == "open_clip" else "")
     question = (
         "" if isinstance(parts.prompt, CaptionPrompt) else ', {"type": "text", "text": "What is in the picture?"}'
@@ -196,8 +196,8 @@ With {needs}. `modeling_revision.py`, the module that defines the vision tower, 
 ```python
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
-model = AutoModelForImageTextToText.from_pretrained(FOLDER, trust_remote_code=True)
-processor = AutoProcessor.from_pretrained(FOLDER, trust_remote_code=True)
+model = AutoModelForImageTextToText.from_pretrained("{name}", trust_remote_code=True)
+processor = AutoProcessor.from_pretrained("{name}", trust_remote_code=True)
 messages = [{{"role": "user", "content": [{{"type": "image", "image": "picture.png"}}{question}]}}]
 inputs = processor.apply_chat_template(
     messages, add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt"
@@ -211,7 +211,7 @@ As a pipeline:
 ```python
 from transformers import pipeline
 
-ask = pipeline("image-text-to-text", model=FOLDER, trust_remote_code=True)
+ask = pipeline("image-text-to-text", model="{name}", trust_remote_code=True)
 print(ask(text=messages, max_new_tokens=64, return_full_text=False)[0]["generated_text"])
 ```
 
@@ -219,7 +219,7 @@ Over HTTP, as OpenAI's interface:
 
 ```bash
 transformers serve --trust-remote-code
-curl http://localhost:8000/v1/chat/completions -H "Content-Type: application/json" -d '{{"model": "FOLDER", "messages":
+curl http://localhost:8000/v1/chat/completions -H "Content-Type: application/json" -d '{{"model": "{name}", "messages":
   [{{"role": "user", "content": [{{"type": "image_url", "image_url": {{"url": "https://..."}}}}{text}]}}]}}'
 ```"""
 
