@@ -223,7 +223,7 @@ def test_what_is_refused_leaves_nothing(stores, tmp_path, capsys):
     out = tmp_path / "out"
     assert "no manifest.json" in refuse(capsys, "export", "--store", stores / "realign", "--out", out)
     assert "no aligner.json" in refuse(capsys, "export", "--aligner", stores / "texts", "--out", out)
-    assert "one of the arguments --aligner --store is required" in refuse(capsys, "export", "--out", out)
+    assert "one of the arguments --model --aligner --store is required" in refuse(capsys, "export", "--out", out)
     both = ("--aligner", stores / "realign", "--store", stores / "texts")
     assert "not allowed with argument" in refuse(capsys, "export", *both, "--out", out)
     line = refuse(capsys, "export", "--aligner", stores / "realign", "--out", out, "--public")

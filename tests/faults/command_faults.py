@@ -47,7 +47,7 @@ fault("export --public without an upload", f"{EXPORT} --public", "is for an uplo
 fault("a store exported as an aligner", EXPORT.replace("realign", "texts"), "no aligner.json, so not an aligner")(
     nothing
 )
-fault("nothing to export", "export --out new", "one of the arguments --aligner --store is required")(nothing)
+fault("nothing to export", "export --out new", "one of the arguments --model --aligner --store is required")(nothing)
 fault("a table that no paper has", "table --published revision-9", "no published table 'revision-9'")(nothing)
 fault("a benchmark nobody knows", "evaluate --model texts --tasks magic --out new", "no task 'magic'")(nothing)
 for flag, line in {

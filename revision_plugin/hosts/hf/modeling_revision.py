@@ -27,6 +27,7 @@ from transformers import AutoConfig, AutoModel, BatchFeature, LlavaConfig, Llava
 from transformers.dynamic_module_utils import get_class_from_dynamic_module
 from transformers.image_processing_utils import ImageProcessingMixin
 from transformers.modeling_outputs import BaseModelOutputWithPooling
+from transformers.processing_utils import ImagesKwargs
 
 OPEN_CLIP, TRANSFORMERS = "open_clip", "transformers"
 
@@ -171,6 +172,7 @@ class RevisionImageProcessor(ImageProcessingMixin):
     """
 
     model_input_names = ["pixel_values"]
+    valid_kwargs = ImagesKwargs  # which transformers 5 asks for
 
     def __init__(
         self,
