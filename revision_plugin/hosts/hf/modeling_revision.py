@@ -127,11 +127,23 @@ class RevisionConfig(LlavaConfig):
 
     @classmethod
     def from_dict(cls, config_dict, **keywords):
+        _require_as_new(config_dict.get("transformers_version"))
         register()
         folder = keywords.get("name_or_path")
         config = super().from_dict(config_dict, **keywords)
         (config[0] if isinstance(config, tuple) else config).vision_config.folder = folder
         return config
+
+
+def _require_as_new(written: str | None) -> None:
+    """Raise ImportError where an older generation of transformers would read the config otherwise than it was written:
+    before 5 it does not know where 5 writes the base of the rotary positions, and would take a default.
+    """
+    if written and int(transformers.__version__.split(".")[0]) < int(written.split(".")[0]):
+        raise ImportError(
+            f"this folder was written with transformers {written}, whose configs {transformers.__version__} misreads: "
+            f"pip install 'transformers>={written.split('.')[0]}'"
+        )
 
 
 class RevisionHead(nn.Linear):

@@ -31,6 +31,8 @@ def native_tokenizer(parts: CheckpointParts) -> Any:
     if end in tokenizer.all_special_tokens:
         tokenizer.eos_token = end
     tokenizer.padding_side = "left"  # generation continues from the right end
+    # of transformers 4 some give more than models take; what was given when a tokenizer was made is what is saved
+    tokenizer.model_input_names = tokenizer.init_kwargs["model_input_names"] = ["input_ids", "attention_mask"]
     return tokenizer
 
 
