@@ -12,7 +12,7 @@ from ..hosts import find_host
 from ..hosts.hf.native_folder import write_native
 from .cards import CARD
 from .equality import compare
-from .model_card import model_card
+from .model_card import History, model_card
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +35,7 @@ def export_checkpoint(
     written.
     """
     require_free(out)
+    history = History.read(Path(model), results)  # before the long work
     assistant = find_host().load(model, base=base)
     parts = assistant.parts(model, base)
     with new_folder(out) as folder:
@@ -46,4 +47,4 @@ def export_checkpoint(
                 equality.questions,
                 equality.logits,
             )
-        write_text(folder / CARD, model_card(parts, Path(model), equality, results, name))
+        write_text(folder / CARD, model_card(parts, history, equality, name or out.resolve().name))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from ..evaluation.results import METRIC, read_results, result_files
 from ..hosts.checkpoint_parts import CheckpointParts
 from ..hosts.prompt_form import CaptionPrompt
 from ..hosts.run_record import RECORD
-from .cards import PLACEHOLDER, citation, code, head
+from .cards import citation, code, head
 from .equality import Equality
 
 PROJECTOR_FLAG, ALIGNER_FLAG = "--pretrain_mm_mlp_adapter", "--revision_aligner"
@@ -45,24 +46,44 @@ STAGES = {True: "Stage 1, the projector", False: "Stage 2, language model and pr
 TAGS = ["revision", "llava", "text-only-pretraining"]
 
 
-def model_card(
-    parts: CheckpointParts, model: Path, equality: Equality | None, results: Sequence[Path], name: str | None = None
-) -> str:
-    """The README.md of the exported folder, from run.json beside the checkpoint `model` and beside the projector that
-    it began with. `name` (OWNER/NAME) is what it is called on the hub. Of local files it names the last part alone.
+@dataclass(frozen=True)
+class History:
+    """What is known of a checkpoint's past: run.json of its training and of Stage 1, whose projector it began with
+    (None where they are gone), and its accuracies by task, from 0 to 1.
+    """
+
+    training: dict | None
+    stage1: dict | None
+    scores: dict[str, float]
+
+    @classmethod
+    def read(cls, model: Path, results: Sequence[Path]) -> History:
+        """The past of the checkpoint `model`, with the scores in the folders `results`. Raises RevisionError for a
+        run.json that no training wrote, and for a folder without scores.
+        """
+        training, stage1 = _record(model), None
+        projector = training["command"].get(PROJECTOR_FLAG) if training else None
+        if training and projector is not None and Path(projector).is_file():
+            same = training["inputs"].get(PROJECTOR_FLAG) == hash_file(Path(projector))
+            stage1 = _record(Path(projector).parent) if same else None
+        return cls(training, stage1, {task: value for folder in results for task, value in _accuracies(folder)})
+
+
+def model_card(parts: CheckpointParts, history: History, equality: Equality | None, name: str) -> str:
+    """The README.md of the exported folder. `name` is what the model is called: OWNER/NAME where it is on the hub. Of
+    local files it names the last part alone.
     """
     sections = [
-        head(library_name="transformers", pipeline_tag="image-text-to-text", tags=TAGS)
-        + f"\n# {shown(name or model.resolve().name)}",
+        head(library_name="transformers", pipeline_tag="image-text-to-text", tags=TAGS) + f"\n# {shown(name)}",
         "LLaVA with one vector a view of an image: a frozen contrastive encoder's global embedding goes through the "
         "projector into a language model. Trained with revision-plugin after ReVision (arXiv 2602.07026): the "
         "projector learns from text alone, from text embeddings that are moved into the image distribution.",
         _parts_table(parts),
-        *_trainings(model),
-        _scores(results),
+        *_trainings(history),
+        _scores(history.scores),
         _equality(equality),
-        _usage(parts, name or PLACEHOLDER),
-        _licences(parts, model),
+        _usage(parts, name),
+        _licences(parts, history),
         citation(),
     ]
     return "\n\n".join(section for section in sections if section) + "\n"
@@ -85,25 +106,16 @@ def _count(tensors) -> str:
     return f"{number / 1e9:.1f} billion" if number >= 1e9 else f"{number / 1e6:.1f} million"
 
 
-def _trainings(model: Path) -> Iterator[str]:
+def _trainings(history: History) -> Iterator[str]:
     """A section for each training that left a run.json: this one, and the one whose projector it began with."""
-    record = _record(model)
-    if record is None:
+    if history.training is None:
         yield "## How it was trained\n\nNo run.json lies beside the checkpoint, so nothing is known of its training."
         return
-    before = record["command"].get(PROJECTOR_FLAG)
-    if before is not None:
-        stage1 = _record(Path(before).parent)
-        same = (
-            stage1 is not None
-            and Path(before).is_file()
-            and record["inputs"].get(PROJECTOR_FLAG) == hash_file(Path(before))
-        )
-        if stage1 is not None and same:
-            yield _training(stage1)
-        else:
-            yield "## Stage 1, the projector\n\nIts run.json is no longer where the training found the projector."
-    yield _training(record)
+    if history.stage1 is not None:
+        yield _training(history.stage1)
+    elif PROJECTOR_FLAG in history.training["command"]:
+        yield "## Stage 1, the projector\n\nIts run.json is no longer where the training found the projector."
+    yield _training(history.training)
 
 
 def _record(folder: Path) -> dict | None:
@@ -156,19 +168,20 @@ def _aligner_line(folder: str | None, content: str | None) -> str:
     )
 
 
-def _scores(results: Sequence[Path]) -> str:
-    """Accuracies of `revision evaluate`. Raises RevisionError for a folder without any."""
-    rows = []
-    for folder in results:
-        found = {
-            task: each[METRIC]
-            for file in result_files(folder)
-            for task, each in read_results(file).items()
-            if METRIC in each
-        }
-        if not found:
-            raise RevisionError(f"{folder}: no results of `revision evaluate` in it")
-        rows += [(task, f"{100 * accuracy:.1f}") for task, accuracy in sorted(found.items())]
+def _accuracies(folder: Path) -> list[tuple[str, float]]:
+    found = [
+        (task, float(result[METRIC]))
+        for file in result_files(folder)
+        for task, result in read_results(file).items()
+        if METRIC in result
+    ]
+    if not found:
+        raise RevisionError(f"--results {folder}: no results of `revision evaluate` in it")
+    return found
+
+
+def _scores(scores: dict[str, float]) -> str:
+    rows = [(task, f"{100 * accuracy:.1f}") for task, accuracy in sorted(scores.items())]
     return "## Scores\n\n" + table(("task", "accuracy, %"), rows) if rows else ""
 
 
@@ -224,10 +237,9 @@ curl http://localhost:8000/v1/chat/completions -H "Content-Type: application/jso
 ```"""
 
 
-def _licences(parts: CheckpointParts, model: Path) -> str:
+def _licences(parts: CheckpointParts, history: History) -> str:
     """What is known of the licences of the parts."""
-    record = _record(model)
-    language_model = record["command"].get("--model_name_or_path") if record else None
+    language_model = history.training["command"].get("--model_name_or_path") if history.training else None
     rows = [
         ("modeling_revision.py", "Apache-2.0"),
         ("language model", _licence(language_model)),

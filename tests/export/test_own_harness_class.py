@@ -1,4 +1,4 @@
-"""lmms-eval's own class for LLaVA in the HF form scores an exported model as `revision evaluate` does its checkpoint."""
+"""lmms-eval's own class for LLaVA scores an exported model as `revision evaluate` does its checkpoint."""
 
 import json
 import os
