@@ -189,7 +189,7 @@ class LlavaAssistant:
         """
         return checkpoint_parts(self, model, base)
 
-    def _template(self):
+    def conversation(self):
         if self.template_name not in conversation.conv_templates:
             raise RevisionError(f"no conversation template '{self.template_name}'; the checkpoint's config was edited")
         return conversation.conv_templates[self.template_name].copy()
@@ -208,7 +208,7 @@ class LlavaAssistant:
                 raise RevisionError("this checkpoint answers questions; give one")
             chat = chat_template(self.tokenizer)
             return chat.prompt([(USER, f"{DEFAULT_IMAGE_TOKEN}\n{question}" if with_image else question)]), chat.end
-        template = self._template()
+        template = self.conversation()
         if template.sep_style == conversation.SeparatorStyle.PLAIN:
             if question:
                 raise RevisionError(
