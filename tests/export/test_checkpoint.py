@@ -6,6 +6,7 @@ import pytest
 import tiny_families as families
 import tiny_llm2clip
 import untrained
+from conftest import run
 from safetensors import safe_open
 
 from revision_plugin.encoders import remote_code
@@ -144,3 +145,20 @@ def test_what_the_form_cannot_hold(tiny_llm, tiny_open_clip, tmp_path):
         export_checkpoint(str(tiles), tmp_path / "out")
     assert not (tmp_path / "out").exists()
     assert find_host().load(str(deep)).ask is not None, "the checkpoint itself is whole"
+
+
+def test_it_is_pushed_whole_and_opens_from_the_hub(hub, tiny_llm, tiny_open_clip, tmp_path, monkeypatch, capsys):
+    """The repository is private and holds the folder's files and nothing else."""
+    from transformers import AutoModelForImageTextToText
+
+    model = untrained.checkpoint(tmp_path / "model", tiny_llm, f"open_clip:{tiny_open_clip}", version="v1")
+    run("export", "--model", model, "--out", tmp_path / "out", "--no-check", "--push", "me/model")
+    repository = hub.repositories["model", "me/model"]
+    name = f"hf:me/model@{repository.head}"
+    assert repository.private and capsys.readouterr().out.strip().endswith(name)
+    files = hub.files("model", "me/model")
+    assert files.keys() - {".gitattributes"} == {path.name for path in (tmp_path / "out").iterdir()}
+    assert b'from_pretrained("me/model", trust_remote_code=True)' in files["README.md"]
+    monkeypatch.setattr(remote_code, "_consent", True)
+    opened = AutoModelForImageTextToText.from_pretrained("me/model", revision=repository.head, trust_remote_code=True)
+    assert type(opened).__name__ == "RevisionForConditionalGeneration"
