@@ -412,3 +412,13 @@ def stage2(stage1, world_files, tiny_llm, tmp_path_factory):
         "True",
     )
     return out
+
+
+@pytest.fixture(scope="session")
+def exported_demo() -> tuple[Path, Path]:
+    """An exported folder, and the checkpoint that it was exported from."""
+    named = os.environ.get("REVISION_EXPORTED")
+    if not named:
+        pytest.skip("REVISION_EXPORTED names no FOLDER:CHECKPOINT")
+    folder, checkpoint = map(Path, named.split(os.pathsep))
+    return folder, checkpoint
