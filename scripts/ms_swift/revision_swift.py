@@ -22,6 +22,7 @@ from transformers import AutoModelForImageTextToText
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from revision_plugin import Aligner, PseudoVisionTower, RevisionError, Store, load_aligner
+from revision_plugin._common.files import hash_json
 from revision_plugin.aligners.domain import warn_if_far
 from revision_plugin.corpora.texts import IMAGE_MARK
 from revision_plugin.embeddings.item_views import PARTS, WHOLE, of_view
@@ -113,7 +114,7 @@ class TextStoreLoader(DatasetLoader):
                 {"conversations": data[index].conversations, "images": [f"{EMBEDDING}{store.path}#{index}"]}
                 for index in range(len(data))
             ),
-            fingerprint=f"{store.manifest.content_hash[:32]}{data.reconstruct:d}",
+            fingerprint=hash_json([str(store.path), store.manifest.content_hash, data.reconstruct])[:32],
         )
         rows = dataset_meta.preprocess_func(
             rows,
@@ -257,7 +258,6 @@ register_model(
         FolderLoader,
         template=NAME,
         model_arch=ModelArch.llava_hf,
-        architectures=["RevisionForConditionalGeneration"],
         additional_saved_files=["modeling_revision.py"],
         is_multimodal=True,
         tags=["vision"],
