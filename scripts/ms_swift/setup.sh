@@ -3,7 +3,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 venv=.venv-swift requirements=scripts/ms_swift/requirements.txt
-stamp=$(cat "$requirements" setup.py | sha256sum | cut -d' ' -f1)
+stamp=$(sha256sum < "$requirements" | cut -d" " -f1)
 [ "$(cat "$venv/.stamp" 2>/dev/null || true)" != "$stamp" ] || exit 0
 python=${PYTHON:-python3}
 "$python" -c 'import sys; sys.exit(sys.version_info[:2] < (3, 11))' || { echo "error: $python is no Python 3.11 or later; give PYTHON=" >&2; exit 2; }
