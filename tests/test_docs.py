@@ -91,4 +91,4 @@ def test_the_export_pages_commands(stage2, tmp_path):
     environment = {**ENVIRONMENT, "PATH": f"{Path(sys.executable).parent}:{os.defpath}"}
     done = subprocess.run(typed, capture_output=True, text=True, env=environment, cwd=tmp_path)
     assert done.returncode == 0, done.stderr[-3000:]
-    assert "RevisionForConditionalGeneration LlavaProcessor" in done.stdout
+    assert "LlavaForConditionalGeneration LlavaProcessor" in done.stdout

@@ -23,7 +23,7 @@ import torch
 import transformers
 from PIL import Image
 from torch import nn
-from transformers import AutoConfig, AutoModel, BatchFeature, LlavaConfig, LlavaForConditionalGeneration
+from transformers import AutoConfig, AutoModel, BatchFeature, LlavaConfig
 from transformers.dynamic_module_utils import get_class_from_dynamic_module
 from transformers.image_processing_utils import ImageProcessingMixin
 from transformers.modeling_outputs import BaseModelOutputWithPooling
@@ -87,6 +87,12 @@ class RevisionVisionModel(transformers.PreTrainedModel):
             # what is computed when a model is made is saved as well: transformers makes models without values
             module._non_persistent_buffers_set.clear()
         self.post_init()
+
+    def train(self, mode: bool = True):
+        """Frozen in training as well: batch normalisation keeps its statistics, and nothing is dropped."""
+        super().train(mode)
+        self.encoder.eval()
+        return self
 
     def embed(self, pixel_values: torch.Tensor) -> torch.Tensor:
         """Pixels [N, 3, H, W] -> float32 unit-norm embeddings [N, D]."""
@@ -162,18 +168,28 @@ class RevisionHead(nn.Linear):
         return logits if self.bound is None else self.bound * torch.tanh(logits / self.bound)
 
 
-class RevisionForConditionalGeneration(LlavaForConditionalGeneration):
-    """transformers' LLaVA with the tower above; its own class for the head alone."""
+class LlavaForConditionalGeneration(transformers.LlavaForConditionalGeneration):
+    """transformers' LLaVA with the tower above, by its name, which servers go by; a class of its own for the head."""
 
     config_class = RevisionConfig
 
     def __init__(self, config: RevisionConfig):
-        register()
+        register(type(config.vision_config))
         config.vision_config.opened_whole = True
         super().__init__(config)
         if config.head:
             self.lm_head = RevisionHead(config.text_config.hidden_size, config.text_config.vocab_size, **config.head)
             self.post_init()
+
+
+class RevisionModel(transformers.LlavaModel):
+    """The model without its head: vLLM opens this one and gives it a head of its own."""
+
+    config_class = RevisionConfig
+
+    def __init__(self, config: RevisionConfig):
+        register(type(config.vision_config))
+        super().__init__(config)
 
 
 class RevisionImageProcessor(ImageProcessingMixin):
@@ -218,8 +234,9 @@ class RevisionImageProcessor(ImageProcessingMixin):
             return transform.image_transform_v2(transform.PreprocessCfg(**self.encoder_processor), is_train=False)
         settings = dict(self.encoder_processor)
         processor = getattr(transformers, settings.pop("image_processor_type"))(**settings)
-        # said, since a picture of three pixels' height looks like one with its channels first
-        return lambda image: processor(image, return_tensors="pt", input_data_format="channels_last")["pixel_values"][0]
+        # an array, and where its channels are: a picture of three pixels' height looks like one with its channels first
+        settings = dict(return_tensors="pt", input_data_format="channels_last")
+        return lambda image: processor(np.asarray(image), **settings)["pixel_values"][0]
 
     def _pixels(self, image, transform) -> torch.Tensor:
         if not isinstance(image, Image.Image):
@@ -265,7 +282,10 @@ def _flat(images) -> list:
     return [each for image in images for each in _flat(image)] if isinstance(images, (list, tuple)) else [images]
 
 
-def register() -> None:
-    """Make the tower known to transformers, whose LLaVA builds it by its type."""
+def register(vision_config: type = RevisionVisionConfig) -> None:
+    """Make the tower known to transformers, whose LLaVA builds it by its type. A process that was sent a config has a
+    copy of its class, `vision_config`.
+    """
     AutoConfig.register(RevisionVisionConfig.model_type, RevisionVisionConfig, exist_ok=True)
-    AutoModel.register(RevisionVisionConfig, RevisionVisionModel, exist_ok=True)
+    for each in {RevisionVisionConfig, vision_config}:
+        AutoModel.register(each, RevisionVisionModel, exist_ok=True)

@@ -75,13 +75,14 @@ def native_config(parts: CheckpointParts, side: ImageSide, tokenizer: Any) -> An
         head=head,
         auto_map={
             "AutoConfig": f"{MODULE}.RevisionConfig",
-            **{f"AutoModelFor{name}": f"{MODULE}.RevisionForConditionalGeneration" for name in SERVED_AS},
+            "AutoModel": f"{MODULE}.RevisionModel",
+            **{f"AutoModelFor{name}": f"{MODULE}.{CLASS}" for name in SERVED_AS},
         },
         dtype=parts.dtype,
     )
 
 
-MODULE = "modeling_revision"
+MODULE, CLASS = "modeling_revision", "LlavaForConditionalGeneration"
 SERVED_AS = ("ImageTextToText", "MultimodalLM", "Vision2Seq")
 
 
@@ -104,7 +105,7 @@ def native_model(parts: CheckpointParts, side: ImageSide, config: Any) -> Any:
     config = copy.deepcopy(config)
     config.vision_config.folder = str(side.code[0].parent) if side.code else None
     with torch.device("meta"):
-        model = native.RevisionForConditionalGeneration(config)
+        model = native.LlavaForConditionalGeneration(config)
     rows, spare = config.text_config.vocab_size, _never_said(parts)
     state = {f"model.language_model.{name}": value for name, value in parts.text_state.items()}
     name = f"model.language_model.{parts.embeddings}"
