@@ -13,7 +13,7 @@ from huggingface_hub import try_to_load_from_cache
 
 from .._common.distributed import launched_processes
 from .._common.files import hash_file, hash_json, outline, read_object, write_json
-from .._common.flags import parse_flags
+from .._common.flags import parse_flags, says_true
 from .._common.folders import ClaimedFolder
 from .._common.versions import versions
 from ..embeddings.manifest import MANIFEST
@@ -45,6 +45,14 @@ READ_FLAGS = (
     "--deepspeed",
 )
 MODEL_FLAG = "--model_name_or_path"
+FINISHED_FILES = (  # each the last one of its kind of training
+    "mm_projector.bin",
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+    "non_lora_trainables.bin",
+)
 KEPT = ("images", "encoder")  # known only later in a training, and compared then
 LOOKED_AT_IMAGES = 20_000
 SECRET_FLAG = re.compile(r"token$|key$|secret|password|credential", re.I)
@@ -80,6 +88,22 @@ def begin(out: Path, arguments: Sequence[str]) -> None:
         return _differences(before, now) if _has_checkpoints(out) else []
 
     CLAIMS.append(ClaimedFolder(out, RECORD, record, flag="--output_dir", shared=True, differences=differences))
+
+
+def refuse_finished(flags: dict[str, str]) -> None:
+    """Raise RevisionError where --output_dir already holds a finished run, unless it may be overwritten."""
+    out = flags.get("--output_dir")
+    overwrite = says_true(flags.get("--overwrite_output_dir", False))
+    if out is None or overwrite:
+        return
+    finished = [name for name in FINISHED_FILES if (Path(out) / name).exists()]
+    if not finished and (Path(out) / "config.json").is_file() and not (Path(out) / RECORD).is_file():
+        finished = ["config.json"]
+    if finished:
+        raise RevisionError(
+            f"{out}: already holds a finished run ({finished[0]}); choose another --output_dir or give "
+            "--overwrite_output_dir True"
+        )
 
 
 def _has_checkpoints(out: Path) -> bool:

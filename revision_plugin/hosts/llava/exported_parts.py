@@ -19,8 +19,8 @@ from ..chat_template import chat_template
 from ..checkpoint_parts import CheckpointParts
 from ..model_type import causal_classes
 from ..prompt_form import CaptionPrompt, OwnPrompt, PromptForm, named_prompt
+from ..tokenizers import AUTO
 from .language_models import LLAMAS, MISTRALS, PREFIX
-from .tokenizers import AUTO
 
 VISION_PARTS = ("vision_tower", "mm_projector", "vision_resampler", "image_newline")
 PLAIN = "plain"
