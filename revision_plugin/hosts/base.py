@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 
 from ..registry import Registry
+from .checkpoint_parts import CheckpointParts
 from .hooks import HookTable
 
 HOSTS: Registry[type[Host]] = Registry("host")
@@ -39,6 +40,11 @@ class Assistant(Protocol):
     def likelihood(self, inputs: torch.Tensor, texts: Sequence[str]) -> np.ndarray:
         """Negative log-likelihood per token [N] of captions given pixels [N, 3, H, W] or text embeddings [N, D]."""
 
+    def parts(self, model: str, base: str | None) -> CheckpointParts:
+        """The checkpoint `model`, over its language model `base` where it needs one, taken apart, for those who write
+        it in another form. Raises RevisionError for one that has parts which that form cannot hold.
+        """
+
 
 class Host(ABC):
     """A training framework. Nothing of it is imported before `install`.
@@ -48,6 +54,7 @@ class Host(ABC):
 
     name: ClassVar[str]
     hooks: ClassVar[HookTable]  # everything that `install` rebinds
+    by_name_alone: ClassVar[bool] = False  # whether `find_host` passes it over unless it is named
 
     @abstractmethod
     def version(self) -> str | None:
@@ -86,3 +93,7 @@ class Host(ABC):
     @abstractmethod
     def check_checkpoint(self, model: Path, base: str | None) -> None:
         """Raise RevisionError unless `load` could open the folder `model`, as far as its files tell."""
+
+    def opens(self, model: Path) -> bool:
+        """Whether the folder `model` is a checkpoint that this host alone opens, whatever else is installed."""
+        return False

@@ -185,6 +185,8 @@ def _identity(path: Path) -> str | None:
         return read_object(path / MANIFEST).get("content_hash")
     if (path / "aligner.json").is_file():
         return read_object(path / "aligner.json").get("parameters_hash")
+    if (path / "config.json").is_file():  # a model, of which a projector is taken
+        return weights_identity(str(path))
     return hash_file(path) if path.is_file() else None
 
 

@@ -41,14 +41,19 @@ def begin_texts(tokenizer: Any, version: str, *, without_bos: bool = False) -> N
 
 
 def require_own_marks(tokenizer: Any, template: Any) -> None:
-    """Raise RevisionError where the conversation template was made for another tokenizer: its marks are no tokens of
-    this one.
+    """`require_marks_of` a conversation template in LLaVA's form."""
+    parts = (template.system, *template.roles, template.sep, template.sep2)
+    require_marks_of(tokenizer, template.version, " ".join(str(part) for part in parts if part))
+
+
+def require_marks_of(tokenizer: Any, version: str, written: str) -> None:
+    """Raise RevisionError where the conversation template `version`, which writes `written`, was made for another
+    tokenizer: its marks are no tokens of this one.
     """
-    written = " ".join(str(part) for part in (template.system, *template.roles, template.sep, template.sep2) if part)
     for mark in MARK.findall(written):
         if len(tokenizer(mark, add_special_tokens=False).input_ids) != 1:
             raise RevisionError(
-                f"--version {template.version}: '{mark}' is no token of this language model's tokenizer, so the "
+                f"--version {version}: '{mark}' is no token of this language model's tokenizer, so the "
                 "template was made for another one; give --version auto, or the one it was made for"
             )
 

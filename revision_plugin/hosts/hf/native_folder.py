@@ -13,6 +13,7 @@ from transformers import GenerationConfig
 
 from ..._common.files import read_object, write_json
 from ...errors import RevisionError
+from ..chat_template import chat_template_text
 from ..checkpoint_parts import IMAGE_PLACE, CheckpointParts
 from ..prompt_form import GLUES, CaptionPrompt
 from . import modeling_revision as native
@@ -21,6 +22,7 @@ from .native_model import IMAGE, MODULE, native_config, native_model, native_pro
 SHARD = "5GB"
 PREPROCESSOR, PROCESSOR = "preprocessor_config.json", "processor_config.json"
 CONFIG, TEMPLATE = "config.json", "chat_template.jinja"
+OWN_TEMPLATE = "language_model_template.jinja"
 STOCK = "LlavaForConditionalGeneration"
 TRIAL = "what is there?"
 
@@ -49,6 +51,9 @@ def write_native(parts: CheckpointParts, folder: Path) -> None:
     processor = native_processor(parts, side, tokenizer, template)
     processor.tokenizer.save_pretrained(folder)
     (folder / TEMPLATE).write_text(template)
+    own = chat_template_text(parts.tokenizer)
+    if own:  # which a training that goes on from here may ask for
+        (folder / OWN_TEMPLATE).write_text(own)
     images = processor.image_processor.to_dict()
     write_json(
         folder / PREPROCESSOR,

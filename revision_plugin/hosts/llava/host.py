@@ -22,6 +22,7 @@ from ...tower import TOWER_NAME
 from .. import run_record
 from ..base import HOSTS, Assistant, Host
 from ..command_line import failures_in_one_line, renamed_flags
+from ..native_form import is_native
 from ..tower_flags import checkpoint_encoder
 from .hook_table import HOOKS
 from .variant import is_next
@@ -51,7 +52,7 @@ class LlavaHost(Host):
         if installed is None:
             raise RevisionError(
                 "LLaVA is not installed; 'pip install --no-deps llava-torch==1.2.2.post1', or 'pip install "
-                "--no-deps -e' your checkout"
+                "--no-deps -e' your checkout, or train in transformers alone with --host hf"
             )
         if not (installed == SUPPORTED_LLAVA or installed.startswith(SUPPORTED_LLAVA + ".post")):
             raise RevisionError(f"LLaVA {installed} is not supported; this release binds to {SUPPORTED_LLAVA}")
@@ -161,6 +162,8 @@ def _require_model(name: str | None) -> None:
             f"{name}: LLaVA takes every name with '{MPT}' in it for an MPT model and runs the code in its folder; give "
             "the same folder by a name without it, such as a link"
         )
+    if name and is_native(Path(name).expanduser()):
+        raise RevisionError(f"{name}: is an HF-native folder, which LLaVA does not train; add --host hf")
     if name and name.startswith(("/", "./", "../", "~")) and not (Path(name).expanduser() / "config.json").is_file():
         raise RevisionError(
             f"{name}: no language model there; give --model_name_or_path a folder with config.json, or a hub name"

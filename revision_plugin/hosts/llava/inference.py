@@ -20,11 +20,13 @@ from ...corpora.texts import text_problem
 from ...errors import RevisionError
 from ...tower import PseudoVisionTower
 from ..chat_template import USER, chat_template
+from ..checkpoint_parts import CheckpointParts
 from ..model_type import model_type
 from ..named_templates import end_ids
 from ..quantized import loading_keywords, on_cpu
 from ..tokenizers import AUTO
 from ..weight_files import opening_checkpoint, quiet_loading
+from .exported_parts import checkpoint_parts
 from .host import require_base, require_same_base
 from .language_models import LLAMAS, PREFIX, class_for
 from .tokenizers import prepare_tokenizer
@@ -258,3 +260,7 @@ class LlavaAssistant:
         predicted, targets, learned = logits[:, first:-1].float(), batch[:, 2:], mask[:, 2:].float()
         losses = F.cross_entropy(predicted.transpose(1, 2), targets, reduction="none") * learned
         return (losses.sum(1) / learned.sum(1)).cpu().numpy()
+
+    def parts(self, model: str, base: str | None) -> CheckpointParts:
+        """The checkpoint taken apart. Raises RevisionError for what the HF-native form cannot hold."""
+        return checkpoint_parts(self, model, base)
