@@ -51,9 +51,8 @@ class NativeAssistant:
             keywords["device_map"] = {"": device}
         folder = open_folder(path, dtype=torch.float32 if device == "cpu" else torch.float16, **keywords)
         if template not in (None, folder.record["conversation"]):
-            raise RevisionError(
-                f"{path}: is asked as it was trained ('{folder.record['conversation']}'), not '{template}'"
-            )
+            own = folder.record["conversation"]
+            raise RevisionError(f"{path}: is asked as it was trained, by '{own}' and not by '{template}'")
         made = opened(folder.model, folder.tower(), path)
         made.model = on_cpu(made.model, bits) if device == "cpu" else made.model.to(device)
         made.tower.to(device=device, dtype=torch.float32 if device == "cpu" else torch.float16)

@@ -21,7 +21,7 @@ from . import modeling_revision as native
 from .folder_encoder import FolderEncoder
 from .native_folder import CONFIG, OWN_TEMPLATE, TEMPLATE
 
-PROJECTOR = "model.multi_modal_projector."
+PROJECTOR = "multi_modal_projector."  # behind `model.`, in some releases of transformers
 
 
 @dataclass
@@ -93,9 +93,9 @@ def folder_projector(path: Path, scale: float) -> dict[str, torch.Tensor]:
     config = read_object(path / CONFIG)
     names = saved_names(path)
     tensors = {
-        name.removeprefix(PROJECTOR): read_tensor(file, name).float()
+        name.partition(PROJECTOR)[2]: read_tensor(file, name).float()
         for name, file in names.items()
-        if name.startswith(PROJECTOR)
+        if PROJECTOR in name
     }
     require_finite_tensors(path, tensors)
     parts = {"weight", "bias"}

@@ -131,7 +131,7 @@ def check_flags(arguments: Sequence[str]) -> None:
         raise RevisionError(f"--{other}: --tune_mm_mlp_adapter trains the projector alone; leave one out")
     if values["bits"] != 16 and not (values["lora_enable"] or values["tune_mm_mlp_adapter"]):
         raise RevisionError(
-            f"--bits {values['bits']}: a quantized language model is not trained itself; --lora_enable True"
+            f"--bits {values['bits']}: a quantized language model is not trained itself; give --lora_enable True"
         )
     settings = values.get("deepspeed")
     if isinstance(settings, str):
