@@ -9,6 +9,7 @@ import importlib
 import os
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 
 from ..._common.distributed import launched_rank
@@ -22,6 +23,7 @@ from ..hooks import HookTable
 from ..native_form import is_native, require_own_module
 from ..shared_hooks import CONSENT, PARTIAL, PROCESSES
 
+NEEDED = ("accelerate", "peft")
 HOOKS = HookTable("transformers", before=(), after=(*PROCESSES, CONSENT, PARTIAL))
 
 
@@ -40,6 +42,9 @@ class HfHost(Host):
     def check(self) -> None:
         if self.version() is None:
             raise RevisionError("transformers is not installed; pip install transformers")
+        missing = [name for name in NEEDED if find_spec(name) is None]
+        if missing:
+            raise RevisionError(f"the host hf needs {missing[0]}, which is not installed; pip install {missing[0]}")
 
     def install(self) -> None:
         self.check()

@@ -23,12 +23,10 @@ from ..named_templates import CAPTION_END, PLAIN, conversation_pieces, encode_pi
 from ..prompt_form import CaptionPrompt, KeptPrompt, PromptForm
 from ..quantized import loading_keywords, on_cpu
 from ..tokenizers import begin_texts
-from .native_folder import CONFIG, PREPROCESSOR, PROCESSOR
+from .native_folder import PREPROCESSOR, PROCESSOR
 from .native_parts import native_parts, with_one_place
-from .opened_folder import OpenedFolder, open_folder, prompt_template
+from .opened_folder import OpenedFolder, open_folder, prompt_template, saved_dtype
 from .training_model import NativeModel, opened, without_token
-
-DTYPES = {name: getattr(torch, name) for name in ("float32", "float16", "bfloat16")}
 
 
 class NativeAssistant:
@@ -154,7 +152,6 @@ class NativeAssistant:
 
     def parts(self, model: str, base: str | None) -> CheckpointParts:
         """The checkpoint taken apart, for those who write it in another form."""
-        config = read_object(self._path / CONFIG)
         prompt: PromptForm = (
             CaptionPrompt(CAPTION_END) if self.template_name == PLAIN else KeptPrompt(prompt_template(self._path))
         )
@@ -166,7 +163,7 @@ class NativeAssistant:
             prompt_ids=self._prompt_ids,
             ends=self.end_ids(),
             square=bool(read_object(self._path / PREPROCESSOR).get("square", False)),
-            dtype=DTYPES.get(str(config.get("dtype")), torch.float32),
+            dtype=saved_dtype(self._path),
             record=dict(self._record),
             logits=self._logits,
             ask=lambda images, questions: self.ask(images, questions),

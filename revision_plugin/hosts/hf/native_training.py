@@ -29,7 +29,7 @@ from .native_folder import write_native
 from .native_model import IMAGE, NONE, with_image_token
 from .native_parts import native_parts
 from .native_trainer import NativeTrainer, load_trained, trained_weights
-from .opened_folder import folder_projector, folder_record, open_folder
+from .opened_folder import folder_projector, folder_record, open_folder, saved_dtype
 from .training_arguments import LINEAR, MLP, Flags, parse
 from .training_data import Collator, Encoding, training_data
 from .training_model import NativeModel, around, load_language_model, load_projector, opened, without_deepspeed
@@ -162,7 +162,6 @@ def _of_folder(path: Path, flags: Flags, final: bool) -> Prepared:
         folder = open_folder(path, **_loading(flags, False) | ({"dtype": torch.float32} if final else {}))
     tower = folder.tower()
     adapters = _adapted(folder.model, folder.model.model.language_model, flags, final)
-    saved = read_object(path / "config.json").get("dtype", "float32")
     tokenizer = folder.tokenizer
     tokenizer.model_max_length = flags.training.model_max_length
     _prepare_tokenizer(tokenizer, folder.model.config.text_config, flags.model.version)
@@ -170,7 +169,9 @@ def _of_folder(path: Path, flags: Flags, final: bool) -> Prepared:
     ends = end_ids(own, end_mark(flags.model.version, tokenizer), tokenizer)
     made = opened(folder.model, tower, path)
     made.adapters = adapters
-    return Prepared(made, tokenizer, {}, ends, getattr(torch, saved))
+    return Prepared(
+        made, tokenizer, {}, ends, saved_dtype(path) if flags.is_stage1 else _loading(flags, final)["dtype"]
+    )
 
 
 def _projector_type(path: Path) -> str:

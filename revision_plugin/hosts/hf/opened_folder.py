@@ -21,6 +21,7 @@ from . import modeling_revision as native
 from .folder_encoder import FolderEncoder
 from .native_folder import CONFIG, OWN_TEMPLATE, TEMPLATE
 
+DTYPES = ("float32", "float16", "bfloat16")
 PROJECTOR = "multi_modal_projector."  # behind `model.`, in some releases of transformers
 
 
@@ -77,6 +78,14 @@ def open_folder(path: Path, *, dtype: torch.dtype, **keywords: Any) -> OpenedFol
     own = path / OWN_TEMPLATE
     tokenizer.chat_template = read_text(own) if own.is_file() else None
     return OpenedFolder(path, model, image_processor, tokenizer, record)
+
+
+def saved_dtype(path: Path) -> torch.dtype:
+    """The number type that the folder's language model was saved in."""
+    config = read_object(path / CONFIG)
+    text = config.get("text_config")
+    name = str((text if isinstance(text, dict) else config).get("dtype", "float32"))
+    return {each: getattr(torch, each) for each in DTYPES}.get(name, torch.float32)
 
 
 def prompt_template(path: Path) -> str:
