@@ -71,6 +71,12 @@ def write_native(parts: CheckpointParts, folder: Path) -> None:
     )
 
 
+def require_writable(parts: CheckpointParts) -> None:
+    """Raise RevisionError where `write_native` could not write the checkpoint: before a training, not after it."""
+    parts.encoder.image_side()
+    _chat_template(parts, native_tokenizer(parts))
+
+
 def _lossless(model: Any, dtype: torch.dtype) -> dict[str, torch.Tensor]:
     """The model's weights in `dtype`, but those that would change in it, which stay as they are."""
 

@@ -11,6 +11,7 @@ from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
 from transformers import AutoTokenizer, BitsAndBytesConfig
 from transformers.trainer_utils import set_seed
 
+from ..._common.distributed import launched_rank
 from ..._common.files import read_object
 from ...encoders import Identity, require_same
 from ...errors import RevisionError
@@ -25,7 +26,7 @@ from ..stop import StopOnSignal, exit_if_stopped
 from ..tokenizers import AUTO, begin_texts, require_marks_of, require_same_vocabulary
 from ..tower_flags import check_projector, tower_from_flags, training_record, use_flags
 from ..weight_files import read_tensors
-from .native_folder import write_native
+from .native_folder import require_writable, write_native
 from .native_model import IMAGE, NONE, with_image_token
 from .native_parts import native_parts
 from .native_trainer import NativeTrainer, load_trained, trained_weights
@@ -68,6 +69,8 @@ def train(arguments: list[str], given: dict[str, str]) -> None:
     encoding = Encoding(prepared.tokenizer, flags.model.version, image_id, tower.num_patches, longest)
     data = training_data(flags.data, encoding, tower)
     checkpoints.tidy_for_all(out)
+    if launched_rank() == 0:
+        require_writable(_parts(flags, prepared))
     collator = Collator(prepared.tokenizer.pad_token_id)
     trainer = NativeTrainer(model=made.model, args=flags.training, train_dataset=data, data_collator=collator)
     if flags.training.process_index == 0:
@@ -83,13 +86,16 @@ def train(arguments: list[str], given: dict[str, str]) -> None:
     weights = trained_weights(made.model, keep=trainer.args.should_save)
     if trainer.args.should_save:
         with without_deepspeed():
-            _write(flags, weights, out)
+            _write(flags, prepared, weights, out)
     checkpoints.wait_for_all()
 
 
-def _write(flags: Flags, weights: dict[str, torch.Tensor], out: Path) -> None:
-    """The result of a training that ended with these weights, as OUT."""
+def _write(flags: Flags, trained: Prepared, weights: dict[str, torch.Tensor], out: Path) -> None:
+    """The result of a training that ended with these weights, as OUT: in the model as it is opened anew, since the
+    trained one may be quantized, spread over processes, or hold its encoder in fewer bits.
+    """
     prepared = prepare(flags, final=True)
+    prepared.record = trained.record
     load_trained(prepared.made.model, weights, out)
     if prepared.made.adapters is not None:
         prepared.made.adapters.merge_and_unload()
@@ -123,12 +129,13 @@ def prepare(flags: Flags, *, final: bool = False) -> Prepared:
     path = Path(name).expanduser()
     prepared = _of_folder(path, flags, final) if is_native(path) else _of_language_model(name, flags, final)
     made = prepared.made
-    use_flags(made.tower, flags.model)
-    prepared.record = training_record(made.tower, flags.model.version, name)
-    if flags.model.version == AUTO:
-        prepared.record["chat_template"] = chat_template(prepared.tokenizer).hash
-    if flags.model.pretrain_mm_mlp_adapter and not final:
-        _load_pretrained(made, flags)
+    if not final:
+        use_flags(made.tower, flags.model)
+        prepared.record = training_record(made.tower, flags.model.version, name)
+        if flags.model.version == AUTO:
+            prepared.record["chat_template"] = chat_template(prepared.tokenizer).hash
+        if flags.model.pretrain_mm_mlp_adapter:
+            _load_pretrained(made, flags)
     _choose_trained(made, flags)
     return prepared
 
@@ -159,9 +166,11 @@ def _of_folder(path: Path, flags: Flags, final: bool) -> Prepared:
         if flags.values.get(flag, trained) != trained:
             raise RevisionError(f"{flag} {flags.values[flag]}: {path} was trained with {trained}; leave it out")
     with without_deepspeed():
-        folder = open_folder(path, **_loading(flags, False) | ({"dtype": torch.float32} if final else {}))
+        folder = open_folder(path, **({"dtype": torch.float32} if final else _loading(flags, final)))
     tower = folder.tower()
     adapters = _adapted(folder.model, folder.model.model.language_model, flags, final)
+    for mark in ("is_quantized", "is_loaded_in_4bit", "is_loaded_in_8bit"):  # said of the language model in it alone,
+        setattr(folder.model, mark, False)  # as of a new LLaVA: Trainer looks for adapters in what is quantized
     tokenizer = folder.tokenizer
     tokenizer.model_max_length = flags.training.model_max_length
     _prepare_tokenizer(tokenizer, folder.model.config.text_config, flags.model.version)
@@ -169,9 +178,8 @@ def _of_folder(path: Path, flags: Flags, final: bool) -> Prepared:
     ends = end_ids(own, end_mark(flags.model.version, tokenizer), tokenizer)
     made = opened(folder.model, tower, path)
     made.adapters = adapters
-    return Prepared(
-        made, tokenizer, {}, ends, saved_dtype(path) if flags.is_stage1 else _loading(flags, final)["dtype"]
-    )
+    dtype = saved_dtype(path) if flags.is_stage1 else _loading(flags, final)["dtype"]
+    return Prepared(made, tokenizer, {}, ends, dtype)
 
 
 def _projector_type(path: Path) -> str:

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from transformers import AutoTokenizer
+from transformers.image_processing_utils import ImageProcessingMixin
 
 from ..._common.files import read_object, read_text
 from ...encoders import Identity
@@ -19,7 +21,7 @@ from ..tower_record import checked_record, views_of
 from ..weight_files import quiet_loading, read_tensor, require_finite_tensors, saved_names
 from . import modeling_revision as native
 from .folder_encoder import FolderEncoder
-from .native_folder import CONFIG, OWN_TEMPLATE, TEMPLATE
+from .native_folder import CONFIG, OWN_TEMPLATE, PREPROCESSOR, TEMPLATE
 
 DTYPES = ("float32", "float16", "bfloat16")
 PROJECTOR = "multi_modal_projector."  # behind `model.`, in some releases of transformers
@@ -72,12 +74,25 @@ def open_folder(path: Path, *, dtype: torch.dtype, **keywords: Any) -> OpenedFol
         image_processor = native.RevisionImageProcessor.from_pretrained(path)
         tokenizer = AutoTokenizer.from_pretrained(path, padding_side="right")
     model, loading = opened
+    _require_image_processor(path, image_processor)
     for kind, what in (("missing_keys", "lacks"), ("unexpected_keys", "has more than its config says:")):
         if loading[kind]:
             raise RevisionError(f"{path}: {what} the weights '{min(loading[kind])}'; get it again")
     own = path / OWN_TEMPLATE
     tokenizer.chat_template = read_text(own) if own.is_file() else None
     return OpenedFolder(path, model, image_processor, tokenizer, record)
+
+
+def _require_image_processor(path: Path, processor: Any) -> None:
+    """Raise RevisionError unless the class of transformers that the folder names for its preprocessing is one for it:
+    the name is data.
+    """
+    kind = processor.encoder_processor.get("image_processor_type")
+    found = getattr(transformers, str(kind), None)
+    if processor.library == native.TRANSFORMERS and not (
+        isinstance(found, type) and issubclass(found, ImageProcessingMixin)
+    ):
+        raise RevisionError(f"{path / PREPROCESSOR}: '{kind}' is no image processor of transformers; it was edited")
 
 
 def saved_dtype(path: Path) -> torch.dtype:
