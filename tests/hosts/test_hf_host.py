@@ -162,7 +162,13 @@ def test_mixed_batches(stores, world_files, tiny_llm, tmp_path):
     for each in bare:
         each["conversations"][0]["value"] = each["conversations"][0]["value"].replace("<image>\n", "")
     mixed.write_text(json.dumps([*pictured[:4], *bare]))  # so that some batches hold no image
-    both(tmp_path / "bare", tiny_llm, *flags, steps=6)
+    (tmp_path / "wide").mkdir()
+    for index, record in enumerate(pictured[:4]):
+        size = (90, 50) if index % 2 else (40, 70)
+        Image.open(world_files / "images" / record["image"]).resize(size).save(tmp_path / "wide" / record["image"])
+    padded = ("--image_folder", tmp_path / "wide", "--image_aspect_ratio", "pad")
+    ours, _ = both(tmp_path / "bare", tiny_llm, *flags, *padded, steps=6)
+    assert json.loads((ours / "preprocessor_config.json").read_text())["square"]
 
 
 @pytest.mark.slow
@@ -245,6 +251,53 @@ def test_no_llava_is_needed(stores, tiny_llm, tmp_path):
     done = subprocess.run([*map(str, command)], capture_output=True, text=True, env=ENVIRONMENT)
     assert done.returncode == 0, done.stderr[-2000:]
     assert (tmp_path / "out" / "model.safetensors").is_file()
+
+
+@pytest.mark.slow
+def test_an_encoder_of_transformers(world_files, tiny_clip, tiny_llm, tmp_path, capsys):
+    """On paired images; its preprocessing is a class of transformers whose name the folder gives, and no other one."""
+    flags = (*STAGE1, "--data_path", world_files / "paired.json", "--image_folder", world_files / "images")
+    tower = ("--vision_tower", "revision", "--revision_encoder", f"hf:{tiny_clip}")
+    train(tmp_path / "out", tiny_llm, *HF, *flags, "--max_steps", 2, tower=tower)
+    shutil.move(tiny_clip, tmp_path / "moved")  # the folder is whole without it
+    try:
+        asked = ("ask", "--model", tmp_path / "out", "--image", world_files / "images" / "00000.png")
+        run(*asked)
+        settings = json.loads((tmp_path / "out" / "preprocessor_config.json").read_text())
+        settings["encoder_processor"]["image_processor_type"] = "pipeline"
+        (tmp_path / "out" / "preprocessor_config.json").write_text(json.dumps(settings))
+        assert "'pipeline' is no image processor of transformers" in refuse(capsys, *asked)
+    finally:
+        shutil.move(tmp_path / "moved", tiny_clip)
+
+
+@pytest.mark.parametrize("batch, shares", [(4, 1), (2, 3), (3, 4)])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_the_order_of_like_lengths_is_llavas(batch, shares, sign, rng):
+    find_host("llava").install()
+    from llava.train.llava_trainer import get_modality_length_grouped_indices
+
+    from revision_plugin.hosts.hf.batch_order import ModalityGroups
+
+    lengths = [sign * int(each) for each in rng.integers(1, 9, 50)]
+    ours = ModalityGroups(lengths, batch, shares, seed=5)
+    orders = []
+    for epoch in range(2):
+        ours.set_epoch(epoch)
+        generator = torch.Generator().manual_seed(5 + epoch)
+        orders.append(list(ours))
+        assert orders[-1] == get_modality_length_grouped_indices(lengths, batch, shares, generator=generator)
+    assert orders[0] != orders[1]
+
+
+def test_examples_with_and_without_images_are_kept_apart(rng):
+    from revision_plugin.hosts.hf.batch_order import ModalityGroups
+
+    lengths = [int(each) * (-1 if index % 3 else 1) for index, each in enumerate(rng.integers(1, 9, 90))]
+    order = list(ModalityGroups(lengths, 4, 2, seed=1))
+    assert sorted(order) == list(range(90)) and order == list(ModalityGroups(lengths, 4, 2, seed=1))
+    steps = [{lengths[index] > 0 for index in order[start : start + 8]} for start in range(0, 72, 8)]
+    assert all(len(kinds) == 1 for kinds in steps) and {True} in steps and {False} in steps
 
 
 @pytest.fixture

@@ -84,7 +84,7 @@ ALLOWED: dict[str, tuple[tuple, str]] = {
     "quant_type": (("nf4", "fp4"), "4 bits are nf4 or fp4"),
     "label_smoothing_factor": ((0.0, 0), "this host trains on the labels as they are; leave it out"),
     "save_only_model": ((False,), "such a checkpoint cannot be resumed with the same result"),
-    "push_to_hub": ((False,), "this host writes a folder; publish it with `revision export`"),
+    "push_to_hub": ((False,), "this host writes a folder; leave it out"),
     "resume_from_checkpoint": ((None,), "a repeated command resumes by itself; leave it out"),
     "do_eval": ((False,), "there is no evaluation while training; leave it out"),
     "do_predict": ((False,), "there is no evaluation while training; leave it out"),
