@@ -419,6 +419,7 @@ def test_a_folder_with_other_code_is_not_opened(captions, stores, world_files, t
 
 @pytest.mark.slow
 def test_a_folder_is_asked_as_it_was_trained(captions, world_files, capsys):
+    assert "kind: HF-native checkpoint" in run_revision("inspect", captions[0]).stdout
     host = find_host(model=captions[0])
     assert host.name == "hf" and find_host(model=captions[1]).name == "llava"
     with pytest.raises(RevisionError, match="leave out --base"):

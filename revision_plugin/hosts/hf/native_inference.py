@@ -52,10 +52,13 @@ class NativeAssistant:
             own = folder.record["conversation"]
             raise RevisionError(f"{path}: is asked as it was trained, by '{own}' and not by '{template}'")
         made = opened(folder.model, folder.tower(), path)
-        made.model = on_cpu(made.model, bits) if device == "cpu" else made.model.to(device)
+        if device == "cpu":
+            on_cpu(made.model, bits)
+        else:
+            made.projector.to(device=device, dtype=torch.float16)
+            if bits is None:  # otherwise it is there already, and refuses to be moved
+                made.model.to(device)
         made.tower.to(device=device, dtype=torch.float32 if device == "cpu" else torch.float16)
-        if device != "cpu":
-            made.projector.half()
         begin_texts(folder.tokenizer, str(folder.record["conversation"]))
         made.model.eval()
         made.model.config.use_cache = True

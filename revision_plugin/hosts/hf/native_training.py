@@ -171,6 +171,7 @@ def _of_folder(path: Path, flags: Flags, final: bool) -> Prepared:
     adapters = _adapted(folder.model, folder.model.model.language_model, flags, final)
     for mark in ("is_quantized", "is_loaded_in_4bit", "is_loaded_in_8bit"):  # said of the language model in it alone,
         setattr(folder.model, mark, False)  # as of a new LLaVA: Trainer looks for adapters in what is quantized
+    folder.model.quantization_method = None
     tokenizer = folder.tokenizer
     tokenizer.model_max_length = flags.training.model_max_length
     _prepare_tokenizer(tokenizer, folder.model.config.text_config, flags.model.version)
