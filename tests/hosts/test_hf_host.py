@@ -1,6 +1,7 @@
 """The host `hf`: LLaVA's losses, token ids and labels without LLaVA, and a folder that transformers opens by itself."""
 
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -399,6 +400,18 @@ def test_what_the_host_does_not_honour_is_refused(flags, message, stores, tiny_l
     words = [tmp_path / "none.json" if flag == "NONE" else flag for flag in flags]
     assert message in refused(capsys, tmp_path / "out", tiny_llm, *HF, *stage1_flags(stores), *words)
     assert not (tmp_path / "out" / "model.safetensors").exists()
+
+
+@pytest.mark.slow
+def test_an_encoder_that_no_folder_holds_is_refused_before_a_step(world_files, tiny_llm, tmp_path, monkeypatch, capsys):
+    """The class of docs/encoders.md, which transformers cannot build."""
+    (module,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "encoders.md").read_text(), re.S)
+    (tmp_path / "encoder_of_hf_test.py").write_text(module)
+    monkeypatch.syspath_prepend(tmp_path)
+    flags = (*stage2_flags(world_files), "--revision_encoder", "python:encoder_of_hf_test:MyEncoder")
+    out = tmp_path / "out"
+    assert "is a class of its own" in refused(capsys, out, tiny_llm, *HF, *flags, "--use_cpu", "True")
+    assert not (out / "trainer_state.json").exists()
 
 
 @pytest.mark.slow
