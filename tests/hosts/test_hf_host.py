@@ -26,7 +26,7 @@ from conftest import (
 )
 from interruptions import finish, start, stop_after_checkpoint
 from PIL import Image
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from revision_plugin.errors import RevisionError
 from revision_plugin.hosts import find_host, launch
@@ -264,10 +264,16 @@ def test_an_encoder_of_transformers(world_files, tiny_clip, tiny_llm, tmp_path, 
     try:
         asked = ("ask", "--model", tmp_path / "out", "--image", world_files / "images" / "00000.png")
         run(*asked)
-        settings = json.loads((tmp_path / "out" / "preprocessor_config.json").read_text())
+        file = tmp_path / "out" / "preprocessor_config.json"
+        settings = json.loads(before := file.read_text())
         settings["encoder_processor"]["image_processor_type"] = "pipeline"
-        (tmp_path / "out" / "preprocessor_config.json").write_text(json.dumps(settings))
+        file.write_text(json.dumps(settings))
         assert "'pipeline' is no image processor of transformers" in refuse(capsys, *asked)
+        file.write_text(before)
+        tensors = load_file(tmp_path / "out" / "model.safetensors")
+        tensors["model.vision_tower.encoder.visual_projection.weight"][0, 0] = torch.nan
+        save_file(tensors, tmp_path / "out" / "model.safetensors", metadata={"format": "pt"})
+        assert "visual_projection.weight' are not finite" in refuse(capsys, *asked)
     finally:
         shutil.move(tmp_path / "moved", tiny_clip)
 

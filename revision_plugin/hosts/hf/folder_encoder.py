@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from torch import nn
 from ...encoders import Encoder, Identity, ImageProcessor, Tokens
 from ...encoders.image_side import ImageSide
 from ...errors import RevisionError
+from ..native_form import MODULE_FILE
 
 
 class FolderEncoder(Encoder):
@@ -54,10 +56,15 @@ class FolderEncoder(Encoder):
 
     def image_side(self) -> ImageSide:
         config = self._vision.config
+        code: list[Path] = []
+        if config.encoder_class:  # whose files lie beside the folder's own module
+            code = [each for each in sorted(Path(config.folder).glob("*.py")) if each.name != MODULE_FILE]
         return ImageSide(
             library=config.library,
             config=config.encoder,
             module=self._vision.encoder,
             processor=self._processor.encoder_processor,
             left_out=list(config.left_out),
+            encoder_class=config.encoder_class,
+            code=code,
         )

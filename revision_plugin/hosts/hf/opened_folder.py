@@ -78,6 +78,7 @@ def open_folder(path: Path, *, dtype: torch.dtype, **keywords: Any) -> OpenedFol
     for kind, what in (("missing_keys", "lacks"), ("unexpected_keys", "has more than its config says:")):
         if loading[kind]:
             raise RevisionError(f"{path}: {what} the weights '{min(loading[kind])}'; get it again")
+    require_finite_tensors(path, dict(model.named_parameters()))
     own = path / OWN_TEMPLATE
     tokenizer.chat_template = read_text(own) if own.is_file() else None
     return OpenedFolder(path, model, image_processor, tokenizer, record)
