@@ -61,16 +61,17 @@ GIT = ("git", "-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null")  #
 PACKAGES = ("llava-torch", "llava", "accelerate", "deepspeed", "peft", "bitsandbytes")
 
 
-def begin(out: Path, arguments: Sequence[str]) -> None:
-    """Write OUT/run.json. Hold OUT for this process.
+def begin(out: Path, arguments: Sequence[str], *, host: str | None = None) -> None:
+    """Write OUT/run.json, with the `host` where it is none of the LLaVAs. Hold OUT for this process.
 
-    Raises RevisionError where OUT holds checkpoints of a run with other flags, inputs or number of processes, or
-    another training writes there.
+    Raises RevisionError where OUT holds checkpoints of a run with other flags, inputs or number of processes, or of
+    another host, or another training writes there.
     """
     flags = parse_flags(arguments)
     model = flags.get(MODEL_FLAG)
     inputs = {flag: _identity(Path(flags[flag])) for flag in READ_FLAGS if flag in flags}
     record = {
+        **({"host": host} if host else {}),
         "command": {flag: _without_secret(flag, value) for flag, value in flags.items()},
         "inputs": inputs if model is None else {**inputs, MODEL_FLAG: _model_identity(model)},
         "processes": launched_processes(),
@@ -163,6 +164,8 @@ def _differences(before: dict, now: dict) -> list[str]:
     for flag in sorted(old_inputs.keys() | new_inputs.keys()):
         if flag in old_inputs and old_inputs.get(flag) != new_inputs.get(flag):
             changed.append(f"content of its {flag}")
+    if before.get("host") != now.get("host"):
+        changed.append(f"host ({before.get('host', 'a LLaVA')}, now {now.get('host', 'a LLaVA')})")
     if before.get("processes") != now["processes"]:
         changed.append(f"number of processes ({before.get('processes')}, now {now['processes']})")
     return changed

@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import tiny_families as families
@@ -223,7 +224,10 @@ def test_killed_and_repeated_it_ends_the_same(stores, tiny_llm, tmp_path):
     finish(start(whole, tiny_llm, *flags, steps=120, every=8), whole)
     stop_after_checkpoint(start(cut, tiny_llm, *flags, steps=120, every=8), cut, signal.SIGKILL)
     assert not (cut / "model.safetensors").exists()
-    finish(start(cut, tiny_llm, *flags, "--seed", 7, steps=120, every=8), cut, expect=2)
+    for others in ((*flags, "--seed", 7), stage1_flags(stores)):
+        finish(start(cut, tiny_llm, *others, steps=120, every=8), cut, expect=2)
+    log = Path(f"{cut}.log").read_text()
+    assert "another --seed (not given, now 7)" in log and "another host (hf, now a LLaVA)" in log
     stop_after_checkpoint(start(cut, tiny_llm, *flags, steps=120, every=8), cut, signal.SIGTERM, after=8)
     finish(start(cut, tiny_llm, *flags, steps=120, every=8), cut)
     resumed, reference = weights(cut), weights(whole)

@@ -71,7 +71,7 @@ class HfHost(Host):
         self.install()
         importlib.import_module(".training_arguments", __package__).check_flags(arguments)
         if out is not None and launched_rank() == 0:
-            run_record.begin(Path(out), arguments)
+            run_record.begin(Path(out), arguments, host=self.name)
         with failures_in_one_line(out):
             importlib.import_module(".native_training", __package__).train(arguments, flags)
 
