@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from forkserver import ForkServer
+from hub_server import TOKEN, HubServer
 
 ROOT = Path(__file__).parent.parent
 STEPS = 4
@@ -178,6 +179,42 @@ def torchrun(*arguments, processes: int = 2) -> list[str]:
     from revision_plugin._common import distributed
 
     return [sys.executable, *distributed.torchrun(processes), *map(str, arguments)]
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """A stand-in of the hub with an empty cache, which this process speaks to; for subprocesses `hub.environment`.
+
+    The hub's client reads its environment when it is imported, so here its constants are set. It waits no seconds
+    between its tries.
+    """
+    from huggingface_hub import constants, file_download
+    from huggingface_hub.utils import _http
+
+    server = HubServer(tmp_path / "hub-cache")
+    addresses = server.endpoint + "/{repo_id}/resolve/{revision}/{filename}"
+    for name, value in {
+        "ENDPOINT": server.endpoint,
+        "HUGGINGFACE_CO_URL_TEMPLATE": addresses,
+        "HF_HUB_CACHE": server.environment["HF_HUB_CACHE"],
+        "HF_HUB_DISABLE_XET": True,
+        "HF_TOKEN_PATH": str(tmp_path / "no-token"),
+    }.items():
+        monkeypatch.setattr(constants, name, value)
+    monkeypatch.setattr(file_download, "HUGGINGFACE_CO_URL_TEMPLATE", addresses, raising=False)  # of older clients
+
+    def set_offline(value: bool) -> None:
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", value)
+        for name in ("close_session", "reset_sessions"):  # a session of older clients keeps what it began with
+            getattr(_http, name, lambda: None)()
+
+    server.set_offline = set_offline
+    set_offline(False)
+    for module in (_http, file_download):
+        monkeypatch.setattr(module.time, "sleep", lambda seconds: None)
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    yield server
+    server.close()
 
 
 @pytest.fixture
@@ -412,3 +449,11 @@ def stage2(stage1, world_files, tiny_llm, tmp_path_factory):
         "True",
     )
     return out
+
+
+@pytest.fixture(scope="session")
+def exported_demo(stage2, tmp_path_factory) -> tuple[Path, Path]:
+    """An exported folder, and the checkpoint that it was exported from."""
+    folder = tmp_path_factory.mktemp("exported") / "model"
+    run_revision("export", "--model", stage2, "--out", folder, "--no-check")
+    return folder, stage2

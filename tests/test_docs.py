@@ -1,9 +1,12 @@
 """The snippets of the Python API page and the notebook run as they stand."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
+import sys
+from pathlib import Path
 
 import matplotlib
 import pytest
@@ -73,3 +76,19 @@ def test_the_views_pages_commands(world_files, stage1, tiny_llm, tmp_path):
         record = json.loads((tmp_path / name / "config.json").read_text())["revision"]
         assert record["views"] == "2x2:mask"
     assert "part_aligner" in record
+
+
+@pytest.mark.slow
+def test_the_export_pages_commands(stage2, tmp_path):
+    """The folder is written and opened as the page says; lmms-eval's command runs in test_own_harness_class.py."""
+    text = (ROOT / "docs" / "export.md").read_text()
+    command, harness = re.findall(r"```bash\n(.*?)```", text, re.S)
+    (snippet,) = re.findall(r"```python\n(.*?)```", text, re.S)
+    assert "--model llava_hf --model_args pretrained=shared-model,trust_remote_code=True" in harness
+    (tmp_path / "llava-revision").symlink_to(stage2)
+    typed = ["bash", "-euo", "pipefail", "-c", f"{command}\npython -P snippet.py"]
+    (tmp_path / "snippet.py").write_text(f"{snippet}\nprint(type(model).__name__, type(processor).__name__)\n")
+    environment = {**ENVIRONMENT, "PATH": f"{Path(sys.executable).parent}:{os.defpath}"}
+    done = subprocess.run(typed, capture_output=True, text=True, env=environment, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "LlavaForConditionalGeneration LlavaProcessor" in done.stdout

@@ -21,7 +21,7 @@ BLOCKS = re.findall(r"```bash\n(.*?)```", README, re.S)
 
 
 def test_the_blocks_are_the_ones_these_tests_run():
-    assert len(BLOCKS) == 7
+    assert len(BLOCKS) == 8
     assert BLOCKS[0].split("#")[0].strip() == "bash scripts/quickstart.sh"
     assert "bash scripts/test.sh " in BLOCKS[0]
     assert "bash scripts/test.sh" in (ROOT / ".ci" / "run").read_text(), "CI runs the README's test command"
@@ -80,7 +80,9 @@ def test_every_command_typed_in_order_in_a_fresh_shell(checkout, world_files, tm
     printed = done.stdout.split("-- end of block")
     assert all(block.strip() for block in printed[1:-1]), "every block but the first prints what it did"
     assert "all symbols are where these hooks look for them" in printed[1]
-    assert "| mine | - |" in printed[-2] and "ReVision (published)" in printed[-2]
+    assert "| mine | - |" in printed[-3] and "ReVision (published)" in printed[-3]
+    assert "opens with AutoModelForImageTextToText" in printed[-2]
+    assert "revision_pope" in (checkout / "shared-model" / "README.md").read_text()
     (raw,) = (checkout / "results" / "raw").rglob("*_results.json")
     (plugin,) = (checkout / "results" / "mine").rglob("*_results.json")
     scores = [json.loads(path.read_text())["results"]["revision_pope"]["acc,none"] for path in (raw, plugin)]
@@ -88,6 +90,45 @@ def test_every_command_typed_in_order_in_a_fresh_shell(checkout, world_files, tm
     installed = next((checkout / ".venv" / "lib").glob("python*/site-packages/revision_plugin"))
     assert (installed / "evaluation" / "tasks" / "revision_pope.yaml").is_file(), "the tasks come with the package"
     assert (installed / "py.typed").is_file() and not (installed / "claims").exists()
+
+
+EXPORTED_ANSWERS = """
+import json, sys
+import torch
+from PIL import Image
+from revision_plugin.demo import world
+from revision_plugin.demo.questions import questions
+from revision_plugin.demo.recipe import HELD_OUT_SEED, QUICK
+from transformers import AutoModelForImageTextToText, AutoProcessor
+
+model = AutoModelForImageTextToText.from_pretrained(sys.argv[1], trust_remote_code=True, dtype=torch.float32).eval()
+processor = AutoProcessor.from_pretrained(sys.argv[1], trust_remote_code=True)
+scenes = world.sample_scenes(QUICK.held_out, seed=HELD_OUT_SEED, held_out=True, distinct=True)
+pictures = [Image.fromarray(picture) for picture in world.render_all(scenes, seed=HELD_OUT_SEED)]
+asked, answers = questions(scenes, seed=HELD_OUT_SEED), []
+for start in range(0, len(asked), 32):
+    chats = []
+    for n, question in asked[start : start + 32]:
+        content = [{"type": "image", "image": pictures[n]}, {"type": "text", "text": question.text}]
+        chats.append([{"role": "user", "content": content}])
+    settings = dict(add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt", padding=True)
+    inputs = processor.apply_chat_template(chats, **settings)
+    said = model.generate(**inputs, max_new_tokens=6)[:, inputs["input_ids"].shape[1] :]
+    answers += [answer.strip() for answer in processor.batch_decode(said, skip_special_tokens=True)]
+print(json.dumps(answers))
+"""
+
+
+def _require_same_exported(model, evaluated, out):
+    """The exported model gives the checkpoint's answer to every held-out question."""
+    command = [sys.executable, "-P", "-m", "revision_plugin.cli", "export", "--model", model, "--out", out]
+    subprocess.run(command, check=True, capture_output=True)
+    done = subprocess.run([sys.executable, "-c", EXPORTED_ANSWERS, out], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    (samples,) = evaluated.rglob("*_samples_revision_demo.jsonl")
+    rows = sorted((json.loads(line) for line in samples.read_text().splitlines()), key=lambda row: row["doc_id"])
+    ours = [row["filtered_resps"][0].strip() for row in rows]
+    assert len(ours) > 1000 and json.loads(done.stdout.strip().splitlines()[-1]) == ours
 
 
 @pytest.mark.slow
@@ -120,6 +161,9 @@ def test_quickstart(tmp_path):
     views = results["stage2"]["views"]
     assert views["all"]["low"] > tuned["all"]["high"]
     assert all(views[kind]["low"] > tuned[kind]["high"] for kind in ("position", "relation"))
+    _require_same_exported(
+        tmp_path / "q" / "stage2-realign", tmp_path / "q" / "evaluation-realign", tmp_path / "shared"
+    )
     again = subprocess.run(
         ["bash", ROOT / "scripts" / "quickstart.sh", "--out", tmp_path / "q"], capture_output=True, text=True
     )

@@ -20,6 +20,7 @@ ORDER = [
     {"geometry", "tower"},
     {"hosts"},
     {"evaluation"},
+    {"export"},
     {"demo"},
     {"cli", "testing"},
     {"__init__"},

@@ -228,3 +228,28 @@ def write(folder: Path, family: Family, *, seed: int = 0) -> Path:
     model.save_pretrained(folder)
     words.save_pretrained(folder)
     return folder
+
+
+# types of another build: names of parts, learned positions, scaled embeddings, experts, parallel layers
+OTHERS = {
+    "gpt2": dict(n_embd=32, n_layer=2, n_head=4, n_positions=64),
+    "opt": dict(ffn_dim=48, word_embed_proj_dim=32, max_position_embeddings=64),
+    "gemma2": dict(head_dim=8, sliding_window=16),
+    "mixtral": dict(num_local_experts=4),
+    "cohere": {},
+    "gpt_neox": {},
+}
+
+
+def write_model(path, config, seed=0):
+    """The folder of a random language model, without a tokenizer."""
+    import torch
+    import transformers
+
+    torch.manual_seed(seed)
+    model = transformers.AutoModelForCausalLM.from_config(config)
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, 1.0 if parameter.ndim == 1 else 0.0, 0.2)
+    model.tie_weights()
+    model.save_pretrained(path)
+    return path

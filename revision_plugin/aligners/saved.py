@@ -10,10 +10,12 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from .._common.files import hash_file, hash_json, is_count, read_object, require_types
+from .._common.shared_folders import SharedKind, local_folder
 from ..errors import RevisionError, first_line
 from .base import ALIGNERS, FORMAT_VERSION, RECORD, WEIGHTS, Aligner, create
 from .fit_report import FitReport
 
+SHARED = SharedKind("aligner", "model", (RECORD, WEIGHTS))
 NOT_OPTIONS = ("kind", "format_version", "method", "dim", "options", "parameters_hash", "record_hash")
 RECORD_TYPES = {
     "method": lambda value: isinstance(value, str),
@@ -23,9 +25,17 @@ RECORD_TYPES = {
 }
 
 
+def aligner_folder(path: str | Path) -> Path:
+    """The folder of an aligner: `path`, or where `hf:OWNER/NAME@COMMIT` lies when it is downloaded."""
+    return local_folder(path, SHARED)
+
+
 def load_aligner(path: str | Path) -> Aligner:
-    """Open a saved aligner. Raises RevisionError for one that is missing, cut, edited or not finite."""
-    path = Path(path)
+    """Open a saved aligner: a folder, or `hf:OWNER/NAME@COMMIT` of a model repository in the hub.
+
+    Raises RevisionError for one that is missing, cut, edited or not finite, or cannot be had from the hub.
+    """
+    path = aligner_folder(path)
     if not (path / RECORD).is_file():
         raise RevisionError(f"{path}: no {RECORD}, so not an aligner; make one with 'revision fit'")
     record = read_object(path / RECORD)

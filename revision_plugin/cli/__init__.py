@@ -23,6 +23,7 @@ COMMANDS = {
     "ask": "ask a trained checkpoint about images",
     "evaluate": "score a checkpoint through lmms-eval",
     "table": "the eleven-benchmark table from lmms-eval results",
+    "export": "a trained model, an aligner or a store as a folder to share",
     "quickstart": "the whole flow on the embedded world",
 }
 

@@ -15,7 +15,7 @@ from .arguments import FlagsOf, add_view
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     flags = FlagsOf(parser, apply_aligner)
-    flags.add("--aligner", type=Path, required=True)
+    flags.add("--aligner", type=Path, required=True, help="folder, or hf:OWNER/NAME@COMMIT, as for stores")
     flags.add("--source", type=Path, required=True, help="text store")
     flags.add("--dtype", choices=list(DTYPES), help="of the stored embeddings (default: the source's)")
     add_view(parser)

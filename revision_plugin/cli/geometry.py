@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from .._common.folders import require_free
+from .._common.shared_folders import shown_name
 from ..aligners import load_aligner
 from ..embeddings.item_views import WHOLE, of_view
 from ..embeddings.store import Store
@@ -34,11 +35,12 @@ def run(a: argparse.Namespace) -> None:
     require_free(a.out)
     aligners = {}
     for path in a.aligner:
-        if not path.name:
+        name = shown_name(path)
+        if not name:
             raise RevisionError(f"--aligner {path}: give the folder by its name, which the report calls it by")
-        if path.name in aligners:
-            raise RevisionError(f"--aligner {path}: another one is called '{path.name}' too; rename one folder")
-        aligners[path.name] = load_aligner(path)
+        if name in aligners:
+            raise RevisionError(f"--aligner {path}: another one is called '{name}' too; rename one folder")
+        aligners[name] = load_aligner(path)
     if a.pairs and a.view not in (None, WHOLE):
         raise RevisionError(f"--view {a.view}: parts of a text and of its image are no pairs; leave out --pairs")
     source, target = (of_view(Store.open(path), a.view) for path in (a.source, a.target))

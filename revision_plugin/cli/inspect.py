@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from .._common.files import read_object
+from .._common.shared_folders import HubError, is_shared
 from ..aligners import load_aligner
 from ..aligners.base import RECORD
+from ..aligners.saved import aligner_folder
 from ..embeddings.manifest import MANIFEST
-from ..embeddings.store import Store
+from ..embeddings.store import Store, store_folder
 from ..encoders import Identity
 from ..errors import RevisionError, shown
 from ..hosts.native_form import is_native
@@ -30,6 +32,8 @@ def run(a: argparse.Namespace) -> None:
 
 def inspect_path(path: Path) -> dict[str, Any]:
     """A description of a store, aligner or checkpoint. Raises RevisionError where it is none or not whole."""
+    if is_shared(path):
+        path = _shared_folder(path)
     if (path / MANIFEST).is_file():
         store = Store.open(path)
         store.verify()
@@ -62,6 +66,19 @@ def inspect_path(path: Path) -> dict[str, Any]:
     if path.name and path.with_name(path.name + ".partial").is_dir() and not path.exists():
         raise RevisionError(f"{path}: is an unfinished store; repeat the command that was writing it")
     raise RevisionError(f"{path}: is no embedding store, aligner or checkpoint")
+
+
+def _shared_folder(path: Path) -> Path:
+    """The folder of a name in the hub that does not say whether it is an aligner or a store: a commit is of one."""
+    try:
+        return aligner_folder(path)
+    except HubError as no_aligner:
+        try:
+            return store_folder(path)
+        except HubError as no_store:
+            if no_store.reason == no_aligner.reason:
+                raise
+            raise RevisionError(f"{path}: as an aligner, {no_aligner.reason}; as a store, {no_store.reason}") from None
 
 
 def _checkpoint(path: Path) -> dict[str, Any]:

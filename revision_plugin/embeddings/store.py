@@ -18,16 +18,25 @@ import numpy as np
 import pyarrow as pa
 
 from .._common.files import read_object, require_regular
+from .._common.shared_folders import SharedKind, is_shared, local_folder
 from ..encoders.identity import Identity
 from ..errors import RevisionError, first_line
 from .manifest import DTYPES, MANIFEST, UNIT_NORM_TOLERANCE, Manifest
 
 FAILURES = "failures.jsonl"
+SHARED = SharedKind("embedding store", "dataset", (MANIFEST, "*.arrow"))
 
 
 def is_store(path: str | Path) -> bool:
     """Whether `path` is (or claims to be) an embedding store rather than a host's own data file."""
+    if is_shared(path):
+        return True
     return Path(path).is_dir() and (Path(path) / MANIFEST).is_file()
+
+
+def store_folder(path: str | Path) -> Path:
+    """The folder of a store: `path`, or where `hf:OWNER/NAME@COMMIT` lies when it is downloaded."""
+    return local_folder(path, SHARED)
 
 
 class Store:
@@ -43,8 +52,11 @@ class Store:
 
     @classmethod
     def open(cls, path: str | Path) -> Store:
-        """Map a finished store. Raises RevisionError for anything missing, unfinished, cut or inconsistent."""
-        path = Path(path)
+        """Map a finished store: a folder, or `hf:OWNER/NAME@COMMIT` of a dataset repository in the hub.
+
+        Raises RevisionError for anything missing, unfinished, cut or inconsistent, or that cannot be had from the hub.
+        """
+        path = store_folder(path)
         if not path.is_dir():
             raise RevisionError(f"{path}: no such embedding store; make one with 'revision encode'")
         if not (path / MANIFEST).is_file():

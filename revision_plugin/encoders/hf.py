@@ -17,6 +17,8 @@ from . import hub, remote_code
 from .base import Encoder, ImageProcessor, Tokens, hash_files
 from .image_side import ImageSide, unused_by_images
 
+UNSAVED = ("_name_or_path", "auto_map")  # where a model lay, and where its code did
+
 
 class HuggingFaceEncoder(Encoder):
     """An AutoModel with `get_text_features` and `get_image_features`."""
@@ -109,7 +111,7 @@ def transformers_side(encoder: Encoder, config, processor, code: list[Path]) -> 
     target = (getattr(config, "auto_map", None) or {}).get("AutoModel") if code else None
     return ImageSide(
         library="transformers",
-        config=config.to_dict(),
+        config={name: value for name, value in config.to_dict().items() if name not in UNSAVED},
         module=model,
         processor={**settings, "image_processor_type": kind},
         left_out=left_out,

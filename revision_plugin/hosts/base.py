@@ -37,13 +37,13 @@ class Assistant(Protocol):
         A pretrained-only checkpoint takes None for each question and answers with a caption.
         """
 
+    def parts(self, model: str, base: str | None) -> CheckpointParts:
+        """The checkpoint, which was loaded from `model` over `base`, taken apart. Raises RevisionError for what no
+        other form holds.
+        """
+
     def likelihood(self, inputs: torch.Tensor, texts: Sequence[str]) -> np.ndarray:
         """Negative log-likelihood per token [N] of captions given pixels [N, 3, H, W] or text embeddings [N, D]."""
-
-    def parts(self, model: str, base: str | None) -> CheckpointParts:
-        """The checkpoint `model`, over its language model `base` where it needs one, taken apart, for those who write
-        it in another form. Raises RevisionError for one that has parts which that form cannot hold.
-        """
 
 
 class Host(ABC):

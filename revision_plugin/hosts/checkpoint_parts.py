@@ -26,7 +26,7 @@ class CheckpointParts:
     `projector` are the layers between which GELU stands. Visual tokens are divided by `input_scale` behind it. A
     picture is padded to a `square` first where the training did so. `prompt_ids(question)` are the token ids of a
     prompt with `IMAGE_PLACE` in it, `logits(image, question)` float32 [L, vocabulary] of the prompt with that image,
-    and `ask(images, questions)` the answers.
+    `pixels(image)` what the tower sees of it, and `ask(images, questions, max_new_tokens)` the answers.
     """
 
     name: str
@@ -46,7 +46,8 @@ class CheckpointParts:
     dtype: torch.dtype  # that the weights were saved in
     prompt_ids: Callable[[str | None], list[int]]
     logits: Callable[[Image.Image, str | None], torch.Tensor]
-    ask: Callable[[Sequence[Image.Image], Sequence[str | None]], list[str]]
+    pixels: Callable[[Image.Image], torch.Tensor]
+    ask: Callable[[Sequence[Image.Image], Sequence[str | None], int], list[str]]
     record: dict = field(default_factory=dict)
 
     @property

@@ -4,6 +4,7 @@ images in, the prompt of the training out.
 
 from __future__ import annotations
 
+import copy
 import json
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -147,7 +148,7 @@ def named_prompt(conversation: Any) -> NamedPrompt:
     marks = [f"QZ{index}ZQ" for index in range(3)]
 
     def rendered(*turns) -> str:
-        template = conversation.copy()
+        template = copy.copy(conversation)  # LLaVA-NeXT's own copy loses its tokenizer
         template.messages = [[role, text] for role, text in turns]
         return template.get_prompt()
 

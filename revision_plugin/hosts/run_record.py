@@ -6,7 +6,7 @@ import hashlib
 import platform
 import re
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from huggingface_hub import try_to_load_from_cache
@@ -16,7 +16,9 @@ from .._common.files import hash_file, hash_json, outline, read_object, write_js
 from .._common.flags import parse_flags, says_true
 from .._common.folders import ClaimedFolder
 from .._common.versions import versions
+from ..aligners.saved import aligner_folder
 from ..embeddings.manifest import MANIFEST
+from ..embeddings.store import store_folder
 from ..errors import RevisionError
 
 RECORD = "run.json"
@@ -35,15 +37,16 @@ FREE_FLAGS = {
     "--lazy_preprocess",
     "--revision_trust_remote_code",
 }
-READ_FLAGS = (
-    "--data_path",
-    "--revision_store",
-    "--revision_image_store",
-    "--revision_aligner",
-    "--revision_part_aligner",
-    "--pretrain_mm_mlp_adapter",
-    "--deepspeed",
-)
+# and where it lies: stores and aligners may be in the hub
+READ_FLAGS: dict[str, Callable[[str], Path]] = {
+    "--data_path": store_folder,
+    "--revision_store": store_folder,
+    "--revision_image_store": store_folder,
+    "--revision_aligner": aligner_folder,
+    "--revision_part_aligner": aligner_folder,
+    "--pretrain_mm_mlp_adapter": Path,
+    "--deepspeed": Path,
+}
 MODEL_FLAG = "--model_name_or_path"
 FINISHED_FILES = (  # each the last one of its kind of training
     "mm_projector.bin",
@@ -69,7 +72,7 @@ def begin(out: Path, arguments: Sequence[str], *, host: str | None = None) -> No
     """
     flags = parse_flags(arguments)
     model = flags.get(MODEL_FLAG)
-    inputs = {flag: _identity(Path(flags[flag])) for flag in READ_FLAGS if flag in flags}
+    inputs = {flag: _identity(place(flags[flag])) for flag, place in READ_FLAGS.items() if flag in flags}
     record = {
         **({"host": host} if host else {}),
         "command": {flag: _without_secret(flag, value) for flag, value in flags.items()},

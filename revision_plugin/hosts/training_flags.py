@@ -14,7 +14,11 @@ def model_arguments(original: type) -> type:
     """A host's ModelArguments with the tower's flags."""
     flags = [
         ("revision_encoder", str | None, _flag(None, "Encoder spec of the pseudo-vision tower.")),
-        ("revision_aligner", str | None, _flag(None, "Folder of a fitted aligner; needed for text embeddings.")),
+        (
+            "revision_aligner",
+            str | None,
+            _flag(None, "Fitted aligner (folder or hf:OWNER/NAME@COMMIT); text needs one."),
+        ),
         ("revision_trust_remote_code", bool, _flag(False, "Run code that the encoder's model brings.")),
         ("revision_part_aligner", str | None, _flag(None, "Folder of an aligner fitted on parts, for views of texts.")),
         ("revision_views", str | None, _flag(None, "Views of an image: 1, or ROWSxCOLUMNS[:mask|crop][:OVERLAP].")),

@@ -181,6 +181,19 @@ def _(w):
     (w / "realign" / "aligner.json").write_text("[]")
 
 
+@fault("a damaged store to be exported", "export --store texts --out new", "the content does not match its hash")
+def _(w):
+    data = bytearray(shard(w).read_bytes())
+    data[len(data) // 2] ^= 1
+    shard(w).write_bytes(bytes(data))
+
+
+@fault("a cut aligner to be exported", "export --aligner realign --out new", "missing, cut or edited")
+def _(w):
+    weights = w / "realign" / "aligner.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-8])
+
+
 @fault("an aligner of a method nobody knows", APPLY, "unknown aligner 'magic'")
 def _(w):
     def change(record):

@@ -37,6 +37,17 @@ for flag, line in {
     fault(f"fit {flag}", f"{FIT} {flag}", line)(nothing)
 fault("geometry --energy nan", f"{GEOMETRY} --energy nan", "a number above 0 and up to 1 is needed, not nan")(nothing)
 fault("geometry --rows 1", f"{GEOMETRY} --rows 1", "a whole number of at least 2 is needed, not 1")(nothing)
+UNPINNED = "names no commit in the hub; write hf:OWNER/NAME@COMMIT with all 40 digits"
+EXPORT = "export --aligner realign --out new"
+fault("a branch of the hub as an aligner", "apply --aligner hf:me/a@main --source texts --out new", UNPINNED)(nothing)
+fault("a branch of the hub as a store", "fit --source hf:me/texts@main --target images --out new", UNPINNED)(nothing)
+fault("a name in the hub without a commit", "inspect hf:me/texts", UNPINNED)(nothing)
+fault("export --push thing", f"{EXPORT} --push thing", "is no repository's name; write OWNER/NAME")(nothing)
+fault("export --public without an upload", f"{EXPORT} --public", "is for an upload; give --push OWNER/NAME")(nothing)
+fault("a store exported as an aligner", EXPORT.replace("realign", "texts"), "no aligner.json, so not an aligner")(
+    nothing
+)
+fault("nothing to export", "export --out new", "one of the arguments --model --aligner --store is required")(nothing)
 fault("a table that no paper has", "table --published revision-9", "no published table 'revision-9'")(nothing)
 fault("a benchmark nobody knows", "evaluate --model texts --tasks magic --out new", "no task 'magic'")(nothing)
 for flag, line in {

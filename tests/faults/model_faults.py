@@ -304,3 +304,42 @@ fault("a Stage-1 checkpoint without its language model", ASK.replace(" --base ll
 @fault("a pipe in place of an image", ASK.replace("00000", "pipe"), "pipe.png: is not a regular file")
 def _(w):
     os.mkfifo(w / "pictures" / "pipe.png")
+
+
+# exports
+
+EXPORT = "export --model stage1 --base llm --out new"
+
+
+@fault("a checkpoint to be exported over another language model", EXPORT, "--base llm: holds other weights than")
+def _(w):
+    weights = load_file(w / "llm" / "model.safetensors")
+    weights["model.norm.weight"] += 1
+    save_file(weights, w / "llm" / "model.safetensors", {"format": "pt"})
+
+
+@fault("a checkpoint to be exported whose encoder is gone", EXPORT, "encoder 'open_clip:gone' cannot be loaded")
+def _(w):
+    edit_config(w, lambda config: config["revision"]["encoder"].update(spec="open_clip:gone"))
+
+
+@fault("a checkpoint of tiles to be exported", EXPORT, "--image_aspect_ratio anyres, which the exported form has not")
+def _(w):
+    edit_config(w, lambda config: config.update(image_aspect_ratio="anyres"))
+
+
+@fault("a checkpoint to be exported into a full folder", EXPORT, "new: already exists; choose another --out")
+def _(w):
+    (w / "new").mkdir()
+    (w / "new" / "mine.txt").write_text("mine")
+
+
+@fault("an export whose run.json is no record", EXPORT, "run.json: was not written by a training")
+def _(w):
+    (w / "stage1" / "run.json").write_text("{}")
+
+
+fault("an export with scores that are none", f"{EXPORT} --results pictures", "pictures: no results of")(nothing)
+fault("a store exported with a base", "export --store texts --base llm --out new", "--base: is for a checkpoint")(
+    nothing
+)

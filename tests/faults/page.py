@@ -57,6 +57,11 @@ Beyond one command:
 | a mirror of a benchmark that changed, or another one | its changed rows are asked again, and that is said | `tests/evaluation/test_evaluation.py` |
 | a checkout copied or moved with its environment | one line that says so | `tests/faults/test_machine_faults.py` |
 | shell code in a number of the launches (`GPUS='x[$(...)]'`) | refused before arithmetic | `tests/faults/test_machine_faults.py` |
+| a hub that is out of reach, refuses, breaks off, or has no such repository or commit; HF_HUB_OFFLINE | one line; a broken download is resumed or refused | `tests/_common/test_shared_folders.py` |
+| a repository with pickles, code or damaged files beside an aligner or a store | never downloaded; the hashes find the damage | `tests/_common/test_shared_folders.py` |
+| an upload that the hub refuses at any of its requests; a token that may not | one line without the token, nothing committed, the folder stays whole | `tests/export/test_push.py` |
+| an upload over other files, over another's new commit, or to a repository of other visibility | refused, nothing changed | `tests/export/test_push.py` |
+| no space left in `export` | one line, nothing kept | `tests/export/test_export.py` |
 | keys and tokens on the command line | not in run.json | `tests/faults/test_machine_faults.py` |
 | another number of processes over a stopped training | one line | `tests/faults/test_machine_faults.py` |
 | an encoder that imports something when it is first used | the first image is prepared alone | `tests/faults/test_machine_faults.py` |

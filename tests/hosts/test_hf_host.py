@@ -459,6 +459,7 @@ def test_a_folder_can_be_written_again_from_its_parts(answers, tmp_path):
     from revision_plugin.hosts.hf.native_folder import write_native
 
     assistant = find_host(model=answers[0]).load(str(answers[0]))
+    (tmp_path / "again").mkdir()
     write_native(assistant.parts(str(answers[0]), None), tmp_path / "again")
     for name in ("config.json", "generation_config.json", "chat_template.jinja", "preprocessor_config.json"):
         assert (tmp_path / "again" / name).read_text() == (answers[0] / name).read_text(), name

@@ -35,18 +35,6 @@ def wrapped(path):
     return train.LlavaLlamaForCausalLM.from_pretrained(str(path), cache_dir=None, torch_dtype=None).eval()
 
 
-def write_model(path, config, seed=0):
-    import transformers
-
-    torch.manual_seed(seed)
-    model = transformers.AutoModelForCausalLM.from_config(config)
-    for parameter in model.parameters():
-        torch.nn.init.normal_(parameter, 1.0 if parameter.ndim == 1 else 0.0, 0.2)
-    model.tie_weights()
-    model.save_pretrained(path)
-    return path
-
-
 def same_answers(path):
     """The largest difference of the logits, with padding, and whether greedy decoding gives the same tokens."""
     import transformers
@@ -70,26 +58,16 @@ def test_logits_without_images_are_transformers_own(models, name):
     assert same_answers(models(name)) < 1e-5
 
 
-OTHERS = {
-    "gpt2": dict(n_embd=32, n_layer=2, n_head=4, n_positions=64),
-    "opt": dict(ffn_dim=48, word_embed_proj_dim=32, max_position_embeddings=64),
-    "gemma2": dict(head_dim=8, sliding_window=16),
-    "mixtral": dict(num_local_experts=4),
-    "cohere": {},
-    "gpt_neox": {},
-}
-
-
-@pytest.mark.parametrize("kind", OTHERS)
+@pytest.mark.parametrize("kind", families.OTHERS)
 def test_types_of_another_build(kind, tmp_path):
     """Other names of parts, learned positions, scaled embeddings, experts, parallel layers."""
     import transformers
 
-    sizes = {**families.SIZES, **OTHERS[kind], "vocab_size": 120}
+    sizes = {**families.SIZES, **families.OTHERS[kind], "vocab_size": 120}
     sizes |= dict(bos_token_id=1, eos_token_id=2, pad_token_id=0)
     config = transformers.CONFIG_MAPPING[kind]
-    known = {name: value for name, value in sizes.items() if name in OTHERS[kind] or hasattr(config(), name)}
-    assert same_answers(write_model(tmp_path, config(**known))) < 1e-5
+    known = {name: value for name, value in sizes.items() if name in families.OTHERS[kind] or hasattr(config(), name)}
+    assert same_answers(families.write_model(tmp_path, config(**known))) < 1e-5
 
 
 def test_visual_tokens_enter_as_the_projector_gives_them(tmp_path):
@@ -97,7 +75,7 @@ def test_visual_tokens_enter_as_the_projector_gives_them(tmp_path):
     import transformers
 
     sizes = dict(families.SIZES, vocab_size=120, embedding_multiplier=12.0)
-    ours = wrapped(write_model(tmp_path, transformers.GraniteConfig(**sizes)))
+    ours = wrapped(families.write_model(tmp_path, transformers.GraniteConfig(**sizes)))
     inner, seen = ours.get_model(), []
     inner.layers[0].register_forward_pre_hook(lambda module, given: seen.append(given[0]))
     inner.vision_tower = lambda images: images
@@ -135,7 +113,7 @@ def test_what_is_no_causal_language_model_is_refused(tmp_path):
     refused(tmp_path / "new", "type 'of_tomorrow': transformers .* has no class for it")
     sizes = dict(hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4, vocab_size=120)
     config = transformers.BertConfig(**sizes)
-    refused(write_model(tmp_path / "bert", config), "later tokens change what it says of earlier ones")
+    refused(families.write_model(tmp_path / "bert", config), "later tokens change what it says of earlier ones")
 
 
 WHOLE = ("qwen3", "gemma3", "phi3")  # that take every step of the flow below

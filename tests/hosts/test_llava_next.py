@@ -163,6 +163,8 @@ def test_both_stages(kind, llms, stores, world_files, tmp_path):
     benchmark = corpus.write_benchmark(world.sample_scenes(2, seed=5, held_out=True), tmp_path / "benchmark", seed=5)
     scored = revision(*evaluate_words(stage2, benchmark, tmp_path / "scores"))
     assert "revision_demo: accuracy " in scored.stdout
+    exported = revision("export", "--model", stage2, "--out", tmp_path / "shared")
+    assert "the same prompts, pixels and answers" in exported.stderr
 
 
 def test_views_of_images_and_texts(llms, world_files, tmp_path):

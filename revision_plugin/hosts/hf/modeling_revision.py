@@ -23,10 +23,11 @@ import torch
 import transformers
 from PIL import Image
 from torch import nn
-from transformers import AutoConfig, AutoModel, BatchFeature, LlavaConfig, LlavaForConditionalGeneration
+from transformers import AutoConfig, AutoModel, BatchFeature, LlavaConfig
 from transformers.dynamic_module_utils import get_class_from_dynamic_module
 from transformers.image_processing_utils import ImageProcessingMixin
 from transformers.modeling_outputs import BaseModelOutputWithPooling
+from transformers.processing_utils import ImagesKwargs
 
 OPEN_CLIP, TRANSFORMERS = "open_clip", "transformers"
 
@@ -87,6 +88,12 @@ class RevisionVisionModel(transformers.PreTrainedModel):
             module._non_persistent_buffers_set.clear()
         self.post_init()
 
+    def train(self, mode: bool = True):
+        """Frozen in training as well: batch normalisation keeps its statistics, and nothing is dropped."""
+        super().train(mode)
+        self.encoder.eval()
+        return self
+
     def embed(self, pixel_values: torch.Tensor) -> torch.Tensor:
         """Pixels [N, 3, H, W] -> float32 unit-norm embeddings [N, D]."""
         if self.config.library == OPEN_CLIP:
@@ -126,11 +133,23 @@ class RevisionConfig(LlavaConfig):
 
     @classmethod
     def from_dict(cls, config_dict, **keywords):
+        _require_as_new(config_dict.get("transformers_version"))
         register()
         folder = keywords.get("name_or_path")
         config = super().from_dict(config_dict, **keywords)
         (config[0] if isinstance(config, tuple) else config).vision_config.folder = folder
         return config
+
+
+def _require_as_new(written: str | None) -> None:
+    """Raise ImportError where an older generation of transformers would read the config otherwise than it was written:
+    before 5 it does not know where 5 writes the base of the rotary positions, and would take a default.
+    """
+    if written and int(transformers.__version__.split(".")[0]) < int(written.split(".")[0]):
+        raise ImportError(
+            f"this folder was written with transformers {written}, whose configs {transformers.__version__} misreads: "
+            f"pip install 'transformers>={written.split('.')[0]}'"
+        )
 
 
 class RevisionHead(nn.Linear):
@@ -149,18 +168,28 @@ class RevisionHead(nn.Linear):
         return logits if self.bound is None else self.bound * torch.tanh(logits / self.bound)
 
 
-class RevisionForConditionalGeneration(LlavaForConditionalGeneration):
-    """transformers' LLaVA with the tower above; its own class for the head alone."""
+class LlavaForConditionalGeneration(transformers.LlavaForConditionalGeneration):
+    """transformers' LLaVA with the tower above, by its name, which servers go by; a class of its own for the head."""
 
     config_class = RevisionConfig
 
     def __init__(self, config: RevisionConfig):
-        register()
+        register(type(config.vision_config))
         config.vision_config.opened_whole = True
         super().__init__(config)
         if config.head:
             self.lm_head = RevisionHead(config.text_config.hidden_size, config.text_config.vocab_size, **config.head)
             self.post_init()
+
+
+class RevisionModel(transformers.LlavaModel):
+    """The model without its head: vLLM opens this one and gives it a head of its own."""
+
+    config_class = RevisionConfig
+
+    def __init__(self, config: RevisionConfig):
+        register(type(config.vision_config))
+        super().__init__(config)
 
 
 class RevisionImageProcessor(ImageProcessingMixin):
@@ -171,6 +200,7 @@ class RevisionImageProcessor(ImageProcessingMixin):
     """
 
     model_input_names = ["pixel_values"]
+    valid_kwargs = ImagesKwargs  # which transformers 5 asks for
 
     def __init__(
         self,
@@ -204,8 +234,9 @@ class RevisionImageProcessor(ImageProcessingMixin):
             return transform.image_transform_v2(transform.PreprocessCfg(**self.encoder_processor), is_train=False)
         settings = dict(self.encoder_processor)
         processor = getattr(transformers, settings.pop("image_processor_type"))(**settings)
-        # said, since a picture of three pixels' height looks like one with its channels first
-        return lambda image: processor(image, return_tensors="pt", input_data_format="channels_last")["pixel_values"][0]
+        # an array, and where its channels are: a picture of three pixels' height looks like one with its channels first
+        settings = dict(return_tensors="pt", input_data_format="channels_last")
+        return lambda image: processor(np.asarray(image), **settings)["pixel_values"][0]
 
     def _pixels(self, image, transform) -> torch.Tensor:
         if not isinstance(image, Image.Image):
@@ -251,7 +282,10 @@ def _flat(images) -> list:
     return [each for image in images for each in _flat(image)] if isinstance(images, (list, tuple)) else [images]
 
 
-def register() -> None:
-    """Make the tower known to transformers, whose LLaVA builds it by its type."""
+def register(vision_config: type = RevisionVisionConfig) -> None:
+    """Make the tower known to transformers, whose LLaVA builds it by its type. A process that was sent a config has a
+    copy of its class, `vision_config`.
+    """
     AutoConfig.register(RevisionVisionConfig.model_type, RevisionVisionConfig, exist_ok=True)
-    AutoModel.register(RevisionVisionConfig, RevisionVisionModel, exist_ok=True)
+    for each in {RevisionVisionConfig, vision_config}:
+        AutoModel.register(each, RevisionVisionModel, exist_ok=True)

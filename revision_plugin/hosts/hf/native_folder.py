@@ -9,21 +9,21 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub import save_torch_state_dict
 from transformers import GenerationConfig
 
-from ..._common.files import read_object, write_json
+from ..._common.files import write_json
 from ...errors import RevisionError
 from ..chat_template import chat_template_text
 from ..checkpoint_parts import IMAGE_PLACE, CheckpointParts
 from ..prompt_form import GLUES, CaptionPrompt
 from . import modeling_revision as native
-from .native_model import IMAGE, MODULE, native_config, native_model, native_processor, native_tokenizer
+from .native_model import CLASS, IMAGE, MODULE, native_config, native_model, native_processor, native_tokenizer
 
 SHARD = "5GB"
 PREPROCESSOR, PROCESSOR = "preprocessor_config.json", "processor_config.json"
 CONFIG, TEMPLATE = "config.json", "chat_template.jinja"
 OWN_TEMPLATE = "language_model_template.jinja"
-STOCK = "LlavaForConditionalGeneration"
 TRIAL = "what is there?"
 
 
@@ -33,6 +33,7 @@ def write_native(parts: CheckpointParts, folder: Path) -> None:
     tokenizer = native_tokenizer(parts)
     config = native_config(parts, side, tokenizer)
     model = native_model(parts, side, config)
+    tied = ["lm_head.weight"] if config.tie_word_embeddings else None
     saved = _lossless(model, parts.dtype)
     model.generation_config = GenerationConfig(
         do_sample=False,
@@ -41,9 +42,11 @@ def write_native(parts: CheckpointParts, folder: Path) -> None:
         pad_token_id=tokenizer.pad_token_id,
         suppress_tokens=[config.image_token_id],
     )
-    model.save_pretrained(folder, state_dict=saved, max_shard_size=SHARD)
-    if not config.head:  # transformers' own class holds it, once it knows the tower
-        write_json(folder / CONFIG, {**read_object(folder / CONFIG), "architectures": [STOCK]})
+    # by huggingface_hub: transformers would write the language model's weights by names that servers do not know
+    save_torch_state_dict(saved, folder, max_shard_size=SHARD, shared_tensors_to_discard=tied)
+    config.architectures = [CLASS]
+    config.save_pretrained(folder)
+    model.generation_config.save_pretrained(folder)
     shutil.copyfile(str(native.__file__), folder / f"{MODULE}.py")
     for file in side.code:
         shutil.copyfile(file, folder / file.name)

@@ -169,7 +169,8 @@ class NativeAssistant:
             dtype=saved_dtype(self._path),
             record=dict(self._record),
             logits=self._logits,
-            ask=lambda images, questions: self.ask(images, questions),
+            pixels=lambda image: self.processor.image_processor(image)["pixel_values"][0],
+            ask=lambda images, questions, most: self.ask(images, questions, max_new_tokens=most),
         )
 
     def _prompt_ids(self, question: str | None) -> list[int]:

@@ -15,6 +15,7 @@ from ..text_beginning import begin_with
 from . import modeling_revision as native
 
 IMAGE = "<image>"
+TIED_TO = "embed_tokens.weight"
 GELU, NONE = "gelu", "linear"  # transformers' names of what stands between the projector's layers
 
 
@@ -28,6 +29,8 @@ def native_tokenizer(parts: CheckpointParts) -> Any:
     if end in tokenizer.all_special_tokens:
         tokenizer.eos_token = end
     tokenizer.padding_side = "left"  # generation continues from the right end
+    # of transformers 4 some give more than models take; what was given when a tokenizer was made is what is saved
+    tokenizer.model_input_names = tokenizer.init_kwargs["model_input_names"] = ["input_ids", "attention_mask"]
     return tokenizer
 
 
@@ -49,6 +52,8 @@ def native_config(parts: CheckpointParts, side: ImageSide, tokenizer: Any) -> An
     rows = parts.text_state[parts.embeddings].shape[0]
     text.vocab_size = max(rows, image_id + 1)
     text.dtype = parts.dtype  # said: otherwise the language model is built in what its config says
+    # LLaVA ties its head to embeddings of this name; for others the head is a copy
+    text.tie_word_embeddings = bool(text.tie_word_embeddings) and parts.embeddings == TIED_TO
     head = head_extras(parts.head, text)
     make_vision: Any = native.RevisionVisionConfig  # whose type checkers know the fields of one release alone
     make: Any = native.RevisionConfig
@@ -72,18 +77,19 @@ def native_config(parts: CheckpointParts, side: ImageSide, tokenizer: Any) -> An
         vision_feature_select_strategy="full",
         vision_feature_layer=-1,
         multimodal_projector_bias=True,
-        tie_word_embeddings=bool(text.tie_word_embeddings),
+        tie_word_embeddings=text.tie_word_embeddings,
         head=head,
         **({"revision": parts.record} if parts.record else {}),
         auto_map={
             "AutoConfig": f"{MODULE}.RevisionConfig",
-            **{f"AutoModelFor{name}": f"{MODULE}.RevisionForConditionalGeneration" for name in SERVED_AS},
+            "AutoModel": f"{MODULE}.RevisionModel",
+            **{f"AutoModelFor{name}": f"{MODULE}.{CLASS}" for name in SERVED_AS},
         },
         dtype=parts.dtype,
     )
 
 
-MODULE = "modeling_revision"
+MODULE, CLASS = "modeling_revision", "LlavaForConditionalGeneration"
 SERVED_AS = ("ImageTextToText", "MultimodalLM", "Vision2Seq")
 
 
@@ -106,7 +112,7 @@ def native_model(parts: CheckpointParts, side: ImageSide, config: Any) -> Any:
     config = copy.deepcopy(config)
     config.vision_config.folder = str(side.code[0].parent) if side.code else None
     with torch.device("meta"):
-        model = native.RevisionForConditionalGeneration(config)
+        model = native.LlavaForConditionalGeneration(config)
     rows, spare = config.text_config.vocab_size, _never_said(parts)
     state = {f"model.language_model.{name}": value for name, value in parts.text_state.items()}
     name = f"model.language_model.{parts.embeddings}"

@@ -27,7 +27,8 @@ def native_parts(
     dtype: torch.dtype,
     record: dict,
     logits: Callable[[Image.Image, str | None], torch.Tensor] | None = None,
-    ask: Callable[[Sequence[Image.Image], Sequence[str | None]], list[str]] | None = None,
+    pixels: Callable[[Image.Image], torch.Tensor] | None = None,
+    ask: Callable[[Sequence[Image.Image], Sequence[str | None], int], list[str]] | None = None,
 ) -> CheckpointParts:
     """The parts of `made`; the row of the image's token is left out where it is the last, and made again."""
     inner = made.language_model
@@ -60,6 +61,7 @@ def native_parts(
         dtype=dtype,
         prompt_ids=prompt_ids,
         logits=logits or _not_asked,
+        pixels=pixels or _not_asked,
         ask=ask or _not_asked,
         record=record,
     )

@@ -100,6 +100,7 @@ def _write(flags: Flags, trained: Prepared, weights: dict[str, torch.Tensor], ou
     if prepared.made.adapters is not None:
         prepared.made.adapters.merge_and_unload()
     unfinished = checkpoints.begin(out, checkpoints.UNFINISHED)
+    unfinished.mkdir()
     write_native(_parts(flags, prepared), unfinished)
     checkpoints.publish(out)
 

@@ -68,7 +68,7 @@ def open_folder(path: Path, *, dtype: torch.dtype, **keywords: Any) -> OpenedFol
     if vision.get("encoder_class") and not is_remote_code_allowed():
         raise RevisionError(f"{path}: its image encoder brings code of its own ({vision['encoder_class']}); {READ_IT}")
     with library_failures(f"{path}: does not load"), quiet_loading():
-        opened: Any = native.RevisionForConditionalGeneration.from_pretrained(
+        opened: Any = native.LlavaForConditionalGeneration.from_pretrained(
             path, dtype=dtype, output_loading_info=True, **keywords
         )
         image_processor = native.RevisionImageProcessor.from_pretrained(path)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from torch import nn
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutputWithPooling
@@ -94,6 +95,16 @@ def load_language_model(name: str, **keywords: Any) -> Any:
     return loaded
 
 
+class _NewLlava(native.LlavaForConditionalGeneration):
+    """The exported class, whose vision tower is the one above."""
+
+    def __init__(self, config: Any):
+        transformers.LlavaForConditionalGeneration.__init__(self, config)
+        if config.head:
+            text = config.text_config
+            self.lm_head = native.RevisionHead(text.hidden_size, text.vocab_size, **config.head)
+
+
 def _tower_config(tower: PseudoVisionTower) -> TowerConfig:
     config = TowerConfig()
     config.hidden_size = tower.hidden_size
@@ -126,7 +137,7 @@ def around(loaded: Any, tower: PseudoVisionTower, image_id: int, *, name: str, l
         head=head,
     )
     with without_deepspeed(), torch.device("meta"):
-        model = native.RevisionForConditionalGeneration(config)
+        model: Any = _NewLlava(config)
     model.model.language_model = loaded.base_model
     if head is None:
         model.lm_head = loaded.get_output_embeddings()

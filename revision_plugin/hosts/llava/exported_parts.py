@@ -10,17 +10,14 @@ from llava import conversation
 from llava.constants import IMAGE_TOKEN_INDEX
 from llava.mm_utils import process_images, tokenizer_image_token
 from torch import nn
-from transformers import LlamaConfig, MistralConfig
 
 from ..._common.files import read_object
 from ...errors import RevisionError
 from ...tower import PseudoVisionTower
 from ..chat_template import chat_template
 from ..checkpoint_parts import CheckpointParts
-from ..model_type import causal_classes
 from ..prompt_form import CaptionPrompt, OwnPrompt, PromptForm, named_prompt
 from ..tokenizers import AUTO
-from .language_models import LLAMAS, MISTRALS, PREFIX
 
 VISION_PARTS = ("vision_tower", "mm_projector", "vision_resampler", "image_newline")
 PLAIN = "plain"
@@ -60,20 +57,15 @@ def checkpoint_parts(assistant: Any, model: str, base: str | None) -> Checkpoint
         dtype=_saved_dtype(Path(model), base),
         prompt_ids=lambda question: _prompt_ids(assistant, question),
         logits=lambda image, question: _logits(assistant, image, question),
-        ask=lambda images, questions: assistant.ask(images, questions),
+        pixels=lambda image: process_images([image], assistant.image_processor, loaded.config)[0],
+        ask=lambda images, questions, most: assistant.ask(images, questions, max_new_tokens=most),
         record=dict(loaded.config.revision),
     )
 
 
 def _text_config(config: Any) -> Any:
-    """The language model's own config, out of LLaVA's."""
-    kind = str(config.model_type)
-    if kind in LLAMAS:
-        made: Any = LlamaConfig
-    elif kind in MISTRALS:
-        made = MistralConfig
-    else:
-        made, _ = causal_classes(kind.removeprefix(PREFIX))
+    """The language model's own config, out of LLaVA's, whose class is made of transformers' own."""
+    made: Any = next(each for each in type(config).__mro__ if each.__module__.startswith("transformers."))
     own = made().to_dict().keys() - {"model_type", "architectures", "transformers_version", "dtype", "_name_or_path"}
     return made.from_dict({name: value for name, value in config.to_dict().items() if name in own})
 
@@ -88,7 +80,7 @@ def _layers(projector: Any, kind: str, model: str) -> list[nn.Linear]:
 def _prompt_form(assistant: Any) -> PromptForm:
     if assistant.template_name == AUTO:
         return OwnPrompt(chat_template(assistant.tokenizer))
-    template = conversation.conv_templates[assistant.template_name]
+    template = assistant.conversation()
     if template.sep_style == conversation.SeparatorStyle.PLAIN:
         return CaptionPrompt(template.sep)
     return named_prompt(template)

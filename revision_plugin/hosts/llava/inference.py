@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from llava import conversation
 from llava.constants import DEFAULT_IMAGE_TOKEN, IMAGE_TOKEN_INDEX
 from llava.mm_utils import process_images, tokenizer_image_token
-from llava.model.builder import load_pretrained_model
+from llava.model import builder
 from transformers import GenerationConfig
 
 from ...corpora.texts import text_problem
@@ -82,6 +82,27 @@ def _usual_template(name: str) -> str:
     return "v1"
 
 
+class _Float32Torch:
+    """torch, for LLaVA's loader on a CPU: where that says half precision, it means float32."""
+
+    float16 = torch.float32
+
+    def __getattr__(self, name: str):
+        return getattr(torch, name)
+
+
+@contextlib.contextmanager
+def loading_whole(device: str, bits: int | None) -> Iterator[None]:
+    """Inside, LLaVA's loader rounds nothing to half precision that will be computed in float32 anyway."""
+    before = builder.torch
+    if device == "cpu" and bits is None:
+        builder.torch = _Float32Torch()
+    try:
+        yield
+    finally:
+        builder.torch = before
+
+
 def decode_greedily(model) -> None:
     """Set the model's generation to greedy decoding of whole batches, one answer a question: of the checkpoint's own
     generation config only the marks of beginning, end and padding are kept.
@@ -136,8 +157,9 @@ class LlavaAssistant:
             require_same_base(path, str(base))
         saved = read_weights(path, base if needs_base else None) if path.is_dir() else None
         # LLaVA prints while it loads
-        with opening_checkpoint(model), quiet_loading(), contextlib.redirect_stdout(io.StringIO()):
-            tokenizer, loaded, processor, _ = load_pretrained_model(
+        quiet = contextlib.redirect_stdout(io.StringIO())
+        with opening_checkpoint(model), quiet_loading(), quiet, loading_whole(device, bits):
+            tokenizer, loaded, processor, _ = builder.load_pretrained_model(
                 str(model),
                 base if needs_base else None,
                 name,
@@ -164,7 +186,13 @@ class LlavaAssistant:
     def tower(self):
         return self.model.get_vision_tower()
 
-    def _template(self):
+    def parts(self, model: str, base: str | None) -> CheckpointParts:
+        """This checkpoint, which was loaded from `model` over `base`, taken apart. Raises RevisionError for what no
+        other form holds.
+        """
+        return checkpoint_parts(self, model, base)
+
+    def conversation(self):
         if self.template_name not in conversation.conv_templates:
             raise RevisionError(f"no conversation template '{self.template_name}'; the checkpoint's config was edited")
         return conversation.conv_templates[self.template_name].copy()
@@ -183,7 +211,7 @@ class LlavaAssistant:
                 raise RevisionError("this checkpoint answers questions; give one")
             chat = chat_template(self.tokenizer)
             return chat.prompt([(USER, f"{DEFAULT_IMAGE_TOKEN}\n{question}" if with_image else question)]), chat.end
-        template = self._template()
+        template = self.conversation()
         if template.sep_style == conversation.SeparatorStyle.PLAIN:
             if question:
                 raise RevisionError(
@@ -260,7 +288,3 @@ class LlavaAssistant:
         predicted, targets, learned = logits[:, first:-1].float(), batch[:, 2:], mask[:, 2:].float()
         losses = F.cross_entropy(predicted.transpose(1, 2), targets, reduction="none") * learned
         return (losses.sum(1) / learned.sum(1)).cpu().numpy()
-
-    def parts(self, model: str, base: str | None) -> CheckpointParts:
-        """The checkpoint taken apart. Raises RevisionError for what the HF-native form cannot hold."""
-        return checkpoint_parts(self, model, base)

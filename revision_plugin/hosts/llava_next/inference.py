@@ -84,7 +84,7 @@ class NextAssistant(LlavaAssistant):
             )
         return cls(tokenizer, loaded.eval(), tower.image_processor, name)
 
-    def _template(self):
+    def conversation(self):
         template = copy.deepcopy(conversation.conv_templates[self.template_name])  # its own copy loses the tokenizer
         if hasattr(template, "tokenizer"):
             template.tokenizer = self.tokenizer
