@@ -43,6 +43,7 @@ setup(
         # LLaVA itself pins torch 2.0 and transformers 4.36: install it with --no-deps (see
         # constraints.txt).
         "llava": ["accelerate>=1.0", "peft>=0.13", "einops", "sentencepiece==0.2.1", "protobuf"],
+        "hf": ["accelerate>=1.0", "peft>=0.13"],
         "deepspeed": ["deepspeed>=0.16"],
         "quantize": ["bitsandbytes>=0.45"],
         "serve": ["transformers[serving]"],

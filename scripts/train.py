@@ -1,4 +1,6 @@
-"""LLaVA training with the plugin: the target of `python`, `torchrun` and `deepspeed`."""
+"""Training with the plugin, in LLaVA or with `--host hf` in transformers alone: the target of `python`, `torchrun` and
+`deepspeed`.
+"""
 
 from revision_plugin.hosts.launch import main
 

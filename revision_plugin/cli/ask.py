@@ -40,7 +40,7 @@ def run(a: argparse.Namespace) -> None:
         raise RevisionError(problems[0])
     images = {path: open_image(path) for path in a.image}  # each once, however many questions
     device = choose_device(a.device)
-    assistant = find_host().load(str(a.model), base=a.base, device=str(device))
+    assistant = find_host(model=a.model).load(str(a.model), base=a.base, device=str(device))
     logger.info("answering on %s", device)
     pairs = list(itertools.product(a.image, questions))
     for start in range(0, len(pairs), a.batch_size):

@@ -16,6 +16,7 @@ from ..embeddings.manifest import MANIFEST
 from ..embeddings.store import Store, store_folder
 from ..encoders import Identity
 from ..errors import RevisionError, shown
+from ..hosts.native_form import is_native
 from ..hosts.tower_record import checked_record
 
 
@@ -93,8 +94,9 @@ def _checkpoint(path: Path) -> dict[str, Any]:
     ]
     if not weights:
         raise RevisionError(f"{path}: has a config.json but no weights; the training did not finish")
+    kind = "HF-native checkpoint" if is_native(path) else "checkpoint"
     return {
-        "kind": "Stage-1 checkpoint (projector)" if weights == ["mm_projector.bin"] else "checkpoint",
+        "kind": "Stage-1 checkpoint (projector)" if weights == ["mm_projector.bin"] else kind,
         "encoder": encoder.spec,
         "encoder's code": record.get("encoder_code"),
         "fingerprint": encoder.fingerprint,

@@ -75,7 +75,7 @@ class LlavaRevision(lmms):
         logger.info("answering on {}", self._device)
         bits = number_of_bits(says_true(load_in_4bit), says_true(load_in_8bit))
         require_device_map(device_map, device, self._device, self._world_size)
-        self.assistant = find_host().load(
+        self.assistant = find_host(model=pretrained).load(
             pretrained,
             base=base,
             device=str(self._device),

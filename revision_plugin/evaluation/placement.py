@@ -12,7 +12,7 @@ from ..hosts import find_host
 
 def require_checkpoint(model: Path, base: str | None) -> None:
     """Raise RevisionError at once for what would fail after a harness' long start."""
-    host = find_host()
+    host = find_host(model=model)
     host.check()
     if not model.is_dir():
         raise RevisionError(f"{model}: no such checkpoint; give the --output_dir of a finished training")

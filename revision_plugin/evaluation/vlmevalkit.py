@@ -62,7 +62,9 @@ class Answers:
         super().__init__()
         self.blind, self.max_new_tokens = blind, max_new_tokens
         place = choose_device(device)  # not before: VLMEvalKit's command gives each process its GPUs
-        self.assistant = find_host().load(pretrained, base=base, device=str(place), template=conversation)
+        self.assistant = find_host(model=pretrained).load(
+            pretrained, base=base, device=str(place), template=conversation
+        )
 
     def generate_inner(self, message: Sequence[dict[str, Any]], dataset: str | None = None) -> str:
         """The answer to one question, whose parts are `{"type": "image", "value": PATH}` and `{"type": "text", ...}`.

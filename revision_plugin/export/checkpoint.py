@@ -36,7 +36,7 @@ def export_checkpoint(
     """
     require_free(out)
     history = History.read(Path(model), results)  # before the long work
-    assistant = find_host().load(model, base=base)
+    assistant = find_host(model=model).load(model, base=base)
     parts = assistant.parts(model, base)
     with new_folder(out) as folder:
         write_native(parts, folder)

@@ -54,6 +54,7 @@ class Host(ABC):
 
     name: ClassVar[str]
     hooks: ClassVar[HookTable]  # everything that `install` rebinds
+    by_name_alone: ClassVar[bool] = False  # whether `find_host` passes it over unless it is named
 
     @abstractmethod
     def version(self) -> str | None:
@@ -92,3 +93,7 @@ class Host(ABC):
     @abstractmethod
     def check_checkpoint(self, model: Path, base: str | None) -> None:
         """Raise RevisionError unless `load` could open the folder `model`, as far as its files tell."""
+
+    def opens(self, model: Path) -> bool:
+        """Whether the folder `model` is a checkpoint that this host alone opens, whatever else is installed."""
+        return False

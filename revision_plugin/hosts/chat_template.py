@@ -49,12 +49,12 @@ class ChatTemplate:
     @property
     def text(self) -> str:
         """The template itself."""
-        return _text(self.tokenizer) or ""
+        return chat_template_text(self.tokenizer) or ""
 
     @property
     def hash(self) -> str:
         """What the prompts depend on, as a hash."""
-        text = repr((_text(self.tokenizer), sorted(self.keywords), self.system))
+        text = repr((chat_template_text(self.tokenizer), sorted(self.keywords), self.system))
         return hashlib.sha256(text.encode()).hexdigest()
 
     @property
@@ -201,12 +201,12 @@ def chat_template(tokenizer: Any) -> ChatTemplate:
     """The chat template of `tokenizer`, with the first keywords and system message that it can be rendered with in
     pieces. Raises RevisionError where it has none, or with none of them.
     """
-    if not _text(tokenizer):
+    if not chat_template_text(tokenizer):
         raise RevisionError(
             f"the language model's tokenizer has no chat template, so --version auto has none; {REMEDY}"
         )
     problems = []
-    told = [keywords for keywords in KEYWORDS if all(name in str(_text(tokenizer)) for name in keywords)]
+    told = [keywords for keywords in KEYWORDS if all(name in str(chat_template_text(tokenizer)) for name in keywords)]
     for keywords in (*told, {}):
         for system in (SYSTEM, None):
             template = ChatTemplate(tokenizer, tuple(keywords.items()), system)
@@ -222,7 +222,7 @@ def chat_template(tokenizer: Any) -> ChatTemplate:
     raise problems[0]
 
 
-def _text(tokenizer: Any) -> str | None:
+def chat_template_text(tokenizer: Any) -> str | None:
     """The template itself; of several, the one for chats."""
     template = getattr(tokenizer, "chat_template", None)
     return template.get("default") if isinstance(template, dict) else template

@@ -14,7 +14,7 @@ HOST_FLAG = "--host"
 def main(arguments: Sequence[str] | None = None) -> None:
     """What `scripts/train.py` runs under python, torchrun or deepspeed. Exits with status 2 on a RevisionError.
 
-    `--host NAME` chooses among several installed hosts; all other flags are the host's and the plugin's.
+    `--host NAME` chooses among several installed hosts, or `hf`; all other flags are the host's and the plugin's.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     with one_line(interrupted="repeat the command to resume"):

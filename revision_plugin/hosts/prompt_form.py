@@ -126,6 +126,20 @@ class OwnPrompt:
         )
 
 
+@dataclass(frozen=True)
+class KeptPrompt:
+    """A chat template that was written before, of a checkpoint in the HF-native form; its marks are in it."""
+
+    text: str
+
+    @property
+    def glues(self) -> tuple[str, ...]:
+        return ("",)
+
+    def jinja(self, *, bos: str, glue: str = "", image_glue: str = "") -> str:
+        return self.text
+
+
 def named_prompt(conversation: Any) -> NamedPrompt:
     """The parts of a conversation template in LLaVA's form. Raises RevisionError for one that treats its turns
     unequally.

@@ -11,7 +11,8 @@ from transformers import BitsAndBytesConfig
 from ..errors import RevisionError
 
 BITS = (4, 8)
-WHOLE = ("model.mm_projector", "model.vision_tower", "lm_head")  # from the root: transformers 5 matches whole names
+# from the root: transformers 5 matches whole names
+WHOLE = ("model.mm_projector", "model.multi_modal_projector", "model.vision_tower", "lm_head")
 
 
 def require_bitsandbytes(bits: int | None) -> None:

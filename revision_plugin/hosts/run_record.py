@@ -13,7 +13,7 @@ from huggingface_hub import try_to_load_from_cache
 
 from .._common.distributed import launched_processes
 from .._common.files import hash_file, hash_json, outline, read_object, write_json
-from .._common.flags import parse_flags
+from .._common.flags import parse_flags, says_true
 from .._common.folders import ClaimedFolder
 from .._common.versions import versions
 from ..aligners.saved import aligner_folder
@@ -48,6 +48,14 @@ READ_FLAGS: dict[str, Callable[[str], Path]] = {
     "--deepspeed": Path,
 }
 MODEL_FLAG = "--model_name_or_path"
+FINISHED_FILES = (  # each the last one of its kind of training
+    "mm_projector.bin",
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+    "non_lora_trainables.bin",
+)
 KEPT = ("images", "encoder")  # known only later in a training, and compared then
 LOOKED_AT_IMAGES = 20_000
 SECRET_FLAG = re.compile(r"token$|key$|secret|password|credential", re.I)
@@ -56,16 +64,17 @@ GIT = ("git", "-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null")  #
 PACKAGES = ("llava-torch", "llava", "accelerate", "deepspeed", "peft", "bitsandbytes")
 
 
-def begin(out: Path, arguments: Sequence[str]) -> None:
-    """Write OUT/run.json. Hold OUT for this process.
+def begin(out: Path, arguments: Sequence[str], *, host: str | None = None) -> None:
+    """Write OUT/run.json, with the `host` where it is none of the LLaVAs. Hold OUT for this process.
 
-    Raises RevisionError where OUT holds checkpoints of a run with other flags, inputs or number of processes, or
-    another training writes there.
+    Raises RevisionError where OUT holds checkpoints of a run with other flags, inputs or number of processes, or of
+    another host, or another training writes there.
     """
     flags = parse_flags(arguments)
     model = flags.get(MODEL_FLAG)
     inputs = {flag: _identity(place(flags[flag])) for flag, place in READ_FLAGS.items() if flag in flags}
     record = {
+        **({"host": host} if host else {}),
         "command": {flag: _without_secret(flag, value) for flag, value in flags.items()},
         "inputs": inputs if model is None else {**inputs, MODEL_FLAG: _model_identity(model)},
         "processes": launched_processes(),
@@ -83,6 +92,22 @@ def begin(out: Path, arguments: Sequence[str]) -> None:
         return _differences(before, now) if _has_checkpoints(out) else []
 
     CLAIMS.append(ClaimedFolder(out, RECORD, record, flag="--output_dir", shared=True, differences=differences))
+
+
+def refuse_finished(flags: dict[str, str]) -> None:
+    """Raise RevisionError where --output_dir already holds a finished run, unless it may be overwritten."""
+    out = flags.get("--output_dir")
+    overwrite = says_true(flags.get("--overwrite_output_dir", False))
+    if out is None or overwrite:
+        return
+    finished = [name for name in FINISHED_FILES if (Path(out) / name).exists()]
+    if not finished and (Path(out) / "config.json").is_file() and not (Path(out) / RECORD).is_file():
+        finished = ["config.json"]
+    if finished:
+        raise RevisionError(
+            f"{out}: already holds a finished run ({finished[0]}); choose another --output_dir or give "
+            "--overwrite_output_dir True"
+        )
 
 
 def _has_checkpoints(out: Path) -> bool:
@@ -142,6 +167,8 @@ def _differences(before: dict, now: dict) -> list[str]:
     for flag in sorted(old_inputs.keys() | new_inputs.keys()):
         if flag in old_inputs and old_inputs.get(flag) != new_inputs.get(flag):
             changed.append(f"content of its {flag}")
+    if before.get("host") != now.get("host"):
+        changed.append(f"host ({before.get('host', 'a LLaVA')}, now {now.get('host', 'a LLaVA')})")
     if before.get("processes") != now["processes"]:
         changed.append(f"number of processes ({before.get('processes')}, now {now['processes']})")
     return changed
@@ -164,6 +191,8 @@ def _identity(path: Path) -> str | None:
         return read_object(path / MANIFEST).get("content_hash")
     if (path / "aligner.json").is_file():
         return read_object(path / "aligner.json").get("parameters_hash")
+    if (path / "config.json").is_file():  # a model, of which a projector is taken
+        return weights_identity(str(path))
     return hash_file(path) if path.is_file() else None
 
 

@@ -27,7 +27,7 @@ from revision_plugin.errors import RevisionError, one_line
 NOTHING = "nothing"
 TRAIN = """
 import sys
-from revision_plugin.hosts.llava import tokenizers
+from revision_plugin.hosts import tokenizers
 token = sys.argv.pop(1)
 def begin_with(tokenizer, _, original=tokenizers.begin_with):
     tokenizer.bos_token = None if token == {nothing!r} else token

@@ -178,7 +178,7 @@ class FakeAssistant:
 def fake(monkeypatch):
     assistant = FakeAssistant()
     host = SimpleNamespace(load=lambda model, **_: assistant)
-    monkeypatch.setattr("revision_plugin.evaluation.model.find_host", lambda: host)
+    monkeypatch.setattr("revision_plugin.evaluation.model.find_host", lambda **_: host)
     return assistant
 
 

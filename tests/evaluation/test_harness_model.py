@@ -87,7 +87,7 @@ def loaded(monkeypatch):
         asked.update(keywords)
         return FakeAssistant()
 
-    monkeypatch.setattr("revision_plugin.evaluation.model.find_host", lambda: SimpleNamespace(load=load))
+    monkeypatch.setattr("revision_plugin.evaluation.model.find_host", lambda **_: SimpleNamespace(load=load))
     return asked
 
 

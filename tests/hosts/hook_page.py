@@ -6,7 +6,7 @@ from revision_plugin._common.markdown import table
 from revision_plugin.hosts import HOSTS
 
 FOLDER = Path(__file__).parents[2] / "patches"
-PAGES = {"llava.md": "llava", "llava_next.md": "llava-next"}
+PAGES = {"llava.md": "llava", "llava_next.md": "llava-next", "hf.md": "hf"}
 
 
 def page(name: str) -> str:

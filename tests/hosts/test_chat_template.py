@@ -225,7 +225,7 @@ def test_other_tokenizers_are_refused():
 
     from llava.conversation import conv_templates
 
-    from revision_plugin.hosts.llava.tokenizers import require_own_marks, require_same_vocabulary
+    from revision_plugin.hosts.tokenizers import require_own_marks, require_same_vocabulary
 
     _, tokenizer = prepared("qwen2")
     with pytest.raises(RevisionError, match=r"--version llama_3: '<\|start_header_id\|>' is no token"):

@@ -6,7 +6,7 @@ import pytest
 from conftest import ROOT
 
 from revision_plugin.errors import RevisionError
-from revision_plugin.hosts.llava.engine import check_engine
+from revision_plugin.hosts.engine import check_engine
 
 ZERO2 = ROOT / "scripts" / "zero2.json"
 

@@ -22,7 +22,7 @@ from conftest import (
 )
 
 from revision_plugin.hosts import launch
-from revision_plugin.hosts.llava.host import renamed_flags
+from revision_plugin.hosts.command_line import renamed_flags
 
 pytestmark = pytest.mark.slow
 

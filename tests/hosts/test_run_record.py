@@ -8,8 +8,7 @@ import pytest
 
 from revision_plugin._common.flags import parse_flags, says_true
 from revision_plugin.errors import RevisionError
-from revision_plugin.hosts import run_record
-from revision_plugin.hosts.llava import checkpoints
+from revision_plugin.hosts import checkpoints, run_record
 
 HOLD = """
 import sys

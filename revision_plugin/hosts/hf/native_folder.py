@@ -14,6 +14,7 @@ from transformers import GenerationConfig
 
 from ..._common.files import write_json
 from ...errors import RevisionError
+from ..chat_template import chat_template_text
 from ..checkpoint_parts import IMAGE_PLACE, CheckpointParts
 from ..prompt_form import GLUES, CaptionPrompt
 from . import modeling_revision as native
@@ -22,6 +23,7 @@ from .native_model import CLASS, IMAGE, MODULE, native_config, native_model, nat
 SHARD = "5GB"
 PREPROCESSOR, PROCESSOR = "preprocessor_config.json", "processor_config.json"
 CONFIG, TEMPLATE = "config.json", "chat_template.jinja"
+OWN_TEMPLATE = "language_model_template.jinja"
 TRIAL = "what is there?"
 
 
@@ -52,6 +54,9 @@ def write_native(parts: CheckpointParts, folder: Path) -> None:
     processor = native_processor(parts, side, tokenizer, template)
     processor.tokenizer.save_pretrained(folder)
     (folder / TEMPLATE).write_text(template)
+    own = chat_template_text(parts.tokenizer)
+    if own:  # which a training that goes on from here may ask for
+        (folder / OWN_TEMPLATE).write_text(own)
     images = processor.image_processor.to_dict()
     write_json(
         folder / PREPROCESSOR,
@@ -67,6 +72,12 @@ def write_native(parts: CheckpointParts, folder: Path) -> None:
             "vision_feature_select_strategy": processor.vision_feature_select_strategy,
         },
     )
+
+
+def require_writable(parts: CheckpointParts) -> None:
+    """Raise RevisionError where `write_native` could not write the checkpoint: before a training, not after it."""
+    parts.encoder.image_side()
+    _chat_template(parts, native_tokenizer(parts))
 
 
 def _lossless(model: Any, dtype: torch.dtype) -> dict[str, torch.Tensor]:

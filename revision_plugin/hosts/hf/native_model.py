@@ -23,9 +23,7 @@ def native_tokenizer(parts: CheckpointParts) -> Any:
     """The tokenizer with a token for the image and without a first token, which the chat template writes; answers end
     with its EOS.
     """
-    tokenizer = copy.deepcopy(parts.tokenizer)
-    if tokenizer.convert_tokens_to_ids(IMAGE) in (None, tokenizer.unk_token_id):
-        tokenizer.add_tokens([AddedToken(IMAGE, special=True, normalized=False)], special_tokens=True)
+    tokenizer = with_image_token(parts.tokenizer)
     begin_with(tokenizer, None)
     end = tokenizer.convert_ids_to_tokens(parts.ends[-1])
     if end in tokenizer.all_special_tokens:
@@ -33,6 +31,14 @@ def native_tokenizer(parts: CheckpointParts) -> Any:
     tokenizer.padding_side = "left"  # generation continues from the right end
     # of transformers 4 some give more than models take; what was given when a tokenizer was made is what is saved
     tokenizer.model_input_names = tokenizer.init_kwargs["model_input_names"] = ["input_ids", "attention_mask"]
+    return tokenizer
+
+
+def with_image_token(tokenizer: Any) -> Any:
+    """A copy of `tokenizer` that has a token for the image."""
+    tokenizer = copy.deepcopy(tokenizer)
+    if tokenizer.convert_tokens_to_ids(IMAGE) in (None, tokenizer.unk_token_id):
+        tokenizer.add_tokens([AddedToken(IMAGE, special=True, normalized=False)], special_tokens=True)
     return tokenizer
 
 
@@ -48,7 +54,7 @@ def native_config(parts: CheckpointParts, side: ImageSide, tokenizer: Any) -> An
     text.dtype = parts.dtype  # said: otherwise the language model is built in what its config says
     # LLaVA ties its head to embeddings of this name; for others the head is a copy
     text.tie_word_embeddings = bool(text.tie_word_embeddings) and parts.embeddings == TIED_TO
-    head = _head(parts.head, text)
+    head = head_extras(parts.head, text)
     make_vision: Any = native.RevisionVisionConfig  # whose type checkers know the fields of one release alone
     make: Any = native.RevisionConfig
     vision = make_vision(
@@ -73,6 +79,7 @@ def native_config(parts: CheckpointParts, side: ImageSide, tokenizer: Any) -> An
         multimodal_projector_bias=True,
         tie_word_embeddings=text.tie_word_embeddings,
         head=head,
+        **({"revision": parts.record} if parts.record else {}),
         auto_map={
             "AutoConfig": f"{MODULE}.RevisionConfig",
             "AutoModel": f"{MODULE}.RevisionModel",
@@ -86,7 +93,7 @@ MODULE, CLASS = "modeling_revision", "LlavaForConditionalGeneration"
 SERVED_AS = ("ImageTextToText", "MultimodalLM", "Vision2Seq")
 
 
-def _head(head: torch.nn.Module, text: PretrainedConfig) -> dict | None:
+def head_extras(head: torch.nn.Module, text: PretrainedConfig) -> dict | None:
     """What the language model's last layer has beside its weights; None where it has nothing."""
     found = {
         "bias": getattr(head, "bias", None) is not None,

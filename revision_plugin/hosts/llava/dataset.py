@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import functools
 import inspect
-import logging
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,22 +16,26 @@ from llava.train import train
 from torch.utils.data import Dataset
 
 from ..._common.distributed import launched_rank
-from ...aligners.domain import warn_if_far
-from ...corpora.image_views import ImageViews
-from ...embeddings.item_views import PARTS, WHOLE, of_view
-from ...embeddings.store import Store, is_store
-from ...encoders import Identity, ImageProcessor, require_same
+from ...embeddings.store import is_store
+from ...encoders import ImageProcessor
 from ...errors import RevisionError
 from ...visual_batch import pack
 from ..chat_template import chat_template
-from ..examples import StoredImages, TextOnlyData, mark_image
-from .tokenizers import AUTO, prepare_tokenizer, require_own_marks, require_same_vocabulary
+from ..examples import mark_image
+from ..tokenizers import AUTO, require_own_marks, require_same_vocabulary
+from ..training_records import check_records
+from ..training_stores import (
+    check_aspect_ratio,
+    check_texts,
+    refuse_joined_stores,
+    require_embeddings,
+    stored_images,
+    stored_texts,
+)
+from .tokenizers import prepare_tokenizer
 from .training import training
-from .training_records import check_records
 
-logger = logging.getLogger(__name__)
 LOOKED_AT = 4  # examples
-WHOLE_IMAGES = (None, "square", "pad")
 
 
 def data_module_builder(original: Callable) -> Callable:
@@ -48,18 +51,18 @@ def data_module_builder(original: Callable) -> Callable:
                 raise RevisionError("training from an embedding store needs --vision_tower revision")
             return original(tokenizer=tokenizer, data_args=data_args)
         _check_language_model(tokenizer)
-        training.several_rows = _views(data_args).count > 1 or bool(data_args.revision_image_store)
+        training.several_rows = data_args.image_processor.views.count > 1 or bool(data_args.revision_image_store)
         if data_args.image_folder:
             training.image_folder = Path(data_args.image_folder).resolve()
         if not from_store and launched_rank() == 0:
             check_records(data_args)
         if from_store:
-            _refuse_joined_stores(data_args)
+            refuse_joined_stores(data_args)
             dataset = _store_dataset(tokenizer, data_args)
         elif data_args.revision_store or data_args.revision_image_store:
             dataset = _joined_dataset(tokenizer, data_args)
         else:
-            _check_aspect_ratio(data_args)
+            check_aspect_ratio(data_args)
             dataset = _lazy_dataset()(tokenizer=tokenizer, data_path=data_args.data_path, data_args=data_args)
         _require_learned_tokens(dataset)
         return dict(train_dataset=dataset, eval_dataset=None, data_collator=_collator(tokenizer))
@@ -93,42 +96,6 @@ def _require_learned_tokens(dataset) -> None:
         )
 
 
-def check_store(store: Store, encoder: Identity) -> None:
-    """Raise RevisionError unless `store` was made with `encoder`."""
-    require_same(
-        store.encoder, encoder, f"{store.path}: was made with another encoder", "encode it again with this one"
-    )
-
-
-def _check_texts(data: TextOnlyData, data_args) -> None:
-    """The store's encoder must be the tower's. Statistics of another domain get a warning, from one process, as do
-    texts with more parts than the tower has views.
-    """
-    store, tower = data.store, training.tower
-    check_store(store, data_args.image_processor.encoder.identity)
-    if tower is None:
-        return
-    kinds = {WHOLE: tower.aligner}
-    if store.manifest.views is None and (tower.part_aligner or data.whole_share):
-        flag = "--revision_part_aligner" if tower.part_aligner else "--revision_whole_share"
-        raise RevisionError(f"{flag}: is for views of texts, and {store.path} holds none; leave it out")
-    if store.manifest.views is not None:
-        if data.most_parts and tower.part_aligner is None:
-            raise RevisionError(
-                f"{store.path}: holds parts of texts; give --revision_part_aligner, fitted with --view {PARTS}"
-            )
-        kinds[PARTS] = tower.part_aligner
-        if data.most_parts >= data.views and launched_rank() == 0:
-            logger.warning(
-                "warning: %s: some texts have %d parts; --revision_views %s has room for the first %d of them",
-                *(store.path, data.most_parts, tower.views, data.views - 1),
-            )
-    for kind, aligner in kinds.items():
-        if aligner is not None and launched_rank() == 0 and (kind == WHOLE or data.most_parts):
-            rows = of_view(store, kind)
-            warn_if_far(aligner, rows, corpus=store.path, aligner_path=aligner.path or "ALIGNER")
-
-
 def _item(example_turns: list[dict], embedding: torch.Tensor, tokenizer, data_args) -> dict:
     """A LLaVA training item whose image is an embedding [D], or headed embeddings of its views [V, 1 + D]."""
     sources = train.preprocess_multimodal(copy.deepcopy([example_turns]), data_args)
@@ -142,8 +109,8 @@ def _item(example_turns: list[dict], embedding: torch.Tensor, tokenizer, data_ar
 
 def _store_dataset(tokenizer, data_args):
     plain = conversation.default_conversation.sep_style == conversation.SeparatorStyle.PLAIN
-    data = _texts(data_args.data_path, data_args, reconstruct=plain)
-    _check_texts(data, data_args)
+    data = stored_texts(data_args.data_path, data_args, reconstruct=plain)
+    check_texts(data, data_args.image_processor.encoder.identity, training.tower)
 
     class TextOnlyDataset(Dataset):
         def __len__(self):
@@ -168,17 +135,17 @@ def _joined_dataset(tokenizer, data_args):
     """LLaVA's own dataset, in which items without `image` take the embedding the text store has for their id, and items
     with one, where there is an image store, its embeddings.
     """
-    _check_aspect_ratio(data_args)
+    check_aspect_ratio(data_args)
     texts, rows = None, {}
     if data_args.revision_store:
-        texts = _texts(data_args.revision_store, data_args, reconstruct=False)
-        _check_texts(texts, data_args)
+        texts = stored_texts(data_args.revision_store, data_args, reconstruct=False)
+        check_texts(texts, data_args.image_processor.encoder.identity, training.tower)
         rows = {identity: row for row, identity in enumerate(texts.ids())}
 
     class JoinedDataset(_lazy_dataset()):  # type: ignore[misc]
         def __init__(self, **keywords):
             super().__init__(**keywords)
-            self.images = _stored_images(self.list_data_dict, data_args) if data_args.revision_image_store else None
+            self.images = stored_images(self.list_data_dict, data_args) if data_args.revision_image_store else None
 
         def __getitem__(self, index):
             record = self.list_data_dict[index]
@@ -192,43 +159,8 @@ def _joined_dataset(tokenizer, data_args):
     dataset = JoinedDataset(tokenizer=tokenizer, data_path=data_args.data_path, data_args=data_args)
     records = dataset.list_data_dict
     if texts is not None:
-        missing = [
-            record.get("id") for record in records if "image" not in record and str(record.get("id")) not in rows
-        ]
-        if missing:
-            raise RevisionError(
-                f"{data_args.data_path}: {len(missing)} item(s) have neither an image nor an embedding in "
-                f"{texts.store.path}, first '{missing[0]}'"
-            )
+        require_embeddings(records, rows, texts, data_args)
     return dataset
-
-
-def _refuse_joined_stores(data_args) -> None:
-    for flag in ("revision_store", "revision_image_store"):
-        if getattr(data_args, flag):
-            raise RevisionError(
-                f"--{flag}: is joined to a LLaVA JSON, and --data_path is a store itself; leave one out"
-            )
-
-
-def _stored_images(records: list[dict], data_args) -> StoredImages:
-    """The embeddings of --revision_image_store. The images were encoded as they are, so they are asked about so."""
-    if getattr(data_args, "image_aspect_ratio", None) == "pad":
-        raise RevisionError(
-            "--image_aspect_ratio pad: the images of --revision_image_store were encoded without padding; leave it out"
-        )
-    store = Store.open(data_args.revision_image_store)
-    check_store(store, data_args.image_processor.encoder.identity)
-    return StoredImages(store, _views(data_args), records, str(data_args.data_path))
-
-
-def _texts(path: str, data_args, *, reconstruct: bool) -> TextOnlyData:
-    views, whole_share = _views(data_args).count, data_args.revision_whole_share
-    return TextOnlyData(Store.open(path), reconstruct=reconstruct, views=views, whole_share=whole_share)
-
-
-def _views(data_args) -> ImageViews:
-    return data_args.image_processor.views
 
 
 def _lazy_dataset() -> type:
@@ -243,15 +175,6 @@ def _lazy_dataset() -> type:
             return self._get_item(index)
 
     return ExactDataset
-
-
-def _check_aspect_ratio(data_args) -> None:
-    """The tower takes an image as a whole."""
-    ratio = getattr(data_args, "image_aspect_ratio", None)
-    if ratio not in WHOLE_IMAGES:
-        raise RevisionError(
-            f"--image_aspect_ratio {ratio} cuts images into parts; with --vision_tower revision use square or pad"
-        )
 
 
 def _collator(tokenizer):

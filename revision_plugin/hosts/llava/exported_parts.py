@@ -17,7 +17,7 @@ from ...tower import PseudoVisionTower
 from ..chat_template import chat_template
 from ..checkpoint_parts import CheckpointParts
 from ..prompt_form import CaptionPrompt, OwnPrompt, PromptForm, named_prompt
-from .tokenizers import AUTO
+from ..tokenizers import AUTO
 
 VISION_PARTS = ("vision_tower", "mm_projector", "vision_resampler", "image_newline")
 PLAIN = "plain"

@@ -5,8 +5,9 @@ happens.
 from __future__ import annotations
 
 from ..hooks import Hook, HookTable
+from ..shared_hooks import CONSENT, PARTIAL, SHIMS
+from ..shared_hooks import PROCESSES as SHARED
 
-SHIMS = "revision_plugin.hosts.shims"
 LLAVA = "revision_plugin.hosts.llava"
 TRAINER = "llava.train.llava_trainer.LLaVATrainer"
 
@@ -29,27 +30,7 @@ NAMES = (
     ),
 )
 PROCESSES = (
-    Hook(
-        "accelerate.state.PartialState.__init__",
-        "under DeepSpeed without CUDA accelerate finds no backend and believes in a single process",
-        f"{SHIMS}.accelerate_backend:gloo_without_cuda",
-        "accelerate 1.x",
-        "none known; deepspeedai/DeepSpeed#943 is related",
-        takes=("cpu",),
-    ),
-    Hook(
-        "accelerate.state.PartialState.set_device",
-        "several CPU processes get the devices cpu:0, cpu:1, ..., to which torch.load cannot map a resumed optimizer",
-        f"{SHIMS}.accelerate_backend:one_cpu_device",
-        "accelerate 1.x",
-    ),
-    Hook(
-        "accelerate.data_loader.DataLoaderShard.set_epoch",
-        "in several processes a resumed epoch's skipping hides the sampler, so another order than before is drawn",
-        f"{SHIMS}.accelerate_backend:epoch_for_hidden_samplers",
-        "transformers >= 5",
-        takes=("epoch",),
-    ),
+    *SHARED,
     Hook(
         "torch.cuda.synchronize",
         "the LLaVAs call it at their last save, which fails after a whole training where there is no GPU",
@@ -57,28 +38,7 @@ PROCESSES = (
     ),
 )
 MODELS = (
-    Hook(
-        "transformers.dynamic_module_utils.resolve_trust_remote_code",
-        "code that comes with a model runs by --trust-remote-code alone: LLaVA trusts every name with 'mpt' in it, and "
-        "transformers asks on standard input",
-        f"{SHIMS}.transformers_code:by_consent_alone",
-        also=(
-            "transformers.generation.utils.resolve_trust_remote_code",
-            *(
-                f"transformers.models.auto.{module}.resolve_trust_remote_code"
-                for module in (
-                    "auto_factory",
-                    "configuration_auto",
-                    "feature_extraction_auto",
-                    "image_processing_auto",
-                    "processing_auto",
-                    "tokenization_auto",
-                    "video_processing_auto",
-                )
-            ),
-        ),
-        takes=("trust_remote_code", "model_name", "has_local_code", "has_remote_code"),
-    ),
+    CONSENT,
     Hook(
         "transformers.PreTrainedModel.from_pretrained",
         "--bits 4 passes load_in_4bit beside a quantization_config, which is refused, its adapters cannot be "
@@ -116,12 +76,12 @@ TRAINING = (
         "llava.train.train.ModelArguments",
         "the flags --revision_encoder, --revision_aligner, --revision_part_aligner, --revision_views, "
         "--revision_tokens, --revision_trust_remote_code",
-        f"{LLAVA}.training_flags:model_arguments",
+        "revision_plugin.hosts.training_flags:model_arguments",
     ),
     Hook(
         "llava.train.train.DataArguments",
         "the flags --revision_store, --revision_image_store and --revision_whole_share",
-        f"{LLAVA}.training_flags:data_arguments",
+        "revision_plugin.hosts.training_flags:data_arguments",
     ),
     Hook(
         "llava.train.train.make_supervised_data_module",
@@ -192,12 +152,7 @@ TRAINING = (
         f"{LLAVA}.resume:checkpoint_loader",
         takes=("resume_from_checkpoint", "model"),
     ),
-    Hook(
-        "transformers.trainer.deepspeed_load_checkpoint",
-        "takes checkpoints without frozen parameters",
-        f"{LLAVA}.resume:partial_loader",
-        takes=("checkpoint_path", "load_module_strict"),
-    ),
+    PARTIAL,
     Hook(
         f"{TRAINER}._get_train_sampler",
         "grouped batches by seed and epoch; Trainer passes it the dataset, LLaVA's override takes no argument",

@@ -6,7 +6,6 @@ imported here, when they are needed.
 
 from __future__ import annotations
 
-import dataclasses
 import importlib
 import os
 import sys
@@ -22,22 +21,14 @@ from ...errors import RevisionError
 from ...tower import TOWER_NAME
 from .. import run_record
 from ..base import HOSTS, Assistant, Host
+from ..command_line import failures_in_one_line, renamed_flags
+from ..native_form import is_native
+from ..tower_flags import checkpoint_encoder
 from .hook_table import HOOKS
-from .tower_builder import checkpoint_encoder
 from .variant import is_next
 
 SUPPORTED_LLAVA = "1.2.2"
-# LLaVA's launch flags by today's names; a number of warm-up steps below 1 is a share of all steps
-RENAMED_FLAGS = {"--evaluation_strategy": "--eval_strategy", "--warmup_ratio": "--warmup_steps"}
 MPT = "mpt"
-FINISHED_FILES = (  # each the last one of its kind of training
-    "mm_projector.bin",
-    "model.safetensors",
-    "model.safetensors.index.json",
-    "pytorch_model.bin",
-    "pytorch_model.bin.index.json",
-    "non_lora_trainables.bin",
-)
 
 
 @HOSTS.register("llava")
@@ -61,7 +52,7 @@ class LlavaHost(Host):
         if installed is None:
             raise RevisionError(
                 "LLaVA is not installed; 'pip install --no-deps llava-torch==1.2.2.post1', or 'pip install "
-                "--no-deps -e' your checkout"
+                "--no-deps -e' your checkout, or train in transformers alone with --host hf"
             )
         if not (installed == SUPPORTED_LLAVA or installed.startswith(SUPPORTED_LLAVA + ".post")):
             raise RevisionError(f"LLaVA {installed} is not supported; this release binds to {SUPPORTED_LLAVA}")
@@ -85,22 +76,21 @@ class LlavaHost(Host):
     def train(self, arguments: Sequence[str]) -> None:
         arguments = renamed_flags(arguments)
         flags = parse_flags(arguments)
-        refuse_finished(flags)
+        run_record.refuse_finished(flags)
         _require_model(flags.get("--model_name_or_path"))
         self.check_flags(flags)
         if says_true(flags.get("--revision_trust_remote_code", False)):
             allow_remote_code()
         out = flags.get("--output_dir")
         self.install()
-        command_line = importlib.import_module(".command_line", __package__)
-        command_line.check_arguments(arguments)
+        importlib.import_module(".command_line", __package__).check_arguments(arguments)
         if out is not None and flags.get("--vision_tower") == TOWER_NAME and launched_rank() == 0:
             run_record.begin(Path(out), arguments)
         # LLaVA builds the projector before the Trainer seeds
         importlib.import_module("transformers.trainer_utils").set_seed(int(flags.get("--seed", "42")))
         before, sys.argv = sys.argv, [sys.argv[0], *arguments]
         try:
-            with command_line.failures_in_one_line(out):
+            with failures_in_one_line(out):
                 importlib.import_module("llava.train.train").train()
         finally:
             sys.argv = before
@@ -128,39 +118,6 @@ class LlavaHost(Host):
         config = read_object(model / "config.json")
         if "revision" in config or config.get("mm_vision_tower") == TOWER_NAME:
             checkpoint_encoder(config.get("revision"))
-
-
-def renamed_flags(arguments: Sequence[str]) -> list[str]:
-    """LLaVA's launch flags, those that the installed transformers calls otherwise by their names there, with
-    underscores: it takes dashes, too.
-    """
-    training = importlib.import_module("transformers.training_args").TrainingArguments
-    known = {field.name for field in dataclasses.fields(training)}
-    renamed = []
-    for argument in arguments:
-        name, equals, value = argument.partition("=")
-        if name.startswith("--"):
-            name = "--" + name[2:].replace("-", "_")
-            if name[2:] not in known:
-                name = RENAMED_FLAGS.get(name, name)
-        renamed.append("".join((name, equals, value)))
-    return renamed
-
-
-def refuse_finished(flags: dict[str, str]) -> None:
-    """Raise RevisionError where --output_dir already holds a finished run, unless it may be overwritten."""
-    out = flags.get("--output_dir")
-    overwrite = says_true(flags.get("--overwrite_output_dir", False))
-    if out is None or overwrite:
-        return
-    finished = [name for name in FINISHED_FILES if (Path(out) / name).exists()]
-    if not finished and (Path(out) / "config.json").is_file() and not (Path(out) / run_record.RECORD).is_file():
-        finished = ["config.json"]
-    if finished:
-        raise RevisionError(
-            f"{out}: already holds a finished run ({finished[0]}); choose another --output_dir or give "
-            "--overwrite_output_dir True"
-        )
 
 
 def require_base(path: Path, base: str | None) -> bool:
@@ -205,6 +162,8 @@ def _require_model(name: str | None) -> None:
             f"{name}: LLaVA takes every name with '{MPT}' in it for an MPT model and runs the code in its folder; give "
             "the same folder by a name without it, such as a link"
         )
+    if name and is_native(Path(name).expanduser()):
+        raise RevisionError(f"{name}: is an HF-native folder, which LLaVA does not train; add --host hf")
     if name and name.startswith(("/", "./", "../", "~")) and not (Path(name).expanduser() / "config.json").is_file():
         raise RevisionError(
             f"{name}: no language model there; give --model_name_or_path a folder with config.json, or a hub name"

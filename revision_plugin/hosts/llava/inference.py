@@ -22,12 +22,15 @@ from ...tower import PseudoVisionTower
 from ..chat_template import USER, chat_template
 from ..checkpoint_parts import CheckpointParts
 from ..model_type import model_type
+from ..named_templates import end_ids
 from ..quantized import loading_keywords, on_cpu
+from ..tokenizers import AUTO
+from ..weight_files import opening_checkpoint, quiet_loading
 from .exported_parts import checkpoint_parts
 from .host import require_base, require_same_base
 from .language_models import LLAMAS, PREFIX, class_for
-from .tokenizers import AUTO, prepare_tokenizer
-from .weights import opening_checkpoint, quiet_loading, read_weights, require_weights
+from .tokenizers import prepare_tokenizer
+from .weights import read_weights, require_weights
 
 PLAIN = "plain"
 
@@ -227,9 +230,7 @@ class LlavaAssistant:
         return self._end_ids(self.prompt("?" if self.template_name != PLAIN else None)[1])
 
     def _end_ids(self, mark: str) -> list[int]:
-        ends = self.model.generation_config.eos_token_id
-        own = [end for end in (ends if isinstance(ends, list) else [ends]) if end is not None]
-        return [*own, self.tokenizer(mark.strip() or mark, add_special_tokens=False).input_ids[-1]]
+        return end_ids(self.model.generation_config.eos_token_id, mark, self.tokenizer)
 
     def ask(self, images: Sequence | None, questions: Sequence[str | None], *, max_new_tokens: int = 64) -> list[str]:
         """Greedy answers to `questions`, one about each RGB PIL image (or without image where `images` is None).

@@ -17,9 +17,10 @@ from llava.model.llava_arch import LlavaMetaForCausalLM, LlavaMetaModel
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from ...errors import RevisionError
+from ..input_check import check_inputs
 from ..model_type import causal_classes, model_type
-from .input_check import check_inputs
-from .tokenizers import AUTO, prepare_tokenizer
+from ..tokenizers import AUTO
+from .tokenizers import prepare_tokenizer
 
 PREFIX = "llava_"
 LLAMAS = ("llama", "llava_llama", "llava")
@@ -137,7 +138,8 @@ class _LlavaOfType:
     def from_pretrained(cls, name, *arguments, **keywords):
         loaded = super().from_pretrained(name, *arguments, **keywords)  # type: ignore[misc]
         model = loaded[0] if isinstance(loaded, tuple) else loaded
-        model.input_scale = check_inputs(model, str(name), fully=not model_type(str(name)).startswith(PREFIX))
+        trained = model_type(str(name)).startswith(PREFIX)
+        model.input_scale = check_inputs(model, model.get_model(), str(name), fully=not trained)
         return loaded
 
     def get_model(self):

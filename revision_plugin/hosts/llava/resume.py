@@ -8,14 +8,11 @@ plugin's tower all of that is mended; with any other tower LLaVA is left as it i
 from __future__ import annotations
 
 import functools
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed as dist
-import transformers.trainer
 from llava.train import llava_trainer
 from safetensors.torch import save_file
 from torch.utils.data import Sampler
@@ -23,13 +20,13 @@ from transformers import Trainer
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from ..._common.distributed import launched_rank
-from ..._common.files import sync, usual_mode
 from ...errors import RevisionError
 from ...tower import PseudoVisionTower
-from .. import run_record
-from . import checkpoints
+from .. import checkpoints, run_record
+from ..shims.partial_checkpoints import TrainedPartsOnly
+from ..weight_files import read_tensors
 from .training import training
-from .weights import LORA_FILE, read_tensors
+from .weights import LORA_FILE
 
 PROJECTOR = "mm_projector.bin"
 LORA = "lora_"  # in the names of adapters
@@ -48,19 +45,6 @@ def is_stage1(trainer) -> bool:
     return bool(rule(trainer.args) if rule else getattr(trainer.args, "tune_mm_mlp_adapter", False))
 
 
-def wait_for_all() -> None:
-    """A barrier where there are several processes."""
-    if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
-        dist.barrier()
-
-
-def tidy_checkpoints(out: str | Path) -> None:
-    """`checkpoints.tidy`, by one process; all processes return when that is done."""
-    if launched_rank() == 0:
-        checkpoints.tidy(Path(out))
-    wait_for_all()
-
-
 def recorded_start(original: Callable) -> Callable:
     """The Trainer's constructor that takes its tokenizer by today's name, tidies up after a kill and completes
     run.json.
@@ -77,7 +61,7 @@ def recorded_start(original: Callable) -> Callable:
                     f"one process trains on {self.args.n_gpu} GPUs, among which views cannot be shared out; launch it "
                     "with torchrun or deepspeed, or choose one with CUDA_VISIBLE_DEVICES"
                 )
-            tidy_checkpoints(self.args.output_dir)
+            checkpoints.tidy_for_all(Path(self.args.output_dir))
             if self.args.process_index == 0:
                 details = {"training_arguments": self.args.to_dict(), "model": self.model.config.to_dict()}
                 run_record.add(Path(self.args.output_dir), "resolved", details)
@@ -107,11 +91,11 @@ def checkpoint_saver(original: Callable) -> Callable:
         if self.args.should_save and _has_adapters(self) and not self.is_deepspeed_enabled:
             rest = {n: p.detach().cpu() for n, p in self.model.named_parameters() if p.requires_grad and LORA not in n}
             torch.save(rest, folder / LORA_FILE)
-        wait_for_all()
+        checkpoints.wait_for_all()
         if self.args.should_save:
             checkpoints.complete(folder)
             with checkpoints.deleting_older(out):
-                _rotate(self, str(out))
+                checkpoints.rotate(self, str(out))
 
     return _save_checkpoint
 
@@ -155,19 +139,6 @@ def model_saver(original: Callable) -> Callable:
     return save_model
 
 
-class TrainedPartsOnly:
-    """A DeepSpeed engine whose checkpoints leave out frozen parameters; in all else the engine itself."""
-
-    def __init__(self, engine: Any):
-        self._engine = engine
-
-    def save_checkpoint(self, *arguments, **keywords):
-        return self._engine.save_checkpoint(*arguments, **{**keywords, "exclude_frozen_parameters": True})
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._engine, name)
-
-
 def optimizer_saver(original: Callable) -> Callable:
     """`_save_optimizer_and_scheduler` that leaves the frozen language model out of a DeepSpeed checkpoint of Stage
     1.
@@ -184,15 +155,6 @@ def optimizer_saver(original: Callable) -> Callable:
             self.model_wrapped = engine
 
     return _save_optimizer_and_scheduler
-
-
-def _rotate(trainer, folder: str) -> None:
-    if hasattr(trainer, "_rotate_checkpoints"):
-        trainer._rotate_checkpoints(use_mtime=False, output_dir=folder)
-        return
-    limit, best = trainer.args.save_total_limit, trainer.state.best_model_checkpoint
-    rotate: Any = getattr(transformers.trainer, "rotate_checkpoints")  # noqa: B009  (transformers 4 has none)
-    rotate(output_dir=folder, save_total_limit=limit, best_model_checkpoint=best, use_mtime=False)
 
 
 def _has_adapters(trainer) -> bool:
@@ -224,17 +186,6 @@ def checkpoint_loader(original):
         return None
 
     return _load_from_checkpoint
-
-
-def partial_loader(original):
-    """transformers' `deepspeed_load_checkpoint` for checkpoints that leave out frozen parameters."""
-
-    @functools.wraps(original)
-    def deepspeed_load_checkpoint(engine, checkpoint_path, load_module_strict=True):
-        frozen = any(not parameter.requires_grad for parameter in engine.module.parameters())
-        return original(engine, checkpoint_path, load_module_strict=load_module_strict and not frozen)
-
-    return deepspeed_load_checkpoint
 
 
 class SeededByEpoch(Sampler):
@@ -284,26 +235,15 @@ def final_saver(original: Callable) -> Callable:
         unfinished = Path(output_dir) / checkpoints.UNFINISHED
         if launched_rank() == 0:
             checkpoints.begin(Path(output_dir), checkpoints.UNFINISHED)
-        wait_for_all()
+        checkpoints.wait_for_all()
         original(trainer, str(unfinished))
-        wait_for_all()
+        checkpoints.wait_for_all()
         if trainer.args.should_save:
             if is_stage1(trainer):
                 weights = torch.load(unfinished / PROJECTOR, map_location="cpu", weights_only=True)
                 save_file({k: v.contiguous() for k, v in weights.items()}, unfinished / "mm_projector.safetensors")
-            usual_mode(unfinished)
-            for path in sorted(unfinished.iterdir(), key=_weights_last):
-                sync(path)
-                os.replace(path, Path(output_dir) / path.name)
-            unfinished.rmdir()
-            (Path(output_dir) / checkpoints.SAVING).unlink(missing_ok=True)
-            sync(Path(output_dir))
-        wait_for_all()
+            checkpoints.publish(Path(output_dir))
+        checkpoints.wait_for_all()
         return None
 
     return safe_save_model_for_hf_trainer
-
-
-def _weights_last(path: Path) -> tuple[int, str]:
-    marks = (PROJECTOR, "model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
-    return (marks.index(path.name) + 1 if path.name in marks else 0, path.name)

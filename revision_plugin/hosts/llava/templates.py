@@ -1,38 +1,23 @@
-"""Conversation templates that LLaVA 1.2.2 lacks, with label masking exact to the token.
-
-`llama_3` is the papers' Stage-2 prompt; `smollm2` is ChatML as SmolLM2 was trained on it; `auto` is the chat template
-of the language model's own tokenizer.
-"""
+"""Conversation templates that LLaVA 1.2.2 lacks, in its table; their label masking is exact to the token."""
 
 from __future__ import annotations
 
 import copy
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
-import torch
 from llava import conversation
-from llava.constants import DEFAULT_IMAGE_TOKEN, IGNORE_INDEX, IMAGE_TOKEN_INDEX
 
 from ...errors import RevisionError
-from ..chat_template import ASSISTANT, SYSTEM, USER, Piece, Turn, chat_template
-from .tokenizers import AUTO
+from ..chat_template import ASSISTANT, USER, chat_template
+from ..named_templates import NAMED, VICUNA, conversation_pieces, encode_pieces, turns_of
+from ..tokenizers import AUTO
 
 TEMPLATES = {
-    "llama_3": {
-        "system": f"<|start_header_id|>system<|end_header_id|>\n\n{SYSTEM}",
-        "roles": (
-            "<|start_header_id|>user<|end_header_id|>\n\n",
-            "<|start_header_id|>assistant<|end_header_id|>\n\n",
-        ),
-        "sep": "<|eot_id|>",
-    },
-    "smollm2": {
-        "system": f"<|im_start|>system\n{SYSTEM}",
-        "roles": ("<|im_start|>user\n", "<|im_start|>assistant\n"),
-        "sep": "<|im_end|>\n",
-    },
+    name: dict(system=each.system.removesuffix(each.end), roles=(each.question, each.reply), sep=each.end)
+    for name, each in NAMED.items()
+    if name != VICUNA
 }
 
 
@@ -88,68 +73,4 @@ def encode_conversation(records, tokenizer, template):
     """Token ids and labels (long [L]) of one conversation in LLaVA's form: only replies and their end marks are
     learned.
     """
-    if records and records[0]["from"] != "human":
-        records = records[1:]
-    turns = [(ASSISTANT if record["from"] == "gpt" else USER, record["value"]) for record in records]
-    pieces = chat_template(tokenizer).pieces(turns) if template.version == AUTO else named_pieces(template, turns)
-    return encode_pieces(pieces, tokenizer)
-
-
-def named_pieces(template: Any, turns: Sequence[Turn]) -> list[Piece]:
-    """The text of a conversation in a template of ours, in the pieces between which labels change."""
-    pieces: list[list] = [[template.system + template.sep, False]]
-    for role, text in turns:
-        learned = role == ASSISTANT
-        pieces[-1][0] += template.roles[int(learned)]
-        if learned:
-            pieces += [[text + template.sep, True], ["", False]]
-        else:
-            pieces[-1][0] += text + template.sep
-    return [(text, learned) for text, learned in pieces if text]
-
-
-def encode_pieces(pieces: Sequence[Piece], tokenizer: Any) -> tuple[torch.Tensor, torch.Tensor]:
-    """Token ids and labels (long [L]) of a text in pieces; the tokenizer's first token stands before it.
-
-    As LLaVA does, what stands between images is tokenized by itself.
-    """
-    stretches: list[list[Piece]] = [[]]
-    for text, learned in pieces:
-        for index, part in enumerate(text.split(DEFAULT_IMAGE_TOKEN)):
-            if index:
-                stretches.append([])
-            if part:
-                stretches[-1].append((part, learned))
-    ids: list[int] = []
-    labels: list[int] = []
-    for index, stretch in enumerate(stretches):
-        if index:
-            ids.append(IMAGE_TOKEN_INDEX)
-            labels.append(IGNORE_INDEX)
-        for tokens, learned in _tokens(stretch, tokenizer, first=not index):
-            ids += tokens
-            labels += tokens if learned else [IGNORE_INDEX] * len(tokens)
-    return torch.tensor(ids), torch.tensor(labels)
-
-
-def _tokens(stretch: list[Piece], tokenizer: Any, *, first: bool) -> list[tuple[list[int], bool]]:
-    """The tokens of each piece of a text without images.
-
-    A prompt must have the tokens in training that it has when the model is asked, where it is tokenized without its
-    reply. Mostly the tokens of the whole text begin with those; where one would reach over the border (a reply that
-    begins with a blank line), the pieces are tokenized one by one.
-    """
-    whole = "".join(text for text, _ in stretch)
-    tokens = tokenizer(whole, add_special_tokens=first).input_ids
-    known, found, end = 0, [], 0
-    for text, learned in stretch:
-        end += len(text)
-        until = tokens if end == len(whole) else tokenizer(whole[:end], add_special_tokens=first).input_ids
-        if tokens[: len(until)] != until:
-            return [
-                (tokenizer(text, add_special_tokens=first and not index).input_ids, learned)
-                for index, (text, learned) in enumerate(stretch)
-            ]
-        found.append((tokens[known : len(until)], learned))
-        known = len(until)
-    return found if stretch else [(tokens, False)]  # a first token may stand before an image that comes first
+    return encode_pieces(conversation_pieces(template.version, tokenizer, turns_of(records)), tokenizer)

@@ -2,76 +2,29 @@
 
 from __future__ import annotations
 
-import contextlib
-import pickle
 import re
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file
-from transformers import logging as transformers_logging
 
-from ..._common.files import read_object, require_regular
-from ...errors import RevisionError, first_line, library_failures
+from ..._common.files import read_object
+from ...errors import RevisionError
+from ..weight_files import (
+    PROJECTOR,
+    read_safetensors,
+    read_tensor,
+    read_tensors,
+    require_finite_tensors,
+    saved_names,
+)
 
 PROJECTOR_FILE = "mm_projector.bin"
 LORA_FILE = "non_lora_trainables.bin"
 ADAPTER_FILE = "adapter_model.safetensors"
-PROJECTOR = "mm_projector."
 NOT_ADAPTED = ("mm_projector", "vision_tower", "vision_resampler", "lm_head")  # by LLaVA's training
-PATTERNS = ("model*.safetensors", "pytorch_model*.bin")
-
-
-@contextlib.contextmanager
-def quiet_loading() -> Iterator[None]:
-    """Without transformers' warnings of new weights, which it gives for healthy checkpoints, too: `require_weights`
-    says what is missing.
-    """
-    before = transformers_logging.get_verbosity()
-    transformers_logging.set_verbosity_error()
-    try:
-        yield
-    finally:
-        transformers_logging.set_verbosity(before)
-
-
-def opening_checkpoint(name: str) -> contextlib.AbstractContextManager[None]:
-    """`library_failures` of the checkpoint `name`."""
-    return library_failures(f"{name}: does not load or answer")
-
-
-def read_tensors(path: Path) -> dict[str, torch.Tensor]:
-    """The tensors of a `.bin`, read without running code. Raises RevisionError where it is missing, cut or holds
-    anything else.
-    """
-    if not path.is_file():
-        raise RevisionError(f"{path}: no such file; get the checkpoint again, or train it to the end")
-    try:
-        value = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except (RuntimeError, EOFError, ValueError, OSError, KeyError, pickle.UnpicklingError) as error:
-        raise RevisionError(f"{path}: holds no weights that can be read ({first_line(error)[:120]})") from None
-    if not isinstance(value, dict) or not all(isinstance(each, torch.Tensor) for each in value.values()):
-        raise RevisionError(f"{path}: holds something else than weights")
-    return value
-
-
-def check_projector_file(path: Path) -> None:
-    """Raise RevisionError for a projector file that holds no projector, or one that is not finite."""
-    tensors = {name: value for name, value in read_tensors(path).items() if PROJECTOR in name}
-    if not tensors:
-        raise RevisionError(f"{path}: holds no weights of a projector")
-    _require_finite(path, tensors)
-
-
-def _require_finite(path: Path, tensors: dict[str, torch.Tensor]) -> None:
-    broken = sorted(name for name, value in tensors.items() if not torch.isfinite(value).all())
-    if broken:
-        raise RevisionError(f"{path}: the weights '{broken[0]}' are not finite; train it again")
 
 
 @dataclass(frozen=True)
@@ -91,7 +44,7 @@ def read_weights(path: Path, base: str | None) -> SavedWeights:
     Raises RevisionError for missing, cut or foreign files, and for a projector that is missing or not finite.
     """
     folder = Path(base) if base else path
-    names = _saved_names(folder) if folder.is_dir() else None
+    names = saved_names(folder) if folder.is_dir() else None
     if base:
         lora = (path / "adapter_config.json").is_file()
         if lora:
@@ -100,10 +53,10 @@ def read_weights(path: Path, base: str | None) -> SavedWeights:
         tensors = {name: value for name, value in read_tensors(place).items() if PROJECTOR in name}
     else:
         place, stored = path, {name: file for name, file in (names or {}).items() if PROJECTOR in name}
-        tensors = {name: _read(file, name) for name, file in stored.items()}
+        tensors = {name: read_tensor(file, name) for name, file in stored.items()}
     if not tensors:
         raise RevisionError(f"{place}: holds no weights of a projector; train it again")
-    _require_finite(place, tensors)
+    require_finite_tensors(place, tensors)
     return SavedWeights(folder, tensors, place)
 
 
@@ -123,17 +76,7 @@ def _check_adapters(path: Path) -> None:
     if not modules or half or uneven:
         what = half[0] if half else f"adapters of '{uneven[0]}' in some layers" if uneven else "any adapter"
         raise RevisionError(f"{file}: lacks {what}; get the checkpoint again, or train it to the end")
-    _require_finite(file, tensors)
-
-
-def _read_file(file: Path) -> dict[str, torch.Tensor]:
-    """All tensors of a safetensors file. Raises RevisionError where it is missing or cut."""
-    if not file.is_file():
-        raise RevisionError(f"{file}: no such file; get the checkpoint again, or train it to the end")
-    try:
-        return load_file(file)
-    except (SafetensorError, OSError) as error:
-        raise RevisionError(f"{file}: is cut or damaged ({error}); get it again") from None
+    require_finite_tensors(file, tensors)
 
 
 def require_weights(saved: SavedWeights, loaded: Any) -> None:
@@ -143,7 +86,7 @@ def require_weights(saved: SavedWeights, loaded: Any) -> None:
     _require_projector(saved.projector_place, saved.projector, loaded)
     if saved.projector_place.name == LORA_FILE:
         _require_adapters_taken(saved.projector_place.parent, loaded)
-    _require_finite(saved.folder, dict(loaded.named_parameters()))
+    require_finite_tensors(saved.folder, dict(loaded.named_parameters()))
 
 
 def _require_adapters_taken(path: Path, loaded: Any) -> None:
@@ -177,7 +120,7 @@ def _adapters(path: Path) -> tuple[Path, dict[str, torch.Tensor]]:
     file = path / ADAPTER_FILE
     if not file.is_file() and file.with_suffix(".bin").is_file():  # as peft wrote it until 2023
         file = file.with_suffix(".bin")
-    return file, read_tensors(file) if file.suffix == ".bin" else _read_file(file)
+    return file, read_tensors(file) if file.suffix == ".bin" else read_safetensors(file)
 
 
 def _require_projector(path: Path, tensors: dict[str, torch.Tensor], loaded: Any) -> None:
@@ -190,34 +133,3 @@ def _require_projector(path: Path, tensors: dict[str, torch.Tensor], loaded: Any
             raise RevisionError(f"{path}: its '{PROJECTOR}{name}' has shape {shapes}")
         if value.device.type != "meta" and not torch.equal(ours[name].to(value.dtype), value.cpu()):
             raise RevisionError(f"{path}: its '{PROJECTOR}{name}' was not loaded; the file names its weights otherwise")
-
-
-def _saved_names(folder: Path) -> dict[str, Path]:
-    """The names of all weights in a folder, each with its file. Raises RevisionError where a part is missing or cut."""
-    files = next((found for pattern in PATTERNS if (found := sorted(folder.glob(pattern)))), [])
-    if not files:
-        raise RevisionError(f"{folder}: holds no weights ({', '.join(PATTERNS)}); the training did not finish")
-    for index in folder.glob(f"{files[0].name.split('-')[0].split('.')[0]}*.index.json"):
-        parts = read_object(index).get("weight_map")
-        missing = sorted({str(each) for each in parts.values()} - {f.name for f in files}) if parts else []
-        if missing:
-            raise RevisionError(f"{folder}: {missing[0]} of {index.name} is missing; get it again")
-    names: dict[str, Path] = {}
-    for file in files:
-        require_regular(file)
-        if file.suffix == ".bin":
-            names |= dict.fromkeys(read_tensors(file), file)
-            continue
-        try:
-            with safe_open(file, "pt") as opened:
-                names |= dict.fromkeys(opened.keys(), file)
-        except (SafetensorError, OSError) as error:
-            raise RevisionError(f"{file}: is cut or damaged ({error}); get it again") from None
-    return names
-
-
-def _read(file: Path, name: str) -> torch.Tensor:
-    if file.suffix == ".bin":
-        return read_tensors(file)[name]
-    with safe_open(file, "pt") as opened:
-        return opened.get_tensor(name)

@@ -17,14 +17,8 @@ from ...errors import RevisionError
 from ..llava.host import require_base, require_same_base
 from ..llava.inference import PLAIN, LlavaAssistant, decode_greedily, require_same_chat
 from ..llava.tokenizers import prepare_tokenizer
-from ..llava.weights import (
-    PROJECTOR_FILE,
-    opening_checkpoint,
-    quiet_loading,
-    read_tensors,
-    read_weights,
-    require_weights,
-)
+from ..llava.weights import PROJECTOR_FILE, read_weights, require_weights
+from ..weight_files import opening_checkpoint, quiet_loading, read_tensors
 
 CLASSES = {
     "qwen2": ("llava_qwen", "LlavaQwenForCausalLM", "LlavaQwenConfig"),

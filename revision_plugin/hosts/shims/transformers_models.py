@@ -44,7 +44,7 @@ def more_forward_arguments(original: Callable) -> Callable:
     return forward
 
 
-def _require_all_loaded(name, loading: dict) -> None:
+def require_all_loaded(name, loading: dict) -> None:
     """Raise RevisionError where transformers made weights of a LLaVA's language model up, or left some in their files:
     it only warns, and warns of healthy models as well, whose projector is new.
     """
@@ -90,7 +90,7 @@ def quantized_and_default_dtype(original: Callable) -> classmethod:
         if kwargs.get("output_loading_info") or not hasattr(cls, "get_vision_tower"):
             return load(cls, pretrained_model_name_or_path, *args, **kwargs)
         model, loading = load(cls, pretrained_model_name_or_path, *args, **kwargs, output_loading_info=True)
-        _require_all_loaded(pretrained_model_name_or_path, loading)
+        require_all_loaded(pretrained_model_name_or_path, loading)
         return model
 
     return classmethod(from_pretrained)

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
+import torch.distributed as dist
+import transformers.trainer
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
-from ..._common.files import outline, read_object, sync, usual_mode, write_json
-from ...errors import RevisionError
+from .._common.distributed import launched_rank
+from .._common.files import outline, read_object, sync, usual_mode, write_json
+from ..errors import RevisionError
 
 logger = logging.getLogger(__name__)
 COMPLETE = "revision_complete.json"  # the last file of a checkpoint: without it a kill cut the others short
@@ -118,3 +122,45 @@ def require_finite(model: Any) -> None:
                 f"the weights '{name}' are not finite, so nothing is saved; lower --learning_rate, or look for "
                 "broken data"
             )
+
+
+def publish(out: Path) -> None:
+    """Move the final files from where they were written into OUT, each whole and the weights last, so that OUT holds a
+    finished run or none.
+    """
+    unfinished = out / UNFINISHED
+    usual_mode(unfinished)
+    for path in sorted(unfinished.iterdir(), key=_weights_last):
+        sync(path)
+        os.replace(path, out / path.name)
+    unfinished.rmdir()
+    (out / SAVING).unlink(missing_ok=True)
+    sync(out)
+
+
+def _weights_last(path: Path) -> tuple[int, str]:
+    marks = ("mm_projector.bin", "model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
+    return (marks.index(path.name) + 1 if path.name in marks else 0, path.name)
+
+
+def rotate(trainer: Any, folder: str) -> None:
+    """Delete the older checkpoints of `trainer`, as its arguments say."""
+    if hasattr(trainer, "_rotate_checkpoints"):
+        trainer._rotate_checkpoints(use_mtime=False, output_dir=folder)
+        return
+    limit, best = trainer.args.save_total_limit, trainer.state.best_model_checkpoint
+    rotate_checkpoints: Any = getattr(transformers.trainer, "rotate_checkpoints")  # noqa: B009  (transformers 4 has none)
+    rotate_checkpoints(output_dir=folder, save_total_limit=limit, best_model_checkpoint=best, use_mtime=False)
+
+
+def wait_for_all() -> None:
+    """A barrier where there are several processes."""
+    if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
+        dist.barrier()
+
+
+def tidy_for_all(out: Path) -> None:
+    """`tidy`, by one process; all processes return when that is done."""
+    if launched_rank() == 0:
+        tidy(out)
+    wait_for_all()

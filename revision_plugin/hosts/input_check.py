@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from ...errors import RevisionError, first_line
+from ..errors import RevisionError, first_line
 
 LENGTH = 6  # tokens of the text on which a model is tried
 TOLERANCE = 100  # steps of the model's precision, of the largest logit
@@ -20,17 +20,18 @@ class _Seen(Exception):
     """Ends a forward pass at the first layer."""
 
 
-def check_inputs(model: Any, name: str, *, fully: bool) -> float:
-    """The factor by which `model` multiplies the embeddings that it is given, 1 for most types.
+def check_inputs(model: Any, inner: Any, name: str, *, fully: bool) -> float:
+    """The factor by which `model`, which is `inner` and a head, multiplies the embeddings that it is given, 1 for most
+    types.
 
     `fully` also raises RevisionError where it answers otherwise to the embeddings of tokens than to the tokens
     themselves (so it would to visual tokens), or where later tokens change what it says of earlier ones. Weights that
     are spread over processes (ZeRO-3) are not asked, since none of them has a whole layer.
     """
-    outside = [p for n, p in model.get_model().named_parameters() if not _in_layers(model.get_model(), n)]
+    outside = [p for n, p in inner.named_parameters() if not _in_layers(inner, n)]
     with torch.no_grad(), _evaluating(model), _gathered(outside):
         try:
-            scale = _input_scale(model)
+            scale = _input_scale(model, inner)
             if fully and not any(hasattr(parameter, "ds_id") for parameter in model.parameters()):
                 _require_same_answers(model, name)
         except (RuntimeError, ValueError, TypeError) as error:
@@ -59,9 +60,8 @@ def _require_same_answers(model: Any, name: str) -> None:
         )
 
 
-def _input_scale(model: Any) -> float:
+def _input_scale(model: Any, inner: Any) -> float:
     """How much larger the embeddings are at the first layer than as given; 1 where that is no one factor."""
-    inner = model.get_model()
     width = inner.get_input_embeddings().weight.shape[-1]
     place = dict(device=model.device, dtype=model.dtype)
     at_zero, at_one = (_at_first_layer(inner, torch.full((1, 1, width), value, **place)) for value in (0.0, 1.0))

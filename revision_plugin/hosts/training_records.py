@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ...corpora.texts import IMAGE_MARK, encodable, read_records
-from ...errors import RevisionError
-from .. import run_record
-from ..examples import image_names
+from ..corpora.texts import IMAGE_MARK, encodable, read_records
+from ..errors import RevisionError
+from . import run_record
+from .examples import image_names
 
 
 def check_records(data_args) -> None:

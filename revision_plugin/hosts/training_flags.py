@@ -1,4 +1,4 @@
-"""The plugin's flags in LLaVA's argument dataclasses."""
+"""The plugin's flags in a host's argument dataclasses."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ def _flag(default: Any, text: str) -> Any:
 
 
 def model_arguments(original: type) -> type:
-    """LLaVA's ModelArguments with the tower's flags."""
+    """A host's ModelArguments with the tower's flags."""
     flags = [
         ("revision_encoder", str | None, _flag(None, "Encoder spec of the pseudo-vision tower.")),
         (
@@ -28,7 +28,7 @@ def model_arguments(original: type) -> type:
 
 
 def data_arguments(original: type) -> type:
-    """LLaVA's DataArguments with the stores that are joined to a JSON, and how many texts are read as wholes."""
+    """A host's DataArguments with the stores that are joined to a JSON, and how many texts are read as wholes."""
     flags = [
         ("revision_store", str | None, _flag(None, "Text store joined by id to a LLaVA JSON's items without image.")),
         ("revision_whole_share", float, _flag(0.0, "Share of texts with views that are read as the whole alone.")),

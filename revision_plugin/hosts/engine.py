@@ -11,8 +11,8 @@ from typing import Any
 
 from transformers import TrainerCallback
 
-from ..._common.files import read_object
-from ...errors import RevisionError
+from .._common.files import read_object
+from ..errors import RevisionError
 
 
 def check_engine(arguments: Any, model: Any) -> None:
