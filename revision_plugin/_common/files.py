@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import stat
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import IO, Any
 
 from ..errors import RevisionError
 
+LOCAL_PATH = re.compile(r"(?:(?<=[:=])|^)[/~.][^?&]*")  # in a spec such as hf:/models/clip
 END_BYTES = 2**20
 
 
@@ -189,3 +191,8 @@ def _hash_ends(path: Path) -> str:
 def hash_json(value: Any) -> str:
     """SHA-256 of a JSON value in canonical form, in hex."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def without_folders(text: str) -> str:
+    """A path, or a spec that holds some, of which the last part alone is kept: for what other people read."""
+    return LOCAL_PATH.sub(lambda found: Path(found[0]).name, text)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-from .._common.files import hash_file, read_object
+from .._common.files import hash_file, read_object, without_folders
 from .._common.markdown import table
 from ..aligners import load_aligner
 from ..aligners.base import RECORD as ALIGNER_RECORD
@@ -93,7 +93,7 @@ def _parts_table(parts: CheckpointParts) -> str:
     views = "the whole image" if parts.views.count == 1 else f"`{parts.views}`, {parts.views.count} views of an image"
     rows = [
         ("language model", f"{parts.text_config.model_type}, {_count(parts.text_state.values())} parameters"),
-        ("image encoder", f"{code(_short(parts.encoder.spec))}, {parts.encoder.dim} dimensions, {views}"),
+        ("image encoder", f"{code(without_folders(parts.encoder.spec))}, {parts.encoder.dim} dimensions, {views}"),
         ("visual tokens", f"{parts.visual_tokens} an image"),
         ("prompt", f"{code(parts.record.get('conversation'))}, written in `chat_template.jinja`"),
         ("encoder's fingerprint", f"`{parts.encoder.image_identity.fingerprint}`"),
@@ -133,7 +133,10 @@ def _training(record: dict) -> str:
     command, inputs = record["command"], record["inputs"]
     stage1 = command.get("--tune_mm_mlp_adapter") == "True"
     rows = [
-        (f"`{flag}`", code(_short(command[flag])) + (f" ({code(inputs[flag][:16])})" if inputs.get(flag) else ""))
+        (
+            f"`{flag}`",
+            code(without_folders(command[flag])) + (f" ({code(inputs[flag][:16])})" if inputs.get(flag) else ""),
+        )
         for flag in SHOWN_FLAGS
         if flag in command
     ]
@@ -156,9 +159,9 @@ def _aligner_line(folder: str | None, content: str | None) -> str:
     if folder is None:
         return ""
     if not Path(folder).is_dir():
-        return f"The aligner {code(_short(folder))} is no longer where the training found it."
+        return f"The aligner {code(without_folders(folder))} is no longer where the training found it."
     if read_object(Path(folder) / ALIGNER_RECORD).get("parameters_hash") != content:
-        return f"The aligner {code(_short(folder))} is another one now than in the training."
+        return f"The aligner {code(without_folders(folder))} is another one now than in the training."
     aligner = load_aligner(folder)
     report = aligner.report
     held_out = f", on held-out rows {report.held_out.centroid_gap:.4g}" if report.held_out else ""
@@ -257,9 +260,3 @@ def _licence(name: str | None) -> str:
         if found:
             return found[0]
     return "not known here; see where the model came from"
-
-
-def _short(value: str) -> str:
-    """A value of a flag without the folders of the machine it was on."""
-    scheme, colon, rest = value.rpartition(":")
-    return f"{scheme}{colon}{Path(rest).name}" if rest.startswith(("/", "~", ".")) else value

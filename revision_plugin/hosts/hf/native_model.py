@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from transformers import AddedToken, LlavaProcessor, PretrainedConfig
 
+from ..._common.files import without_folders
 from ...encoders.image_side import ImageSide
 from ...errors import RevisionError
 from ..checkpoint_parts import CheckpointParts
@@ -79,7 +80,7 @@ def native_config(parts: CheckpointParts, side: ImageSide, tokenizer: Any) -> An
         multimodal_projector_bias=True,
         tie_word_embeddings=text.tie_word_embeddings,
         head=head,
-        **({"revision": parts.record} if parts.record else {}),
+        **({"revision": _shareable(parts.record)} if parts.record else {}),
         auto_map={
             "AutoConfig": f"{MODULE}.RevisionConfig",
             "AutoModel": f"{MODULE}.RevisionModel",
@@ -91,6 +92,14 @@ def native_config(parts: CheckpointParts, side: ImageSide, tokenizer: Any) -> An
 
 MODULE, CLASS = "modeling_revision", "LlavaForConditionalGeneration"
 SERVED_AS = ("ImageTextToText", "MultimodalLM", "Vision2Seq")
+
+
+def _shareable(record: dict) -> dict:
+    """A training's record whose encoder, which lies in the folder, is named without the place where it lay before."""
+    encoder = record.get("encoder")
+    if not isinstance(encoder, dict):
+        return record
+    return {**record, "encoder": {**encoder, "spec": without_folders(str(encoder["spec"]))}}
 
 
 def head_extras(head: torch.nn.Module, text: PretrainedConfig) -> dict | None:
