@@ -17,7 +17,8 @@ from .._common.files import hash_json, write_json
 from .._common.folders import new_folder
 from .._common.validation import check_options, option
 from ..embeddings.item_views import require_same_view
-from ..embeddings.moments import IsotropicMap, Moments, stream_moments
+from ..embeddings.maps import IsotropicMap
+from ..embeddings.moments import Moments, stream_moments
 from ..embeddings.rows import Rows, as_rows, float_array
 from ..embeddings.store import Store
 from ..embeddings.verification import verified
@@ -131,7 +132,7 @@ class Aligner(ABC):
         identity = common_encoder(rows, targets, encoder)
         place = choose_device(device)
         with verified(rows, targets):
-            moments = stream_moments(targets, device=place)
+            moments = stream_moments(targets, covariance=self.reads_covariances, device=place)
             task = Fit(self, targets, moments, CorpusReport.of(targets, moments), identity, seed, held_out, place)
             fitted = task.run(rows)
         self._forget()
@@ -183,6 +184,13 @@ class Aligner(ABC):
         device: torch.device,
     ) -> dict[str, Any]:
         """The map's float64 parameters; `target` is None where a method does not need its rows."""
+
+    @property
+    def reads_covariances(self) -> bool:
+        """Whether `compute` wants the covariances of both corpora in the moments that it is given: they then come of
+        the pass that the means come of.
+        """
+        return False
 
     @property
     def report(self) -> FitReport:

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from conftest import unit_rows, write_store
 
-from revision_plugin.embeddings.moments import IsotropicMap, Moments, stream_moments
+from revision_plugin.embeddings.maps import IsotropicMap
+from revision_plugin.embeddings.moments import Moments, stream_moments
 from revision_plugin.embeddings.rows import EveryNth, as_rows
 from revision_plugin.errors import RevisionError
 
