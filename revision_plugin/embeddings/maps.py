@@ -40,7 +40,7 @@ class IsotropicSums:
         Step by step: the norm of `u + k` for unit u is sqrt(1 + 2 u.k + k.k), and u.k follows from the row's dot
         product.
         """
-        dots = (self.constants @ x.T).div_(norms)
+        dots = torch.stack([x @ constant for constant in self.constants]).div_(norms)
         first = (2 * self.scale * dots[0]).add_(self.scale**2 + self.gram[0][0]).rsqrt_()
         a, b = first * self.scale, [first]
         for step in range(1, len(self.constants)):
