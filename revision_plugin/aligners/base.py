@@ -17,7 +17,7 @@ from .._common.files import hash_json, write_json
 from .._common.folders import new_folder
 from .._common.validation import check_options, option
 from ..embeddings.item_views import require_same_view
-from ..embeddings.maps import IsotropicMap
+from ..embeddings.maps import IsotropicMap, LinearMap
 from ..embeddings.moments import Moments, stream_moments
 from ..embeddings.rows import Rows, as_rows, float_array
 from ..embeddings.store import Store
@@ -222,10 +222,14 @@ class Aligner(ABC):
         """This map as an `IsotropicMap`, where it is one: its statistics then stream without mapped rows."""
         return None
 
+    def linear_map(self) -> LinearMap | None:
+        """This map as a `LinearMap`, where it is one."""
+        return None
+
     @property
-    def mapping(self) -> IsotropicMap | Aligner:
+    def mapping(self) -> IsotropicMap | LinearMap | Aligner:
         """What `stream_moments` takes as this aligner's transform."""
-        return self.isotropic() or self
+        return self.isotropic() or self.linear_map() or self
 
     def transform(self, x: Array, *, training: bool = False) -> Array:
         """Align embeddings [N, D], raw or unit-norm, of any float dtype.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from sklearn.covariance import shrunk_covariance
 
+from ..embeddings.maps import LinearMap
 from ..embeddings.moments import stream_moments
 from .base import ALIGNERS, Aligner, dominant_directions, option, unit
 from .covariances import power
@@ -54,3 +55,7 @@ class BlockwiseCovariance(Aligner):
         anchored = unit(x + parameters["shift"])  # eq. (57)
         aligned = unit(anchored @ parameters["linear"].T)  # eq. (61)
         return unit(aligned + parameters["recentre"])
+
+    def linear_map(self):
+        p = self.parameters
+        return LinearMap(p["shift"], True, p["linear"], np.zeros(self.dim), p["recentre"][None])

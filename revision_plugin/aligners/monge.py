@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from sklearn.covariance import shrunk_covariance
 
+from ..embeddings.maps import LinearMap
 from ..embeddings.moments import Moments, stream_moments
 from ..embeddings.rows import RandomRows
 from .base import ALIGNERS, Aligner, dominant_directions, option, unit
@@ -95,6 +96,10 @@ class Monge(Aligner):
     def align(self, x, parameters, *, training=False):
         moved = parameters["target_mean"] + (x - parameters["source_mean"]) @ parameters["linear"].T
         return shifted(unit(moved), parameters["centroid_shifts"])
+
+    def linear_map(self):
+        p = self.parameters
+        return LinearMap(-p["source_mean"], False, p["linear"], p["target_mean"], p["centroid_shifts"])
 
     @property
     def details(self) -> dict[str, Any]:

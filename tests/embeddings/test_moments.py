@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from threadpoolctl import threadpool_info, threadpool_limits
 
+from revision_plugin.aligners import ALIGNERS
 from revision_plugin.aligners.base import unit
-from revision_plugin.embeddings.maps import IsotropicMap
+from revision_plugin.embeddings.maps import IsotropicMap, LinearMap
 from revision_plugin.embeddings.moments import Moments, stream_moments
 from revision_plugin.embeddings.rows import ArrayRows, EveryNth, RandomRows, as_rows
 from revision_plugin.errors import RevisionError
@@ -194,6 +195,48 @@ def test_isotropic_maps_stream_as_if_the_rows_were_mapped(rng, dtype, covariance
     assert abs(moments.trace - trace) < 1e-12
     if covariance:
         np.testing.assert_allclose(moments.covariance, cov, atol=1e-12)
+
+
+@pytest.mark.parametrize("anchored", [False, True])
+@pytest.mark.parametrize("shifts", [0, 1, 3])
+@pytest.mark.parametrize("covariance", [False, True])
+def test_linear_maps_stream_as_if_the_rows_were_mapped(rng, monkeypatch, anchored, shifts, covariance):
+    rows = (unit_rows(rng, 700, 12, shift=0.4) * rng.uniform(0.5, 2, (700, 1))).astype(np.float16)
+    linear = rng.normal(size=(12, 12))
+    linear[:, 3] = linear[:, 4]  # singular, as the maps of few rows are
+    mapping = LinearMap(
+        -rng.normal(size=12), anchored, linear, rng.normal(size=12), 0.3 * rng.normal(size=(shifts, 12))
+    )
+    n = lambda z: z / np.linalg.norm(z, axis=1, keepdims=True)  # noqa: E731
+    mapped = n(rows.astype(np.float64)) + mapping.before
+    mapped = n((n(mapped) if anchored else mapped) @ linear.T + mapping.offset)
+    for shift in mapping.shifts:
+        mapped = n(mapped + shift)
+    monkeypatch.setattr("revision_plugin.embeddings.maps.PANEL", 5)
+    moments = stream_moments(as_rows(rows), covariance=covariance, transform=mapping)
+    mean, trace, cov = reference(mapped)
+    np.testing.assert_allclose(moments.mean, mean, atol=1e-12)
+    assert abs(moments.trace - trace) < 1e-12
+    if covariance:
+        np.testing.assert_allclose(moments.covariance, cov, atol=1e-12)
+
+
+@pytest.mark.parametrize("method", ["bc", "monge"])
+def test_an_aligners_linear_map_is_its_map(rng, method):
+    source, target = unit_rows(rng, 500, 9, shift=0.3), unit_rows(rng, 400, 9, shift=-0.4)
+    aligner = ALIGNERS.get(method)().fit(source, target)
+    assert isinstance(aligner.mapping, LinearMap)
+    np.testing.assert_allclose(
+        stream_moments(as_rows(source), transform=aligner.mapping).mean, aligner.transform(source).mean(0), atol=1e-12
+    )
+
+
+def test_a_row_that_a_linear_map_takes_to_zero_is_named(rng):
+    rows, zeros = np.eye(4)[np.arange(40) % 3], np.zeros(4)
+    for anchored in (False, True):
+        mapping = LinearMap(zeros, anchored, np.diag([1.0, 1.0, 0.0, 1.0]), zeros, zeros[None])
+        with pytest.raises(RevisionError, match="rows 0 to 39, one is mapped to zero"):
+            stream_moments(as_rows(rows), transform=mapping)
 
 
 @pytest.mark.parametrize("count, period", [(100, 10), (103, 10), (19, 10), (7, 2)])
