@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -105,11 +106,11 @@ def stream_moments(rows: Rows, *, covariance: bool = False, transform=None, devi
     moments = Moments.empty(rows.dim, covariance=covariance)
     work = image_sums(transform, device) if isinstance(transform, (IsotropicMap, LinearMap)) else transform
     span = _span_rows(rows.dim, covariance, device)
-    starts = range(0, len(rows), span)
+    starts, upcast = range(0, len(rows), span), _Upcast(device)
     mine = starts[distributed.rank() :: distributed.world_size()]
 
     def partial(start: int) -> Moments:
-        return _span_moments(rows, start, start + span, covariance, work, device)
+        return _span_moments(rows, start, start + span, covariance, work, upcast, device)
 
     with (
         track("moments", total=len(rows), unit="row", show=distributed.rank() == 0, delay=PROGRESS_AFTER) as advance,
@@ -151,12 +152,11 @@ def _in_threads(work, items, device, *, own_libraries: bool) -> Iterator[Iterato
         torch.set_num_threads(usual)
 
 
-def _span_moments(rows: Rows, start: int, stop: int, covariance: bool, transform, device) -> Moments:
+def _span_moments(rows: Rows, start: int, stop: int, covariance: bool, transform, upcast: _Upcast, device) -> Moments:
     count, total = 0, torch.zeros(rows.dim, dtype=torch.float64, device=device)
     size = block_rows(rows.dim) * (1 if str(device) == "cpu" else BLOCKS_ON_A_GPU)
     outer = _OuterProducts(rows.dim, size, min(stop, len(rows)) - start, device) if covariance else None
     images = transform if isinstance(transform, ImageSums) else None
-    upcast = _Upcast(device)
     for block in rows.blocks(size, start, stop):
         x = upcast(block)
         norms = torch.linalg.vector_norm(x, dim=1)
@@ -178,9 +178,9 @@ def _span_moments(rows: Rows, start: int, stop: int, covariance: bool, transform
     return Moments(count, total.cpu().numpy(), None if outer is None else outer.total())
 
 
-class _Upcast:
-    """Blocks as float64 tensors, each in the memory of the one before: where several threads allocate, memory that was
-    freed comes back as pages to be cleared, which costs as much as the upcast.
+class _Upcast(threading.local):
+    """Blocks as float64 tensors, each in the memory of the one before in its thread: where several threads allocate,
+    memory that was freed comes back as pages to be cleared, which costs as much as the upcast.
     """
 
     def __init__(self, device):

@@ -2,13 +2,15 @@
 
 A covariance pass stands beside the bare symmetric product of as many rows, already float64, normalised and in memory
 (numpy's `x.T @ x`, which computes half of it), and beside the same in float32, which is not exact enough; a pass of
-first moments beside torch's reading and upcasting of the same bytes.
+first moments beside torch's reading and upcasting of the same bytes. Ratios are of seconds and, in brackets, of CPU
+seconds, which other work on the machine changes less.
 """
 
 from __future__ import annotations
 
 import argparse
 import tempfile
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -21,7 +23,8 @@ from revision_plugin.embeddings.moments import stream_moments
 from revision_plugin.embeddings.rows import block_rows
 from revision_plugin.embeddings.store import Store
 from revision_plugin.embeddings.writer import StoreWriter
-from scripts.bench.machine import best_of, describe_machine, measure
+from scripts.bench.machine import best_of, describe_machine
+from scripts.bench.measured import Measured, measure
 
 SHARD_ROWS, PRODUCT_ROWS = 20000, 8192
 
@@ -43,11 +46,14 @@ def make_store(folder: Path, modality: str, rows: int, dim: int, dtype: str) -> 
     return writer.finish(shard + 1)
 
 
-def read_and_upcast(store: Store) -> None:
-    """The fastest way found, in blocks that stay in the cache."""
+def read_and_upcast(store: Store, threads: int) -> None:
+    """In blocks that stay in the cache, with this many of torch's threads."""
+    usual = torch.get_num_threads()
+    torch.set_num_threads(threads)
     for block in store.blocks(block_rows(store.dim)):
         x = torch.from_numpy(np.array(block))
         (x.float() if x.dtype == torch.float16 else x).double()
+    torch.set_num_threads(usual)
 
 
 def symmetric_product(rows: int, dim: int, dtype: type) -> None:
@@ -70,34 +76,34 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         text, image = (make_store(Path(name), modality, a.rows, a.dim, a.dtype) for modality in ("text", "image"))
         print(f"{a.rows} x {a.dim} {a.dtype} rows of each modality; {describe_machine()}")
-        product, single, covariance, read, means = best_of(
-            a.rounds,
-            lambda: symmetric_product(a.rows, a.dim, np.float64),
-            lambda: symmetric_product(a.rows, a.dim, np.float32),
-            lambda: stream_moments(text, covariance=True),
-            lambda: read_and_upcast(text),
-            lambda: stream_moments(text),
-        )
-        print(f"bare symmetric product, float64   {product.seconds:8.2f} s")
-        print(f"bare symmetric product, float32   {single.seconds:8.2f} s")
-        print(
-            f"covariance pass                   {covariance.seconds:8.2f} s  "
-            f"{covariance.seconds / product.seconds:5.2f} x float64, {covariance.seconds / single.seconds:5.2f} x "
-            f"float32; own memory +{covariance.peak_megabytes:.0f} MB"
-        )
-        print(f"read, upcast in torch             {read.seconds:8.3f} s")
-        print(
-            f"pass of first moments             {means.seconds:8.3f} s  {means.seconds / read.seconds:5.2f} x the "
-            f"read; own memory +{means.peak_megabytes:.0f} MB"
-        )
+        threads = torch.get_num_threads()
+        works: dict[str, Callable[[], object]] = {
+            "bare symmetric product, float64": lambda: symmetric_product(a.rows, a.dim, np.float64),
+            "bare symmetric product, float32": lambda: symmetric_product(a.rows, a.dim, np.float32),
+            "covariance pass": lambda: stream_moments(text, covariance=True),
+            "read, upcast in torch, one thread": lambda: read_and_upcast(text, 1),
+            f"read, upcast in torch, {threads} threads": lambda: read_and_upcast(text, threads),
+            "pass of first moments": lambda: stream_moments(text),
+        }
+        runs = best_of(a.rounds, *works.values())
+        for label, run in zip(works, runs):
+            print(line(label, run))
+        product, single, covariance, *reads, means = runs
+        print(f"covariance pass: {ratio(covariance, product)} x float64, {ratio(covariance, single)} x float32")
+        print(f"first moments: {', '.join(ratio(means, read) for read in reads)} x the reads")
         for method in a.fits:
             for held_out, words in ((0.0, ""), (0.1, ", held-out report")):
                 fit = measure(partial(ALIGNERS.get(method)().fit, text, image, held_out=held_out))
-                label = f"fit {method}{words}"
-                print(
-                    f"{label:33s} {fit.seconds:8.2f} s  {fit.seconds / product.seconds:5.2f} x the float64 product, "
-                    f"{fit.seconds / read.seconds:6.1f} x the read; own memory +{fit.peak_megabytes:.0f} MB"
-                )
+                print(line(f"fit {method}{words}", fit), f"{ratio(fit, product)} x the float64 product")
+
+
+def line(label: str, run: Measured) -> str:
+    return f"{label:35s} {run.seconds:8.3f} s, CPU {run.cpu_seconds:8.3f} s, own memory +{run.peak_megabytes:.0f} MB"
+
+
+def ratio(run: Measured, other: Measured) -> str:
+    """Of seconds, and of CPU seconds in brackets."""
+    return f"{run.seconds / other.seconds:.2f} ({run.cpu_seconds / other.cpu_seconds:.2f})"
 
 
 if __name__ == "__main__":
