@@ -158,10 +158,8 @@ class Aligner(ABC):
         if isinstance(rows, Store):
             self.check_encoder(rows.encoder, str(rows.path))
             require_same_view(str(rows.path), rows.view, "the aligner", report.target.view)
-        count = report.target.count
-        moments = Moments(count, self.parameters["target_mean"] * count)
-        place = choose_device(device)
-        task = Fit(self, None, moments, report.target, report.encoder, seed, held_out, place)
+        moments = Moments(report.target.count, self.parameters["target_mean"] * report.target.count)
+        task = Fit(self, None, moments, report.target, report.encoder, seed, held_out, choose_device(device))
         with verified(rows):
             return task.run(rows)
 
@@ -187,9 +185,7 @@ class Aligner(ABC):
 
     @property
     def reads_covariances(self) -> bool:
-        """Whether `compute` wants the covariances of both corpora in the moments that it is given: they then come of
-        the pass that the means come of.
-        """
+        """Whether `compute` is given moments with covariances, which come of the pass that the means come of."""
         return False
 
     @property
@@ -291,8 +287,8 @@ class Aligner(ABC):
     @property
     def identity(self) -> dict[str, Any]:
         """What names this aligner elsewhere: its method, options and the hash of its parameters."""
-        digest = hashlib.sha256(self._weights()).hexdigest()
-        return {"method": self.method, "options": self.get_params(), "hash": digest}
+        options, digest = self.get_params(), hashlib.sha256(self._weights())
+        return {"method": self.method, "options": options, "hash": digest.hexdigest()}
 
     def save(self, out: str | Path) -> None:
         """Write the folder `out` (safetensors and JSON), whole or not at all. Raises RevisionError where it exists."""
