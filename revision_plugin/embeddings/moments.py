@@ -6,7 +6,7 @@ Under torchrun the processes share every pass and all end with the same moments.
 
 Outer products are float64 for stores of every dtype. A float32 product is twice as fast, and of rows centred first and
 summed in float64 it is wrong by up to (k + 3) 2^-24 sqrt(C_ii C_jj), k rows a product, in practice 1e-7 of it: too much
-for covariances that are inverted. Of 400 float16 rows of 512 dimensions it gives 56 of the 112 null directions
+for covariances that are inverted. Of 400 float16 rows of 512 dimensions it gives 56 of the 113 null directions
 an eigenvalue beyond rounding, which `bc` would multiply by a million.
 """
 
