@@ -34,6 +34,7 @@ setup(
         "numpy>=1.26",
         "pillow>=10",
         "scikit-learn>=1.4",
+        "threadpoolctl>=3.1",
         "tqdm>=4.66",
         "matplotlib>=3.8",
         "faiss-cpu>=1.8",

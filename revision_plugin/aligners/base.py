@@ -17,7 +17,8 @@ from .._common.files import hash_json, write_json
 from .._common.folders import new_folder
 from .._common.validation import check_options, option
 from ..embeddings.item_views import require_same_view
-from ..embeddings.moments import IsotropicMap, Moments, stream_moments
+from ..embeddings.maps import IsotropicMap, LinearMap
+from ..embeddings.moments import Moments, stream_moments
 from ..embeddings.rows import Rows, as_rows, float_array
 from ..embeddings.store import Store
 from ..embeddings.verification import verified
@@ -131,7 +132,7 @@ class Aligner(ABC):
         identity = common_encoder(rows, targets, encoder)
         place = choose_device(device)
         with verified(rows, targets):
-            moments = stream_moments(targets, device=place)
+            moments = stream_moments(targets, covariance=self.reads_covariances, device=place)
             task = Fit(self, targets, moments, CorpusReport.of(targets, moments), identity, seed, held_out, place)
             fitted = task.run(rows)
         self._forget()
@@ -157,10 +158,8 @@ class Aligner(ABC):
         if isinstance(rows, Store):
             self.check_encoder(rows.encoder, str(rows.path))
             require_same_view(str(rows.path), rows.view, "the aligner", report.target.view)
-        count = report.target.count
-        moments = Moments(count, self.parameters["target_mean"] * count)
-        place = choose_device(device)
-        task = Fit(self, None, moments, report.target, report.encoder, seed, held_out, place)
+        moments = Moments(report.target.count, self.parameters["target_mean"] * report.target.count)
+        task = Fit(self, None, moments, report.target, report.encoder, seed, held_out, choose_device(device))
         with verified(rows):
             return task.run(rows)
 
@@ -183,6 +182,11 @@ class Aligner(ABC):
         device: torch.device,
     ) -> dict[str, Any]:
         """The map's float64 parameters; `target` is None where a method does not need its rows."""
+
+    @property
+    def reads_covariances(self) -> bool:
+        """Whether `compute` is given moments with covariances, which come of the pass that the means come of."""
+        return False
 
     @property
     def report(self) -> FitReport:
@@ -214,10 +218,14 @@ class Aligner(ABC):
         """This map as an `IsotropicMap`, where it is one: its statistics then stream without mapped rows."""
         return None
 
+    def linear_map(self) -> LinearMap | None:
+        """This map as a `LinearMap`, where it is one."""
+        return None
+
     @property
-    def mapping(self) -> IsotropicMap | Aligner:
+    def mapping(self) -> IsotropicMap | LinearMap | Aligner:
         """What `stream_moments` takes as this aligner's transform."""
-        return self.isotropic() or self
+        return self.isotropic() or self.linear_map() or self
 
     def transform(self, x: Array, *, training: bool = False) -> Array:
         """Align embeddings [N, D], raw or unit-norm, of any float dtype.
@@ -279,8 +287,8 @@ class Aligner(ABC):
     @property
     def identity(self) -> dict[str, Any]:
         """What names this aligner elsewhere: its method, options and the hash of its parameters."""
-        digest = hashlib.sha256(self._weights()).hexdigest()
-        return {"method": self.method, "options": self.get_params(), "hash": digest}
+        options, digest = self.get_params(), hashlib.sha256(self._weights())
+        return {"method": self.method, "options": options, "hash": digest.hexdigest()}
 
     def save(self, out: str | Path) -> None:
         """Write the folder `out` (safetensors and JSON), whole or not at all. Raises RevisionError where it exists."""

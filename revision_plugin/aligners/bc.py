@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from sklearn.covariance import shrunk_covariance
 
+from ..embeddings.maps import LinearMap
 from ..embeddings.moments import stream_moments
 from .base import ALIGNERS, Aligner, dominant_directions, option, unit
 from .covariances import power
@@ -20,6 +21,7 @@ class BlockwiseCovariance(Aligner):
 
     method = "bc"
     needs_target_rows = True
+    reads_covariances = True
 
     energy: float = option(
         0.9, "U: top eigenvectors of Cov(e_y) + Cov(e_x) with this share of the trace", low=0, high=1
@@ -30,11 +32,11 @@ class BlockwiseCovariance(Aligner):
     def compute(self, source, source_moments, target, target_moments, *, seed, device):
         shift = target_moments.mean - source_moments.mean
         anchored = MeanShift().with_parameters(source.dim, {"shift": shift})  # eq. (57)
-        source_covariance = stream_moments(source, covariance=True, device=device).covariance
+        source_covariance, target_covariance = source_moments.covariance, target_moments.covariance
+        # a pass of its own: the anchored rows need both means, and their weights have no sum in the raw rows' moments
         anchored_covariance = stream_moments(
             source, covariance=True, transform=anchored.mapping, device=device
         ).covariance
-        target_covariance = stream_moments(target, covariance=True, device=device).covariance
         vectors, rank = dominant_directions(source_covariance + target_covariance, self.energy)
         linear = np.zeros((source.dim, source.dim))
         for basis in (vectors[:, :rank], vectors[:, rank:]):
@@ -53,3 +55,7 @@ class BlockwiseCovariance(Aligner):
         anchored = unit(x + parameters["shift"])  # eq. (57)
         aligned = unit(anchored @ parameters["linear"].T)  # eq. (61)
         return unit(aligned + parameters["recentre"])
+
+    def linear_map(self):
+        p = self.parameters
+        return LinearMap(p["shift"], True, p["linear"], np.zeros(self.dim), p["recentre"][None])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from ..embeddings.moments import IsotropicMap
+from ..embeddings.maps import IsotropicMap
 from .base import ALIGNERS, Aligner, option, unit
 
 

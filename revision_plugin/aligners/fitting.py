@@ -44,7 +44,7 @@ class Fit:
         """A new aligner with its report."""
         if not 0 <= self.held_out <= 0.5:
             raise RevisionError(f"the held-out share must be between 0 and 0.5, not {self.held_out}")
-        moments = stream_moments(source, device=self.device)
+        moments = stream_moments(source, covariance=self.aligner.reads_covariances, device=self.device)
         aligner = self._compute(source, moments, self.target, self.target_moments)
         aligned = stream_moments(source, transform=aligner.mapping, device=self.device)
         aligner._report = FitReport(
@@ -82,11 +82,14 @@ class Fit:
         if abs(1 / period - self.held_out) > HELD_OUT_TOLERANCE * self.held_out:
             logger.info("held out: one row in %d, which is nearest to a share of %g", period, self.held_out)
         fitted, unseen = ([EveryNth(rows, period, chosen=chosen) for rows in corpora] for chosen in (False, True))
-        seen_source = source_moments.minus(stream_moments(unseen[0], device=self.device))
+        unseen_moments = [
+            stream_moments(rows, covariance=self.aligner.reads_covariances, device=self.device) for rows in unseen
+        ]
+        seen_source = source_moments.minus(unseen_moments[0])
         if self.target is None:
             target, seen_target, unseen_target = None, self.target_moments, self.target_moments
         else:
-            unseen_target = stream_moments(unseen[1], device=self.device)
+            unseen_target = unseen_moments[1]
             target, seen_target = fitted[1], self.target_moments.minus(unseen_target)
         aligner = self._compute(fitted[0], seen_source, target, seen_target)
         aligned = stream_moments(unseen[0], transform=aligner.mapping, device=self.device)

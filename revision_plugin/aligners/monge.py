@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 from sklearn.covariance import shrunk_covariance
 
+from ..embeddings.maps import LinearMap
 from ..embeddings.moments import Moments, stream_moments
+from ..embeddings.rows import RandomRows
 from .base import ALIGNERS, Aligner, dominant_directions, option, unit
 from .covariances import ledoit_wolf, power, powers
 from .realign import shifted, trace_scale, with_centroid_shifts
@@ -30,6 +32,10 @@ class Monge(Aligner):
 
     With `energy` below 1 A is computed on the top eigenvectors of S_y + S_x alone, and is one scalar on the others.
     Directions in which the source does not vary, which only a shrinkage of 0 can leave, keep the scale s.
+
+    `covariance_rows` reads covariances from a sample without replacement of that many rows; means and traces stay those
+    of all rows. Of n rows out of N a variance has the relative standard error sqrt((kurtosis - 1) (1 - n / N) / n), at
+    most sqrt(2 / n) for Gaussian rows, and the shrinkage is that of n rows.
     """
 
     method = "monge"
@@ -43,10 +49,20 @@ class Monge(Aligner):
         1.0, "map the top eigenvectors of Cov(e_y) + Cov(e_x) with this share of the trace", above=0, high=1
     )
     centroid_rounds: int = option(1, "times ReAlign's step 3 is repeated", low=1, high=100)
+    covariance_rows: float | None = option(
+        None, "rows of each corpus, drawn by the seed, that covariances are read from; None (null) takes all", low=2
+    )
+
+    @property
+    def reads_covariances(self):
+        return self.covariance_rows is None
 
     def compute(self, source, source_moments, target, target_moments, *, seed, device):
         scale = trace_scale(source_moments, target_moments)
-        corpora = [stream_moments(rows, covariance=True, device=device) for rows in (source, target)]
+        corpora = [source_moments, target_moments]
+        if self.covariance_rows is not None:
+            samples = [RandomRows(rows, int(self.covariance_rows), seed) for rows in (source, target)]
+            corpora = [stream_moments(rows, covariance=True, device=device) for rows in samples]
         shrinkage = self._coefficient(corpora)
         mapped = self._map(corpora[0].covariance, corpora[1].covariance, shrinkage, scale)
         parameters = {
@@ -81,13 +97,17 @@ class Monge(Aligner):
         moved = parameters["target_mean"] + (x - parameters["source_mean"]) @ parameters["linear"].T
         return shifted(unit(moved), parameters["centroid_shifts"])
 
+    def linear_map(self):
+        p = self.parameters
+        return LinearMap(-p["source_mean"], False, p["linear"], p["target_mean"], p["centroid_shifts"])
+
     @property
     def details(self) -> dict[str, Any]:
         rows = zip(("source", "target"), self.parameters["rows_per_dimension"].tolist())
         return {"shrinkage_used": self.parameters["shrinkage"].item(), "rows_per_dimension": dict(rows)}
 
     def remarks(self) -> list[str]:
-        counts = [self.report.source.count, self.report.target.count]
+        counts = [round(rows * self.dim) for rows in self.parameters["rows_per_dimension"].tolist()]
         if min(counts) >= FEW_ROWS * self.dim:
             return []
         used = f"shrinkage {self.parameters['shrinkage'].item():.3g}"

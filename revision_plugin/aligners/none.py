@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..embeddings.moments import IsotropicMap
+from ..embeddings.maps import IsotropicMap
 from .base import ALIGNERS, Aligner
 
 

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..embeddings.moments import IsotropicMap, Moments, stream_moments
+from ..embeddings.maps import IsotropicMap
+from ..embeddings.moments import Moments, stream_moments
 from ..embeddings.rows import Rows
 from ..errors import RevisionError
 from .base import ALIGNERS, Aligner, option, unit

@@ -89,6 +89,32 @@ class EveryNth:
                 yield part
 
 
+class RandomRows:
+    """`count` rows of `rows`, drawn without replacement by `seed` and in their order; all of them where there are no
+    more.
+    """
+
+    def __init__(self, rows: Rows, count: int, seed: int):
+        self._rows, self.dim = rows, rows.dim
+        self._chosen = np.arange(len(rows))
+        if len(rows) > count:
+            self._chosen = np.sort(np.random.default_rng(seed).choice(len(rows), count, replace=False))
+
+    def __len__(self) -> int:
+        return len(self._chosen)
+
+    def blocks(self, rows: int, start: int = 0, stop: int | None = None) -> Iterator[np.ndarray]:
+        chosen = self._chosen[start:stop]
+        if not len(chosen):
+            return
+        position = int(chosen[0])
+        for block in self._rows.blocks(rows, position, int(chosen[-1]) + 1):
+            first, last = np.searchsorted(chosen, (position, position + len(block)))
+            if first < last:
+                yield block[chosen[first:last] - position]
+            position += len(block)
+
+
 def as_rows(value: Rows | np.ndarray | torch.Tensor | str | Path) -> Rows:
     """`value` as `Rows`: a store as it is, the one at a path opened, an array or tensor [N, D] wrapped.
 

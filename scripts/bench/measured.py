@@ -14,6 +14,7 @@ class Measured:
     seconds: float
     peak_megabytes: float  # growth of the process' own (anonymous) memory at its highest; mapped files not counted
     result: object = None
+    cpu_seconds: float = 0.0  # of all threads: what other work on the machine changes least
 
 
 def _anonymous_kilobytes() -> int:
@@ -31,11 +32,11 @@ def measure(work: Callable[[], object]) -> Measured:
 
     watcher = threading.Thread(target=watch)
     watcher.start()
-    started = time.perf_counter()
+    started, cpu = time.perf_counter(), time.process_time()
     try:
         result = work()
     finally:
-        seconds = time.perf_counter() - started
+        seconds, cpu = time.perf_counter() - started, time.process_time() - cpu
         done.set()
         watcher.join()
-    return Measured(seconds, max(0, highest[0] - before) / 1000, result)
+    return Measured(seconds, max(0, highest[0] - before) / 1000, result, cpu)

@@ -10,12 +10,13 @@ from scipy.linalg import sqrtm
 from sklearn.covariance import ledoit_wolf_shrinkage
 
 from revision_plugin import Monge, ReAlign, RevisionError, load_aligner
+from revision_plugin.aligners import ALIGNERS
 from revision_plugin.aligners.covariances import ledoit_wolf
 from revision_plugin.aligners.monge import monge_map
 from revision_plugin.cli import main
 from revision_plugin.embeddings import moments
 from revision_plugin.embeddings.moments import stream_moments
-from revision_plugin.embeddings.rows import as_rows
+from revision_plugin.embeddings.rows import RandomRows, as_rows
 from revision_plugin.testing import check_aligner
 
 DIM = 12
@@ -152,6 +153,60 @@ def test_how_the_rows_stream_does_not_matter(clouds, monkeypatch):
     many = Monge().fit(source, target)
     for name, value in one.parameters.items():
         np.testing.assert_allclose(many.parameters[name], value, atol=1e-12, err_msg=name)
+
+
+def test_covariances_of_a_sample_have_the_error_it_states(rng):
+    """Means and traces stay those of all rows; variances differ by sampling error alone, and not by less."""
+    spreads = np.exp(-np.arange(DIM) / 5)
+    source, target = (rng.normal(size=(20000, DIM)) * spreads + 3 * np.eye(DIM)[k] for k in (0, 1))
+    whole, sample = Monge(), Monge(covariance_rows=2000)
+    whole.fit(source, target, held_out=0)
+    sample.fit(source, target, held_out=0, seed=3)
+    for name in ("source_mean", "target_mean"):
+        np.testing.assert_allclose(sample.parameters[name], whole.parameters[name], atol=1e-14)
+    assert sample.report.details["rows_per_dimension"] == {"source": 2000 / DIM, "target": 2000 / DIM}
+    drawn = stream_moments(RandomRows(as_rows(source), 2000, 3), covariance=True)
+    variances = (m.covariance.diagonal() for m in (drawn, stream_moments(as_rows(source), covariance=True)))
+    ratio = next(variances) / next(variances) - 1
+    assert 0.3 < np.sqrt(np.square(ratio).mean()) / np.sqrt(2 / 2000 * (1 - 2000 / 20000)) < 2
+    difference = np.abs(sample.parameters["linear"] - whole.parameters["linear"]).max()
+    assert 1e-4 < difference < 5 * np.sqrt(2 / 2000) * np.abs(whole.parameters["linear"]).max()
+    again, other = (Monge(covariance_rows=2000).fit(source, target, held_out=0, seed=seed) for seed in (3, 4))
+    assert again.identity == sample.identity != other.identity
+    assert Monge(covariance_rows=20000).fit(source, target, held_out=0).parameters["linear"] == pytest.approx(
+        whole.parameters["linear"], abs=1e-12
+    )
+
+
+def test_a_sample_of_few_rows_says_so(clouds, caplog):
+    with caplog.at_level(logging.WARNING):
+        Monge(covariance_rows=30).fit(*clouds, held_out=0)
+    assert "30 source and 30 target rows are fewer than 5 for each of 12 dimensions" in caplog.text
+    with pytest.raises(RevisionError, match="covariance_rows must be"):
+        Monge(covariance_rows=1)
+
+
+@pytest.mark.parametrize("method, passes", [("monge", 2), ("bc", 3), ("aniso", 2), ("realign", 0)])
+def test_covariances_are_read_once_a_modality(clouds, monkeypatch, method, passes):
+    """bc has one pass more, of its anchored rows; the report's second fit reads the rows held out alone, and for bc the
+    anchored ones.
+    """
+    read, stream = [], stream_moments
+
+    def counted(rows, **keywords):
+        if keywords.get("covariance"):
+            read.append(len(rows))
+        return stream(rows, **keywords)
+
+    for module in ("base", "fitting", "monge", "bc", "aniso.align"):
+        monkeypatch.setattr(f"revision_plugin.aligners.{module}.stream_moments", counted)
+    options = {"steps": 5, "hidden": 8} if method == "aniso" else {}
+    ALIGNERS.get(method)(**options).fit(*clouds, held_out=0)
+    assert len(read) == passes
+    read.clear()
+    ALIGNERS.get(method)(**options).fit(*clouds, held_out=0.1)
+    held_out = {0: [], 2: [90, 70], 3: [90, 70, 810]}[passes]
+    assert sorted(read) == sorted([700, 900] * (passes > 0) + [900] * (passes == 3) + held_out)
 
 
 def test_energy_keeps_the_map_to_the_dominant_directions(clouds):

@@ -23,11 +23,12 @@ class AnisoAlign(AnisoOptions):
 
     method = "aniso"
     needs_target_rows = True
+    reads_covariances = True
 
     def compute(self, source, source_moments, target, target_moments, *, seed, device):
         if source.dim < LEAST_DIM:
             raise RevisionError(f"aniso pairs directions; it needs at least {LEAST_DIM} dimensions, found {source.dim}")
-        p = fit_frame(source, target, seed, device, self)
+        p = fit_frame(source_moments, target_moments, seed, self)
         p |= {"source_mean": source_moments.mean, "target_mean": target_moments.mean}
         samples = [sample_rows(rows, self.training_rows, seed) for rows in (source, target)]
         y = torch.from_numpy(samples[0] - source_moments.mean + target_moments.mean)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from ...embeddings.moments import stream_moments
+from ...embeddings.moments import Moments
 from ...embeddings.rows import Rows, block_rows
 from ..base import dominant_directions
 from . import phase
@@ -15,11 +15,11 @@ KNOTS = 257
 SMALLEST_RANK = 4
 
 
-def fit_frame(source: Rows, target: Rows, seed: int, device: torch.device, o: AnisoOptions) -> dict[str, np.ndarray]:
-    """Q_U (mixed) [d, r] with even r, and a basis of V [d, d - r]."""
-    covariances = [stream_moments(rows, covariance=True, device=device).covariance for rows in (source, target)]
-    vectors, rank = dominant_directions(sum(covariances) + o.ridge * np.eye(source.dim), o.energy)
-    rank = min(max(SMALLEST_RANK, rank + rank % 2), source.dim // 2 * 2)
+def fit_frame(source: Moments, target: Moments, seed: int, o: AnisoOptions) -> dict[str, np.ndarray]:
+    """Q_U (mixed) [d, r] with even r, and a basis of V [d, d - r]; the moments have covariances."""
+    total_covariance = source.covariance + target.covariance
+    vectors, rank = dominant_directions(total_covariance + o.ridge * np.eye(len(total_covariance)), o.energy)
+    rank = min(max(SMALLEST_RANK, rank + rank % 2), len(total_covariance) // 2 * 2)
     frame = np.ascontiguousarray(vectors[:, :rank])
     if o.mixing:
         gaussian = np.random.default_rng(seed).normal(size=(rank, rank))
