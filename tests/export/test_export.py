@@ -12,7 +12,7 @@ import pytest
 import yaml
 from conftest import ENVIRONMENT, FORKS, refuse, run, unit_rows, write_store
 from datasets import load_from_disk
-from revision_plugin.hosts.llava.training_flags import model_arguments
+from revision_plugin.hosts.training_flags import model_arguments
 from safetensors.numpy import load_file
 
 from revision_plugin import BlockwiseCovariance, ConnectCollapseCorrupt, ReAlign, Store, load_aligner, of_view
