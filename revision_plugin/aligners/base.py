@@ -101,6 +101,11 @@ class Aligner(ABC):
         self._forget()
         return self
 
+    @classmethod
+    def saved_options(cls, options: dict[str, Any]) -> dict[str, Any]:
+        """The options of a saved aligner as the constructor takes them now, where a method dropped or added some."""
+        return options
+
     def _copy(self: Self, **options: Any) -> Self:
         return create(type(self), options or self.get_params())
 

@@ -16,12 +16,16 @@ SMALLEST_RANK = 4
 
 
 def fit_frame(source: Rows, target: Rows, seed: int, device: torch.device, o: AnisoOptions) -> dict[str, np.ndarray]:
-    """Q_U (mixed) [d, r] with even r, and a basis of V [d, d - r]."""
-    covariances = [stream_moments(rows, covariance=True, device=device).covariance for rows in (source, target)]
-    vectors, rank = dominant_directions(sum(covariances) + o.ridge * np.eye(source.dim), o.energy)
+    """Q_U [d, r] with even r, mixed where that is asked for, and a basis of V [d, d - r].
+
+    The paper decomposes Sigma_y + Sigma_x + lambda I and does not say how r is chosen. lambda I turns no eigenvector,
+    so it is left out: in the rule of energy it would count as variance, d times, and the rank would grow with it.
+    """
+    text, image = (stream_moments(rows, covariance=True, device=device).covariance for rows in (source, target))
+    vectors, rank = dominant_directions(text + image, o.energy)
     rank = min(max(SMALLEST_RANK, rank + rank % 2), source.dim // 2 * 2)
     frame = np.ascontiguousarray(vectors[:, :rank])
-    if o.mixing:
+    if o.mixing:  # a seeded rotation; the paper's "maximally stable" one is the optimum of no objective that it states
         gaussian = np.random.default_rng(seed).normal(size=(rank, rank))
         orthogonal, triangle = np.linalg.qr(gaussian)
         frame = frame @ (orthogonal * np.sign(np.diag(triangle)))
