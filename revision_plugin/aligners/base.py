@@ -40,13 +40,6 @@ def unit(x: torch.Tensor) -> torch.Tensor:
     return x / x.norm(dim=-1, keepdim=True)
 
 
-def dominant_directions(covariance: np.ndarray, energy: float) -> tuple[np.ndarray, int]:
-    """Eigenvectors [d, d] by falling eigenvalue, and how many of the first hold the share `energy` of the trace."""
-    values, vectors = np.linalg.eigh(covariance)
-    values, vectors = values[::-1].clip(0), np.ascontiguousarray(vectors[:, ::-1])
-    return vectors, int(np.searchsorted(np.cumsum(values) / values.sum(), energy)) + 1
-
-
 @dataclass_transform(kw_only_default=True, eq_default=False, field_specifiers=(option,))
 class Aligner(ABC):
     """A map e_y [N, D] -> [N, D] on the unit sphere, computed in float32 or better on any device.
@@ -101,6 +94,11 @@ class Aligner(ABC):
             setattr(self, name, value)
         self._forget()
         return self
+
+    @classmethod
+    def saved_options(cls, options: dict[str, Any]) -> dict[str, Any]:
+        """The options of a saved aligner as the constructor takes them now, where a method dropped or added some."""
+        return options
 
     def _copy(self: Self, **options: Any) -> Self:
         return create(type(self), options or self.get_params())

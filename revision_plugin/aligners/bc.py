@@ -7,8 +7,8 @@ from sklearn.covariance import shrunk_covariance
 
 from ..embeddings.maps import LinearMap
 from ..embeddings.moments import stream_moments
-from .base import ALIGNERS, Aligner, dominant_directions, option, unit
-from .covariances import power
+from .base import ALIGNERS, Aligner, option, unit
+from .covariances import dominant_directions, power
 from .mean_shift import MeanShift
 
 

@@ -35,3 +35,10 @@ def ledoit_wolf(moments: Moments) -> float:
     noise = (trace**2 + 4 * mean @ covariance @ mean - square) / moments.count
     spread = square - trace**2 / len(mean)
     return float(np.clip(noise / spread, 0, 1)) if min(noise, spread) > 0 else 0.0
+
+
+def dominant_directions(covariance: np.ndarray, energy: float) -> tuple[np.ndarray, int]:
+    """Eigenvectors [d, d] by falling eigenvalue, and how many of the first hold the share `energy` of the trace."""
+    values, vectors = np.linalg.eigh(covariance)
+    values, vectors = values[::-1].clip(0), np.ascontiguousarray(vectors[:, ::-1])
+    return vectors, int(np.searchsorted(np.cumsum(values) / values.sum(), energy)) + 1

@@ -10,8 +10,8 @@ from sklearn.covariance import shrunk_covariance
 from ..embeddings.maps import LinearMap
 from ..embeddings.moments import Moments, stream_moments
 from ..embeddings.rows import RandomRows
-from .base import ALIGNERS, Aligner, dominant_directions, option, unit
-from .covariances import ledoit_wolf, power, powers
+from .base import ALIGNERS, Aligner, option, unit
+from .covariances import dominant_directions, ledoit_wolf, power, powers
 from .realign import shifted, trace_scale, with_centroid_shifts
 
 FEW_ROWS = 5  # a dimension; below it a fit says so

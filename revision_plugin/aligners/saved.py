@@ -53,7 +53,9 @@ def load_aligner(path: str | Path) -> Aligner:
     except (SafetensorError, TypeError, AttributeError, ValueError) as error:
         raise RevisionError(f"{weights}: {error}; fit the aligner again") from None
     report = FitReport.from_json({k: v for k, v in record.items() if k not in NOT_OPTIONS}, str(path / RECORD))
-    aligner = create(ALIGNERS.get(record["method"]), record["options"]).with_parameters(record["dim"], parameters)
+    aligner_class = ALIGNERS.get(record["method"])
+    aligner = create(aligner_class, aligner_class.saved_options(record["options"]))
+    aligner = aligner.with_parameters(record["dim"], parameters)
     aligner._report, aligner.path = report, path
     _try(aligner, weights)
     return aligner

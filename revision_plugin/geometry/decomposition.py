@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..aligners.base import dominant_directions
+from ..aligners.covariances import dominant_directions
 from ..errors import NotMeasurable
 from .shape import tyler_shape
 from .spectrum import CONSTANT, condition_number

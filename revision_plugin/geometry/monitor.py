@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..aligners.base import dominant_directions
+from ..aligners.covariances import dominant_directions
 from ..errors import NotMeasurable, RevisionError
 from .decomposition import ENERGY, Decomposition, Frame
 from .spectrum import principal_angle_sine

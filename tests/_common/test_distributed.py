@@ -31,6 +31,9 @@ def fit_in_two(folder, *arguments):
     return subprocess.run(torchrun(script, "fit", *arguments), capture_output=True, text=True, cwd=ROOT, timeout=300)
 
 
+LEARNT = ("recentre", "prior_losses", "strength")  # by AnisoAlign's trainings, which sums of another order move
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "method, options",
@@ -44,7 +47,7 @@ def test_two_processes_fit_the_same_aligner(stores, method, options, monkeypatch
     assert done.stdout.count("fitted on") == 1
     main([str(a) for a in ["fit", *arguments, "--out", stores / "one"]])
     one, two = load_aligner(stores / "one"), load_aligner(stores / "two")
-    closed_form = [name for name in one.parameters if not name.startswith("g.") and name != "recentre"]
+    closed_form = [name for name in one.parameters if not name.startswith("g.") and name not in LEARNT]
     for name in closed_form if method == "aniso" else one.parameters:
         np.testing.assert_allclose(two.parameters[name], one.parameters[name], atol=1e-12, err_msg=name)
     assert two.report.held_out.centroid_gap == pytest.approx(one.report.held_out.centroid_gap, abs=1e-6)

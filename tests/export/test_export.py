@@ -12,12 +12,12 @@ import pytest
 import yaml
 from conftest import ENVIRONMENT, FORKS, refuse, run, unit_rows, write_store
 from datasets import load_from_disk
-from revision_plugin.hosts.training_flags import model_arguments
 from safetensors.numpy import load_file
 
 from revision_plugin import BlockwiseCovariance, ConnectCollapseCorrupt, ReAlign, Store, load_aligner, of_view
 from revision_plugin.errors import RevisionError
 from revision_plugin.export.artefacts import export_aligner, export_store
+from revision_plugin.hosts.training_flags import model_arguments
 
 
 def files_of(folder):

@@ -136,3 +136,29 @@ def test_the_limits_of_the_monge_map(tmp_path):
     assert len(heads) == 2 and all(head in page for head in heads), "write the page's tables again"
     again = FORKS.run(words, environment=ENVIRONMENT, cwd=ROOT)
     assert again.returncode == 2 and "already exists" in again.stderr
+
+
+def test_the_ablation_of_anisoalign(tmp_path):
+    out = tmp_path / "out"
+    few = ["--encoders", "40", "--seeds", "2", "--rows", "200", "--pairs", "40", "--steps", "3"]
+    words = ["-m", "scripts.studies.aniso_ablation", "--out", out, *few]
+    done = FORKS.run(words, environment=ENVIRONMENT, cwd=ROOT)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout == (out / "aniso_ablation.md").read_text()
+    records = json.loads((out / "aniso_ablation.json").read_text())["records"]
+    assert [(each["logit_scale"], each["seed"]) for each in records] == [("40", 0), ("40", 1)]
+    assert records[0]["aligners"]["none"] != records[1]["aligners"]["none"], "each seed has corpora of its own"
+    for each in records:
+        cosines = {name: values["cosine"] for name, values in each["aligners"].items()}
+        assert cosines["none"] < cosines["mean_shift"] - 0.1
+        assert each["variants"]["stage II with its prior"]["cosine"] == cosines["global initialisation alone"]
+    assert len({each["cosine"] for each in records[0]["variants"].values()}) > 5, "a component is left out"
+    shown = {line.split(" | ")[0]: line for line in done.stdout.splitlines()}
+    for name, key, cell in (("quantile map of the radii", "cosine", 1), ("calibration", "gap", 2)):
+        changes = [each["variants"][name][key] - each["aligners"]["aniso"][key] for each in records]
+        half = 12.7062 * abs(changes[0] - changes[1]) / 2  # Student's t of one degree of freedom
+        assert shown[f"| without {name}"].rstrip(" |").split(" | ")[cell] == f"{np.mean(changes):+.4f} ± {half:.4f}"
+    page = (ROOT / "docs" / "aniso.md").read_text()
+    assert all(first in page for first in shown if first.startswith("| with")), "write the page's tables again"
+    again = FORKS.run(words, environment=ENVIRONMENT, cwd=ROOT)
+    assert again.returncode == 2 and "already exists" in again.stderr

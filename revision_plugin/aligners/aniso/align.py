@@ -11,8 +11,8 @@ from ..base import ALIGNERS, unit
 from . import phase
 from .frame import fit_frame, map_quantiles, radius_quantiles, sample_rows
 from .options import AnisoOptions
-from .refinement import Polar, correct, correction_bounds, train_refinement
-from .score import train_prior
+from .refinement import PREFIX, Polar, correct, correction_bounds, train_refinement
+from .score import Phases, held_out_rows, measure_prior, train_prior
 
 LEAST_DIM = 4
 
@@ -39,14 +39,11 @@ class AnisoAlign(AnisoOptions):
         spread_y, spread_x = (rows @ complement for rows in (y, x))
         ratio = spread_x.std(0, correction=0) / (spread_y.std(0, correction=0) + phase.EPSILON)
         p["v_scale"] = ratio.numpy() if self.v_scaling else np.ones(complement.shape[1])
-        if self.refinement:
+        if self.refinement and self.prior_loss:  # without the prior no correction is the best, and where it starts
             rho_x, theta_x, rows = (t.to(device).float() for t in (rho_x, theta_x, torch.from_numpy(samples[0])))
             with torch.random.fork_rng(devices=[] if rows.device.type == "cpu" else [rows.device]):
                 torch.manual_seed(seed)
-                statistics = phase.phase_statistics(rho_x, theta_x, self.partners)
-                prior = train_prior(theta_x, rho_x.log(), statistics, self)
-                placed = {name: torch.from_numpy(value).to(rows) for name, value in p.items()}
-                p |= train_refinement(self.initial(rows, placed), prior, statistics, self)
+                p |= self._refined(rows, (theta_x, rho_x), p)
         p["recentre"] = np.zeros(source.dim)
         if self.recentring:
             aligned = self.with_parameters(source.dim, p).mapping
@@ -54,14 +51,46 @@ class AnisoAlign(AnisoOptions):
             p["recentre"] = target_moments.mean - drifted
         return p
 
+    def _refined(self, source: torch.Tensor, target: Phases, p: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """What both stages learn from source rows and the target's (theta, rho): the correction and its strength."""
+        unseen = held_out_rows(len(target[0])).to(source.device)
+        theta, rho = (each[~unseen] for each in target)
+        statistics = phase.phase_statistics(rho, theta, self.partners)
+        prior = train_prior(theta, rho.log(), statistics, self)
+        start = self.initial(source, {name: torch.from_numpy(value).to(source) for name, value in p.items()})
+        unseen_phases = target[0][unseen], target[1][unseen]
+        measured = measure_prior(prior, unseen_phases, start[:2], statistics, self)
+        strength = measured["strength"].item()
+        return measured | (train_refinement(start, prior, statistics, strength, self) if strength else {})
+
     @property
     def bounds(self) -> dict[str, float]:
-        """[A] A.7: the refinement moves the U side by at most kappa * ||c0||, the V side by at most beta."""
-        return correction_bounds(self, self.parameters["complement"].shape[1])
+        """[A] A.7: the refinement moves the U side by at most kappa * ||c0||, and nothing on the V side."""
+        corrects = any(name.startswith(PREFIX) for name in self.parameters)
+        return correction_bounds(self, float(self.parameters.get("strength", 1.0)) if corrects else 0.0)
 
     @property
     def details(self) -> dict:
-        return {"bounds": self.bounds}
+        if "prior_losses" not in self.parameters:
+            return {"bounds": self.bounds}
+        (held_out, zero), (source, source_zero) = self.parameters["prior_losses"].tolist()
+        losses = {
+            "held_out_loss": held_out,
+            "zero_score": zero,
+            "source_loss": source,
+            "source_zero_score": source_zero,
+        }
+        return {"bounds": self.bounds, "prior": {**losses, "strength": self.parameters["strength"].item()}}
+
+    def summary(self) -> str:
+        prior = self.report.details.get("prior")
+        if prior is None:
+            return super().summary()
+        return (
+            f"{super().summary()}; the prior's loss {prior['held_out_loss']:.4g} on held-out target rows (zero score "
+            f"{prior['zero_score']:.4g}), {prior['source_loss']:.4g} on the source (zero score "
+            f"{prior['source_zero_score']:.4g}); stage II at {prior['strength']:.3g} of its bounds"
+        )
 
     def initial(self, x: torch.Tensor, p: dict[str, torch.Tensor]) -> Polar:
         """Source rows before refinement: (theta0, rho0, v0), each [N, .]; v0 in the complement's coordinates."""

@@ -7,7 +7,7 @@ import torch
 
 from ...embeddings.moments import Moments
 from ...embeddings.rows import Rows, block_rows
-from ..base import dominant_directions
+from ..covariances import dominant_directions
 from . import phase
 from .options import AnisoOptions
 
@@ -16,12 +16,16 @@ SMALLEST_RANK = 4
 
 
 def fit_frame(source: Moments, target: Moments, seed: int, o: AnisoOptions) -> dict[str, np.ndarray]:
-    """Q_U (mixed) [d, r] with even r, and a basis of V [d, d - r]; the moments have covariances."""
+    """Q_U [d, r] with even r, mixed where that is asked for, and a basis of V [d, d - r]; the moments have covariances.
+
+    The paper decomposes Sigma_y + Sigma_x + lambda I and does not say how r is chosen. lambda I turns no eigenvector,
+    so it is left out: in the rule of energy it would count as variance, d times, and the rank would grow with it.
+    """
     total_covariance = source.covariance + target.covariance
-    vectors, rank = dominant_directions(total_covariance + o.ridge * np.eye(len(total_covariance)), o.energy)
+    vectors, rank = dominant_directions(total_covariance, o.energy)
     rank = min(max(SMALLEST_RANK, rank + rank % 2), len(total_covariance) // 2 * 2)
     frame = np.ascontiguousarray(vectors[:, :rank])
-    if o.mixing:
+    if o.mixing:  # a seeded rotation; the paper's "maximally stable" one is the optimum of no objective that it states
         gaussian = np.random.default_rng(seed).normal(size=(rank, rank))
         orthogonal, triangle = np.linalg.qr(gaussian)
         frame = frame @ (orthogonal * np.sign(np.diag(triangle)))
