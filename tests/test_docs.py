@@ -92,3 +92,31 @@ def test_the_export_pages_commands(stage2, tmp_path):
     done = subprocess.run(typed, capture_output=True, text=True, env=environment, cwd=tmp_path)
     assert done.returncode == 0, done.stderr[-3000:]
     assert "LlavaForConditionalGeneration LlavaProcessor" in done.stdout
+
+
+@pytest.mark.slow
+def test_the_hf_hosts_pages_commands(stores, world_files, tiny_llm, tmp_path):
+    """Both stages with the launch scripts, in transformers alone."""
+    shutil.copytree(stores / "texts", tmp_path / "texts")
+    shutil.copytree(stores / "realign", tmp_path / "aligner")
+    shutil.copytree(world_files / "images", tmp_path / "pictures")
+    shutil.copy(world_files / "questions.json", tmp_path / "instructions.json")
+    shutil.copytree(ROOT / "scripts", tmp_path / "scripts")
+    (block,) = re.findall(r"```bash\n(.*?)```", (ROOT / "docs" / "hf-host.md").read_text(), re.S)
+    environment = {**ENVIRONMENT, **ON_A_CPU, "ENCODER": "demo", "LLM": str(tiny_llm), "VERSION": "v1"}
+    typed = ["bash", "-euo", "pipefail", "-c", block]
+    done = subprocess.run(typed, capture_output=True, text=True, env=environment, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr[-3000:]
+    for name in ("pretrain", "llava-revision"):
+        assert (tmp_path / name / "modeling_revision.py").is_file() and (tmp_path / name / "run.json").is_file()
+
+
+def test_the_aniso_pages_command(stores, tmp_path):
+    (block,) = re.findall(r"```bash\n(.*?)```", (ROOT / "docs" / "aniso.md").read_text(), re.S)
+    for name in ("texts", "images"):
+        (tmp_path / name).symlink_to(stores / name)
+    environment = {**ENVIRONMENT, "PATH": f"{Path(sys.executable).parent}:{os.defpath}"}
+    typed = ["bash", "-euo", "pipefail", "-c", block]
+    done = subprocess.run(typed, capture_output=True, text=True, env=environment, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "the prior's loss" in done.stdout

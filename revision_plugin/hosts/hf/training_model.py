@@ -52,8 +52,10 @@ class TowerModel(PreTrainedModel):
         return BaseModelOutputWithPooling(last_hidden_state=features, hidden_states=(features,))
 
 
-AutoConfig.register(TowerConfig.model_type, TowerConfig, exist_ok=True)
-AutoModel.register(TowerConfig, TowerModel, exist_ok=True)
+def _register_tower() -> None:
+    """Make the tower above known to transformers, whose LLaVA builds it by its type."""
+    AutoConfig.register(TowerConfig.model_type, TowerConfig, exist_ok=True)
+    AutoModel.register(TowerConfig, TowerModel, exist_ok=True)
 
 
 @dataclass
@@ -99,6 +101,7 @@ class _NewLlava(native.LlavaForConditionalGeneration):
     """The exported class, whose vision tower is the one above."""
 
     def __init__(self, config: Any):
+        _register_tower()
         transformers.LlavaForConditionalGeneration.__init__(self, config)
         if config.head:
             text = config.text_config
