@@ -16,7 +16,7 @@ pytestmark = pytest.mark.slow
 def samples(out):
     (path,) = out.rglob("*_samples_revision_demo.jsonl")
     rows = [json.loads(line) for line in path.read_text().splitlines()]
-    return sorted((row["doc_id"], row["filtered_resps"][0].strip(), row["acc"]) for row in rows)
+    return sorted((row["doc_id"], row["filtered_resps"].strip(), row["acc"]) for row in rows)
 
 
 def test_same_answers_and_scores(stage2, tmp_path):
