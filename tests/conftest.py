@@ -217,6 +217,15 @@ def hub(tmp_path, monkeypatch):
     server.close()
 
 
+@pytest.fixture(autouse=True)
+def trainings_end():
+    """A training holds its folder until its process ends; one that a test begins in this process ends with the test."""
+    yield
+    run_record = sys.modules.get("revision_plugin.hosts.run_record")
+    while run_record and run_record.CLAIMS:
+        run_record.CLAIMS.pop().close()
+
+
 @pytest.fixture
 def rng():
     return np.random.default_rng(0)

@@ -39,7 +39,7 @@ def export_checkpoint(
     assistant = find_host(model=model).load(model, base=base)
     parts = assistant.parts(model, base)
     with new_folder(out) as folder:
-        write_native(parts, folder)
+        side = write_native(parts, folder)
         equality = compare(parts, folder) if check else None
         if equality is not None:
             logger.info(
@@ -47,4 +47,4 @@ def export_checkpoint(
                 equality.questions,
                 equality.logits,
             )
-        write_text(folder / CARD, model_card(parts, history, equality, name or out.resolve().name))
+        write_text(folder / CARD, model_card(parts, side, history, equality, name or out.resolve().name))

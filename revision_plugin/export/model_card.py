@@ -11,6 +11,7 @@ from .._common.files import hash_file, read_object, without_folders
 from .._common.markdown import table
 from ..aligners import load_aligner
 from ..aligners.base import RECORD as ALIGNER_RECORD
+from ..encoders.image_side import ImageSide
 from ..errors import RevisionError, shown
 from ..evaluation.results import METRIC, read_results, result_files
 from ..hosts.checkpoint_parts import CheckpointParts
@@ -69,9 +70,9 @@ class History:
         return cls(training, stage1, {task: value for folder in results for task, value in _accuracies(folder)})
 
 
-def model_card(parts: CheckpointParts, history: History, equality: Equality | None, name: str) -> str:
-    """The README.md of the exported folder. `name` is what the model is called: OWNER/NAME where it is on the hub. Of
-    local files it names the last part alone.
+def model_card(parts: CheckpointParts, side: ImageSide, history: History, equality: Equality | None, name: str) -> str:
+    """The README.md of the exported folder, which holds `side`. `name` is what the model is called: OWNER/NAME where it
+    is on the hub. Of local files it names the last part alone.
     """
     sections = [
         head(library_name="transformers", pipeline_tag="image-text-to-text", tags=TAGS) + f"\n# {shown(name)}",
@@ -82,7 +83,7 @@ def model_card(parts: CheckpointParts, history: History, equality: Equality | No
         *_trainings(history),
         _scores(history.scores),
         _equality(equality),
-        _usage(parts, name),
+        _usage(parts, side, name),
         _licences(parts, history),
         citation(),
     ]
@@ -198,12 +199,11 @@ def _equality(equality: Equality | None) -> str:
     )
 
 
-def _usage(parts: CheckpointParts, name: str) -> str:
-    needs = "transformers" + (" and open_clip_torch" if parts.encoder.image_side().library == "open_clip" else "")
+def _usage(parts: CheckpointParts, side: ImageSide, name: str) -> str:
+    needs = "transformers" + (" and open_clip_torch" if side.library == "open_clip" else "")
     question = (
         "" if isinstance(parts.prompt, CaptionPrompt) else ', {"type": "text", "text": "What is in the picture?"}'
     )
-    text = "" if isinstance(parts.prompt, CaptionPrompt) else ', {"type": "text", "text": "What is in the picture?"}'
     return f"""## How to run it
 
 With {needs}. `modeling_revision.py`, the module that defines the vision tower, is code: read it, then say
@@ -236,7 +236,7 @@ Over HTTP, as OpenAI's interface:
 ```bash
 transformers serve --trust-remote-code
 curl http://localhost:8000/v1/chat/completions -H "Content-Type: application/json" -d '{{"model": "{name}", "messages":
-  [{{"role": "user", "content": [{{"type": "image_url", "image_url": {{"url": "https://..."}}}}{text}]}}]}}'
+  [{{"role": "user", "content": [{{"type": "image_url", "image_url": {{"url": "https://..."}}}}{question}]}}]}}'
 ```"""
 
 

@@ -15,7 +15,14 @@ from ..corpora.image_views import ImageViews
 from ..encoders import Encoder
 from .prompt_form import PromptForm
 
+LINEAR, MLP = "linear", "mlp2x_gelu"  # LLaVA's names of the projectors that transformers' LLaVA holds
 IMAGE_PLACE = -200  # in a prompt's token ids, where the visual tokens come
+
+
+def embeddings_name(inner: Any) -> str:
+    """The name of the weight of a language model's token embeddings."""
+    table = inner.get_input_embeddings()
+    return f"{next(name for name, part in inner.named_modules() if part is table)}.weight"
 
 
 @dataclass(frozen=True)

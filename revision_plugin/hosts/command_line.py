@@ -68,6 +68,14 @@ def renamed_flags(arguments: Sequence[str]) -> list[str]:
     return renamed
 
 
+def require_model_folder(name: str | None) -> None:
+    """Raise RevisionError for a path, not a hub name, at which there is no language model."""
+    if name and name.startswith(("/", "./", "../", "~")) and not (Path(name).expanduser() / "config.json").is_file():
+        raise RevisionError(
+            f"{name}: no language model there; give --model_name_or_path a folder with config.json, or a hub name"
+        )
+
+
 def checked_values(arguments: Sequence[str], types: tuple[Any, ...]) -> dict[str, Any]:
     """The values of the flags that the dataclasses `types` declare. Raises RevisionError for flags that they lack or
     would guess from their beginning, and for values that no training can have.

@@ -171,6 +171,15 @@ def encode_pieces(pieces: Sequence[Piece], tokenizer: Any) -> tuple[torch.Tensor
     return torch.tensor(ids), torch.tensor(labels)
 
 
+def with_visual_tokens(
+    ids: torch.Tensor, labels: torch.Tensor, *, count: int, image_id: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Token ids and labels [L] in which an image's place is `count` tokens `image_id`."""
+    place = ids == IMAGE_PLACE
+    repeats = torch.where(place, count, 1)
+    return torch.where(place, image_id, ids).repeat_interleave(repeats), labels.repeat_interleave(repeats)
+
+
 def _tokens(stretch: list[Piece], tokenizer: Any, *, first: bool) -> list[tuple[list[int], bool]]:
     """The tokens of each piece of a text without images.
 

@@ -9,10 +9,10 @@ import json
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from ..corpora.texts import IMAGE_MARK
 from ..errors import RevisionError
 from .chat_template import DAY_MACRO, ChatTemplate
 
-IMAGE_MARK = "<image>"
 GLUES = ("", " ")
 # text of one message: its images first, each on a line of its own, then its texts
 CONTENT = (

@@ -16,6 +16,7 @@ from .._common.files import read_object, require_regular
 from ..errors import RevisionError, first_line, library_failures
 
 PROJECTOR = "mm_projector."
+NUMBER_TYPES = {name: getattr(torch, name) for name in ("float32", "float16", "bfloat16")}
 PATTERNS = ("model*.safetensors", "pytorch_model*.bin")
 
 
@@ -30,6 +31,11 @@ def quiet_loading() -> Iterator[None]:
         yield
     finally:
         transformers_logging.set_verbosity(before)
+
+
+def number_type(config: dict) -> torch.dtype:
+    """The number type that a model was saved in, as its config says; float32 where it says none."""
+    return NUMBER_TYPES.get(str(config.get("dtype", config.get("torch_dtype"))), torch.float32)
 
 
 def opening_checkpoint(name: str) -> contextlib.AbstractContextManager[None]:

@@ -31,7 +31,6 @@ def test_a_folder_is_held_by_one_training_until_its_process_ends(tmp_path):
     holder.kill()
     holder.wait()
     run_record.begin(out, ["--learning_rate", "2"])
-    run_record.CLAIMS.pop().close()
 
 
 def test_flags_as_argparse_reads_them():

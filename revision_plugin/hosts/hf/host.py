@@ -18,7 +18,7 @@ from ...encoders import allow_remote_code
 from ...errors import RevisionError
 from .. import run_record
 from ..base import HOSTS, Assistant, Host
-from ..command_line import failures_in_one_line, renamed_flags
+from ..command_line import failures_in_one_line, renamed_flags, require_model_folder
 from ..hooks import HookTable
 from ..native_form import is_native, require_own_module
 from ..shared_hooks import CONSENT, PARTIAL, PROCESSES
@@ -58,14 +58,7 @@ class HfHost(Host):
         flags = parse_flags(arguments)
         run_record.refuse_finished(flags)
         name, out = flags.get("--model_name_or_path"), flags.get("--output_dir")
-        if (
-            name
-            and name.startswith(("/", "./", "../", "~"))
-            and not (Path(name).expanduser() / "config.json").is_file()
-        ):
-            raise RevisionError(
-                f"{name}: no language model there; give --model_name_or_path a folder with config.json, or a hub name"
-            )
+        require_model_folder(name)
         if says_true(flags.get("--revision_trust_remote_code", False)):
             allow_remote_code()
         self.install()

@@ -13,6 +13,7 @@ from huggingface_hub import save_torch_state_dict
 from transformers import GenerationConfig
 
 from ..._common.files import write_json
+from ...encoders.image_side import ImageSide
 from ...errors import RevisionError
 from ..chat_template import chat_template_text
 from ..checkpoint_parts import IMAGE_PLACE, CheckpointParts
@@ -27,8 +28,10 @@ OWN_TEMPLATE = "language_model_template.jinja"
 TRIAL = "what is there?"
 
 
-def write_native(parts: CheckpointParts, folder: Path) -> None:
-    """Write the checkpoint's HF-native form into `folder`. Raises RevisionError for what that form cannot hold."""
+def write_native(parts: CheckpointParts, folder: Path) -> ImageSide:
+    """Write the checkpoint's HF-native form into `folder`; give back the image side that lies in it. Raises
+    RevisionError for what that form cannot hold.
+    """
     side = parts.encoder.image_side()
     tokenizer = native_tokenizer(parts)
     config = native_config(parts, side, tokenizer)
@@ -72,6 +75,7 @@ def write_native(parts: CheckpointParts, folder: Path) -> None:
             "vision_feature_select_strategy": processor.vision_feature_select_strategy,
         },
     )
+    return side
 
 
 def require_writable(parts: CheckpointParts) -> None:

@@ -18,8 +18,8 @@ from ...corpora.texts import IMAGE_MARK, text_problem
 from ...errors import RevisionError, library_failures
 from ...tower import PseudoVisionTower
 from ..chat_template import ASSISTANT, USER
-from ..checkpoint_parts import IMAGE_PLACE, CheckpointParts
-from ..named_templates import CAPTION_END, PLAIN, conversation_pieces, encode_pieces
+from ..checkpoint_parts import CheckpointParts
+from ..named_templates import CAPTION_END, IGNORED, PLAIN, conversation_pieces, encode_pieces, with_visual_tokens
 from ..prompt_form import CaptionPrompt, KeptPrompt, PromptForm
 from ..quantized import loading_keywords, on_cpu
 from ..tokenizers import begin_texts
@@ -138,20 +138,20 @@ class NativeAssistant:
         rows, targets = [], []
         for text in texts:
             pieces = conversation_pieces(PLAIN, self.tokenizer, [(USER, IMAGE_MARK), (ASSISTANT, text)])
-            ids, labels = encode_pieces(pieces, self.tokenizer)
-            repeats = torch.where(ids == IMAGE_PLACE, visual, 1)
-            rows.append(torch.where(ids == IMAGE_PLACE, image_id, ids).repeat_interleave(repeats))
-            targets.append(labels.repeat_interleave(repeats))
+            encoded = encode_pieces(pieces, self.tokenizer)
+            ids, labels = with_visual_tokens(*encoded, count=visual, image_id=image_id)
+            rows.append(ids)
+            targets.append(labels)
         device = self.model.device
         batch = pad_sequence(rows, batch_first=True, padding_value=self.tokenizer.pad_token_id).to(device)
-        labels = pad_sequence(targets, batch_first=True, padding_value=-100).to(device)
+        labels = pad_sequence(targets, batch_first=True, padding_value=IGNORED).to(device)
         lengths = torch.tensor([len(row) for row in rows], device=device)
         mask = torch.arange(batch.shape[1], device=device) < lengths[:, None]
         with torch.inference_mode():
             logits = self.model(input_ids=batch, attention_mask=mask, pixel_values=inputs.to(device)).logits
         logits = without_token(logits, image_id)[:, :-1]
-        losses = F.cross_entropy(logits.transpose(1, 2), labels[:, 1:], ignore_index=-100, reduction="none")
-        return (losses.sum(1) / (labels[:, 1:] != -100).sum(1)).cpu().numpy()
+        losses = F.cross_entropy(logits.transpose(1, 2), labels[:, 1:], ignore_index=IGNORED, reduction="none")
+        return (losses.sum(1) / (labels[:, 1:] != IGNORED).sum(1)).cpu().numpy()
 
     def parts(self, model: str, base: str | None) -> CheckpointParts:
         """The checkpoint taken apart, for those who write it in another form."""

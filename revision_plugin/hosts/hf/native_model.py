@@ -9,13 +9,15 @@ import torch
 from transformers import AddedToken, LlavaProcessor, PretrainedConfig
 
 from ..._common.files import without_folders
+from ...corpora.texts import IMAGE_MARK as IMAGE
 from ...encoders.image_side import ImageSide
 from ...errors import RevisionError
 from ..checkpoint_parts import CheckpointParts
 from ..text_beginning import begin_with
 from . import modeling_revision as native
 
-IMAGE = "<image>"
+MODULE, CLASS = "modeling_revision", "LlavaForConditionalGeneration"
+SERVED_AS = ("ImageTextToText", "MultimodalLM", "Vision2Seq")
 TIED_TO = "embed_tokens.weight"
 GELU, NONE = "gelu", "linear"  # transformers' names of what stands between the projector's layers
 
@@ -88,10 +90,6 @@ def native_config(parts: CheckpointParts, side: ImageSide, tokenizer: Any) -> An
         },
         dtype=parts.dtype,
     )
-
-
-MODULE, CLASS = "modeling_revision", "LlavaForConditionalGeneration"
-SERVED_AS = ("ImageTextToText", "MultimodalLM", "Vision2Seq")
 
 
 def _shareable(record: dict) -> dict:

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from ...errors import RevisionError
-from ..checkpoint_parts import IMAGE_PLACE, CheckpointParts
+from ..checkpoint_parts import IMAGE_PLACE, CheckpointParts, embeddings_name
 from ..prompt_form import PromptForm
 from .training_model import NativeModel
 
@@ -32,8 +32,7 @@ def native_parts(
 ) -> CheckpointParts:
     """The parts of `made`; the row of the image's token is left out where it is the last, and made again."""
     inner = made.language_model
-    table = inner.get_input_embeddings()
-    embeddings = f"{next(part for part, module in inner.named_modules() if module is table)}.weight"
+    embeddings = embeddings_name(inner)
     state = dict(inner.state_dict())
     head = copy.copy(made.model.lm_head)
     image_id, rows = made.model.config.image_token_index, state[embeddings].shape[0]

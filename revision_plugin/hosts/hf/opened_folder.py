@@ -18,12 +18,11 @@ from ...errors import RevisionError, library_failures
 from ...tower import PseudoVisionTower
 from ..native_form import require_own_module
 from ..tower_record import checked_record, views_of
-from ..weight_files import quiet_loading, read_tensor, require_finite_tensors, saved_names
+from ..weight_files import number_type, quiet_loading, read_tensor, require_finite_tensors, saved_names
 from . import modeling_revision as native
 from .folder_encoder import FolderEncoder
 from .native_folder import CONFIG, OWN_TEMPLATE, PREPROCESSOR, TEMPLATE
 
-DTYPES = ("float32", "float16", "bfloat16")
 PROJECTOR = "multi_modal_projector."  # behind `model.`, in some releases of transformers
 
 
@@ -100,8 +99,7 @@ def saved_dtype(path: Path) -> torch.dtype:
     """The number type that the folder's language model was saved in."""
     config = read_object(path / CONFIG)
     text = config.get("text_config")
-    name = str((text if isinstance(text, dict) else config).get("dtype", "float32"))
-    return {each: getattr(torch, each) for each in DTYPES}.get(name, torch.float32)
+    return number_type(text if isinstance(text, dict) else config)
 
 
 def prompt_template(path: Path) -> str:

@@ -15,12 +15,12 @@ from transformers import HfArgumentParser
 from ..._common.files import read_object
 from ...errors import RevisionError
 from ...tower import TOWER_NAME
+from ..checkpoint_parts import LINEAR, MLP
 from ..command_line import checked_values
 from ..named_templates import VERSIONS
 from ..training_flags import data_arguments, model_arguments
 from ..training_stores import WHOLE_IMAGES
 
-LINEAR, MLP = "linear", "mlp2x_gelu"
 BITS = (4, 8, 16)
 
 

@@ -23,7 +23,7 @@ from ...tower import PseudoVisionTower
 from ...visual_batch import pack
 from ..checkpoint_parts import IMAGE_PLACE
 from ..examples import StoredImages, TextOnlyData, image_names, mark_image
-from ..named_templates import IGNORED, PLAIN, conversation_pieces, encode_pieces, turns_of
+from ..named_templates import IGNORED, PLAIN, conversation_pieces, encode_pieces, turns_of, with_visual_tokens
 from ..training_records import check_records
 from ..training_stores import (
     check_texts,
@@ -55,16 +55,14 @@ class Encoding:
             turns = [_mark_first(turn) for turn in turns]
         pieces = conversation_pieces(self.version, self.tokenizer, turns_of(turns))
         ids, labels = encode_pieces(pieces, self.tokenizer)
-        place = ids == IMAGE_PLACE
-        if int(place.sum()) != (image is not None):
-            raise RevisionError(f"'{name}': holds {int(place.sum())} {IMAGE_MARK}; an example is about one image")
+        images = int((ids == IMAGE_PLACE).sum())
+        if images != (image is not None):
+            raise RevisionError(f"'{name}': holds {images} {IMAGE_MARK}; an example is about one image")
         views = image.shape[0] if image is not None and image.ndim in (2, 4) else 1
         visual = views * self.tokens
-        repeats = torch.where(place, visual, 1)
-        ids = torch.where(place, self.image_id, ids).repeat_interleave(repeats)
+        ids, labels = with_visual_tokens(ids, labels, count=visual, image_id=self.image_id)
         if (ids[self.longest :] == self.image_id).any():
             raise RevisionError(f"'{name}': {visual} visual tokens do not fit into --model_max_length {self.longest}")
-        labels = labels.repeat_interleave(repeats)
         return {"input_ids": ids[: self.longest], "labels": labels[: self.longest], "image": image}
 
 

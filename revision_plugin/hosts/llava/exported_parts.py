@@ -15,14 +15,13 @@ from ..._common.files import read_object
 from ...errors import RevisionError
 from ...tower import PseudoVisionTower
 from ..chat_template import chat_template
-from ..checkpoint_parts import CheckpointParts
+from ..checkpoint_parts import LINEAR, MLP, CheckpointParts, embeddings_name
 from ..prompt_form import CaptionPrompt, OwnPrompt, PromptForm, named_prompt
 from ..tokenizers import AUTO
+from ..training_stores import WHOLE_IMAGES
+from ..weight_files import number_type
 
 VISION_PARTS = ("vision_tower", "mm_projector", "vision_resampler", "image_newline")
-PLAIN = "plain"
-LINEAR, MLP = "linear", "mlp2x_gelu"
-DTYPES = {name: getattr(torch, name) for name in ("float32", "float16", "bfloat16")}
 
 
 def checkpoint_parts(assistant: Any, model: str, base: str | None) -> CheckpointParts:
@@ -33,17 +32,16 @@ def checkpoint_parts(assistant: Any, model: str, base: str | None) -> Checkpoint
     if not isinstance(tower, PseudoVisionTower):
         raise RevisionError(f"{model}: has another vision tower than the plugin's; those have exporters of their own")
     ratio = getattr(loaded.config, "image_aspect_ratio", None)
-    if ratio not in (None, "square", "pad"):
+    if ratio not in WHOLE_IMAGES:
         raise RevisionError(f"{model}: was trained with --image_aspect_ratio {ratio}, which the exported form has not")
     inner = loaded.get_model()
     state = inner.state_dict()
     state = {name: value for name, value in state.items() if name.partition(".")[0] not in VISION_PARTS}
-    embeddings = inner.get_input_embeddings()
     return CheckpointParts(
         name=model,
         text_config=_text_config(loaded.config),
         text_state=state,
-        embeddings=f"{next(name for name, part in inner.named_modules() if part is embeddings)}.weight",
+        embeddings=embeddings_name(inner),
         head=loaded.get_output_embeddings(),
         projector=_layers(inner.mm_projector, str(getattr(loaded.config, "mm_projector_type", LINEAR)), model),
         input_scale=getattr(loaded, "input_scale", 1.0),
@@ -90,7 +88,7 @@ def _saved_dtype(model: Path, base: str | None) -> torch.dtype:
     """The number type that the checkpoint's language model was saved in."""
     folder = Path(base) if base is not None else model
     config = read_object(folder / "config.json") if (folder / "config.json").is_file() else {}
-    return DTYPES.get(str(config.get("dtype", config.get("torch_dtype"))), torch.float32)
+    return number_type(config)
 
 
 def _prompt_ids(assistant: Any, question: str | None) -> list[int]:
@@ -99,10 +97,7 @@ def _prompt_ids(assistant: Any, question: str | None) -> list[int]:
 
 
 def _logits(assistant: Any, image: Any, question: str | None) -> torch.Tensor:
-    model = assistant.model
-    pixels = process_images([image], assistant.image_processor, model.config)
-    place = dict(device=model.device, dtype=model.dtype)
-    pixels = [each.to(**place) for each in pixels] if isinstance(pixels, list) else pixels.to(**place)
+    model, pixels = assistant.model, assistant.pixels([image])
     ids = torch.tensor([_prompt_ids(assistant, question)], device=model.device)
     with torch.inference_mode():
         output = model(input_ids=ids, attention_mask=torch.ones_like(ids), images=pixels, **assistant.image_keywords(1))

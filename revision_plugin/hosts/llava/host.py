@@ -21,7 +21,7 @@ from ...errors import RevisionError
 from ...tower import TOWER_NAME
 from .. import run_record
 from ..base import HOSTS, Assistant, Host
-from ..command_line import failures_in_one_line, renamed_flags
+from ..command_line import failures_in_one_line, renamed_flags, require_model_folder
 from ..native_form import is_native
 from ..tower_flags import checkpoint_encoder
 from .hook_table import HOOKS
@@ -164,7 +164,4 @@ def _require_model(name: str | None) -> None:
         )
     if name and is_native(Path(name).expanduser()):
         raise RevisionError(f"{name}: is an HF-native folder, which LLaVA does not train; add --host hf")
-    if name and name.startswith(("/", "./", "../", "~")) and not (Path(name).expanduser() / "config.json").is_file():
-        raise RevisionError(
-            f"{name}: no language model there; give --model_name_or_path a folder with config.json, or a hub name"
-        )
+    require_model_folder(name)

@@ -197,6 +197,12 @@ class LlavaAssistant:
             raise RevisionError(f"no conversation template '{self.template_name}'; the checkpoint's config was edited")
         return conversation.conv_templates[self.template_name].copy()
 
+    def pixels(self, images: Sequence) -> torch.Tensor | list[torch.Tensor]:
+        """What the model is given for RGB PIL images."""
+        pixels = process_images(list(images), self.image_processor, self.model.config)
+        place = dict(device=self.model.device, dtype=self.model.dtype)
+        return [each.to(**place) for each in pixels] if isinstance(pixels, list) else pixels.to(**place)
+
     def image_keywords(self, count: int) -> dict:
         """What `generate` takes beside the pixels of `count` images."""
         return {}
@@ -251,9 +257,7 @@ class LlavaAssistant:
             batch[row, width - len(tokens) :], mask[row, width - len(tokens) :] = tokens, 1
         pixels = None
         if images is not None:
-            pixels = process_images(list(images), self.image_processor, self.model.config)
-            place = dict(device=self.model.device, dtype=self.model.dtype)
-            pixels = [p.to(**place) for p in pixels] if isinstance(pixels, list) else pixels.to(**place)
+            pixels = self.pixels(images)
         stop = prompts[0][1]
         with torch.inference_mode():
             output = self.model.generate(
