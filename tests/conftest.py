@@ -97,8 +97,8 @@ def pytest_sessionfinish():
 
 # what takes longest comes first, so that no worker is left alone with it at the end
 LONGEST = """
-    test_resume test_readme test_claims test_hf_host test_language_models test_evaluation test_llava_flow test_gpu_bench
-    test_method_table test_any_encoder test_other_checkpoints test_forks
+    test_resume test_readme test_claims test_claims_tuning test_hf_host test_language_models test_evaluation
+    test_llava_flow test_gpu_bench test_method_table test_any_encoder test_other_checkpoints test_forks
 """.split()
 
 

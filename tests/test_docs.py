@@ -10,7 +10,7 @@ from pathlib import Path
 
 import matplotlib
 import pytest
-from conftest import ENVIRONMENT, ON_A_CPU, ROOT
+from conftest import ENVIRONMENT, ON_A_CPU, ROOT, stage1_flags, train
 
 PAGE = ROOT / "docs" / "python-api.md"
 NOTEBOOK = ROOT / "docs" / "realign.ipynb"
@@ -120,3 +120,19 @@ def test_the_aniso_pages_command(stores, tmp_path):
     done = subprocess.run(typed, capture_output=True, text=True, env=environment, cwd=tmp_path)
     assert done.returncode == 0, done.stderr[-3000:]
     assert "the prior's loss" in done.stdout
+
+
+@pytest.mark.slow
+def test_the_projected_gap_pages_command(stores, tiny_llm, tmp_path):
+    """After a Stage 1 that left checkpoints, whose folder the page calls `pretrain`."""
+    (block,) = re.findall(r"```bash\n(.*?)```", (ROOT / "docs" / "projected-gap.md").read_text(), re.S)
+    train(tmp_path / "pretrain", tiny_llm, *stage1_flags(stores), "--save_strategy", "steps", "--save_steps", 2)
+    for name in ("texts", "images"):
+        (tmp_path / name).symlink_to(stores / name)
+    environment = {**ENVIRONMENT, "PATH": f"{Path(sys.executable).parent}:{os.defpath}"}
+    typed = ["bash", "-euo", "pipefail", "-c", block]
+    done = subprocess.run(typed, capture_output=True, text=True, env=environment, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr[-3000:]
+    rows = [line.partition(":")[0] for line in done.stdout.splitlines()]
+    assert rows == ["pretrain/checkpoint-2", "pretrain/checkpoint-4", "pretrain", "report"]
+    assert (tmp_path / "projected" / "over_steps.png").is_file()

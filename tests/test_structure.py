@@ -27,7 +27,7 @@ ORDER = [
     {"scripts", "eval_tasks"},
 ]
 LEVEL = {room: level for level, rooms in enumerate(ORDER) for room in rooms}
-SCRIPTS = ["bench", "dual_encoder", "demo_artefacts", "studies", "claims", "views"]  # in their order
+SCRIPTS = ["bench", "dual_encoder", "demo_artefacts", "wide_world", "studies", "claims", "views"]  # in their order
 # the doors, where modules are imported when they are needed; LLaVA cannot be imported before its first hooks are
 # applied
 DOORS = {"revision_plugin/__init__.py", "revision_plugin/cli/__init__.py"}

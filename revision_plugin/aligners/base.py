@@ -58,6 +58,7 @@ class Aligner(ABC):
     needs_target_rows: ClassVar[bool] = False  # whether `compute` reads the target beyond its mean and trace
     noise_in_training: ClassVar[bool] = False  # whether `training=True` gives other embeddings
     uses_statistics: ClassVar[bool] = True  # whether another source corpus would give another map
+    final_shifts: ClassVar[Any] = None  # [k, d], of step 3: what it moves projected rows by; None without that step
 
     def __init_subclass__(cls, **keywords: Any) -> None:
         super().__init_subclass__(**keywords)

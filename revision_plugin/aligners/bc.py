@@ -17,6 +17,9 @@ class BlockwiseCovariance(Aligner):
     """Anchor, then whiten and colour on the dominant subspace U and on its complement V, then recentre.
 
     `ridge` and `shrinkage` are off by default: the instability of the bare inverse is the point of the control (F.4).
+    How far it goes depends on how the rows are stored. Texts that vary in fewer directions than the images have, once
+    anchored, directions of next to no variance in which their mean is not zero. Divided by the variance's root the mean
+    grows until all rows are nearly one. Float16's rounding is variance everywhere, so a ridge (docs/geometry.md).
     """
 
     method = "bc"
@@ -55,6 +58,10 @@ class BlockwiseCovariance(Aligner):
         anchored = unit(x + parameters["shift"])  # eq. (57)
         aligned = unit(anchored @ parameters["linear"].T)  # eq. (61)
         return unit(aligned + parameters["recentre"])
+
+    @property
+    def final_shifts(self):
+        return self.parameters["recentre"][None]
 
     def linear_map(self):
         p = self.parameters

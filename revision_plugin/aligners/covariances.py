@@ -39,6 +39,16 @@ def ledoit_wolf(moments: Moments) -> float:
 
 def dominant_directions(covariance: np.ndarray, energy: float) -> tuple[np.ndarray, int]:
     """Eigenvectors [d, d] by falling eigenvalue, and how many of the first hold the share `energy` of the trace."""
+    values, vectors = directions(covariance)
+    return vectors, leading(values, energy)
+
+
+def directions(covariance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Eigenvalues [d], falling and none below 0, and their eigenvectors [d, d], one a column."""
     values, vectors = np.linalg.eigh(covariance)
-    values, vectors = values[::-1].clip(0), np.ascontiguousarray(vectors[:, ::-1])
-    return vectors, int(np.searchsorted(np.cumsum(values) / values.sum(), energy)) + 1
+    return values[::-1].clip(0), np.ascontiguousarray(vectors[:, ::-1])
+
+
+def leading(values: np.ndarray, energy: float) -> int:
+    """How many of the first of these falling eigenvalues hold the share `energy` of their sum."""
+    return int(np.searchsorted(np.cumsum(values) / values.sum(), energy)) + 1

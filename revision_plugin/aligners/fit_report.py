@@ -61,7 +61,10 @@ class HeldOutReport:
 class FitReport:
     """The result of a fit. Gaps are norms between centroids of unit-norm rows, traces E||e - mu||^2, both in float64.
 
-    `encoder` is None where the rows came as arrays and no encoder was named. `details` is what a method adds.
+    `phantom_drift` is ||mu' - mu_x||, how far the projection leaves the texts' centroid from the images' before step 3
+    moves it back (ReVision, eqs. (22) to (24)); None for methods without that step and in files of old. Methods that
+    add noise in training (C3) are measured with it. `encoder` is None where the rows came as arrays and no encoder was
+    named. `details` is what a method adds.
     """
 
     seed: int
@@ -72,12 +75,15 @@ class FitReport:
     centroid_gap: float
     held_out: HeldOutReport | None
     aligned_trace: float
+    phantom_drift: float | None = None
     details: dict = field(default_factory=dict)
 
     def to_json(self) -> dict:
         """Plain values, as aligner.json keeps them."""
         values = asdict(self)
         details = values.pop("details")
+        if self.phantom_drift is None:
+            del values["phantom_drift"]
         for corpus in (values["source"], values["target"]):
             for name in ("view", "views"):
                 if corpus[name] is None:
@@ -93,7 +99,8 @@ class FitReport:
             source, target = (CorpusReport(**value.pop(name)) for name in ("source", "target"))
             seed, before = value.pop("seed"), value.pop("centroid_gap_before")
             gap, trace = value.pop("centroid_gap"), value.pop("aligned_trace")
-            numbers = [before, gap, trace]
+            drift = value.pop("phantom_drift", None)
+            numbers = [before, gap, trace, 0 if drift is None else drift]
             if not is_count(seed) or not all(map(is_number, numbers)) or not source.is_sound or not target.is_sound:
                 raise TypeError("a number in it is none")
             return cls(
@@ -105,6 +112,7 @@ class FitReport:
                 centroid_gap=gap,
                 held_out=None if held_out is None else HeldOutReport(**held_out),
                 aligned_trace=trace,
+                phantom_drift=drift,
                 details=value,
             )
         except (KeyError, TypeError) as error:
@@ -112,8 +120,9 @@ class FitReport:
 
     def __str__(self) -> str:
         unseen = f" (held out {self.held_out.centroid_gap:.4g})" if self.held_out else ""
+        drift = "" if self.phantom_drift is None else f"phantom drift before step 3 {self.phantom_drift:.4g}, "
         return (
             f"fitted on {self.source.count} source and {self.target.count} target rows; "
             f"centroid gap {self.centroid_gap_before:.4g} -> {self.centroid_gap:.4g}{unseen}, "
-            f"trace {self.source.trace:.4f} -> {self.aligned_trace:.4f} (target {self.target.trace:.4f})"
+            f"{drift}trace {self.source.trace:.4f} -> {self.aligned_trace:.4f} (target {self.target.trace:.4f})"
         )

@@ -18,6 +18,7 @@ from ..embeddings.store import Store
 from ..encoders import Identity, require_same
 from ..errors import RevisionError
 from .fit_report import CorpusReport, FitReport, HeldOutReport
+from .noisy import NoisyRows
 
 if TYPE_CHECKING:
     from .base import Aligner
@@ -46,16 +47,19 @@ class Fit:
             raise RevisionError(f"the held-out share must be between 0 and 0.5, not {self.held_out}")
         moments = stream_moments(source, covariance=self.aligner.reads_covariances, device=self.device)
         aligner = self._compute(source, moments, self.target, self.target_moments)
-        aligned = stream_moments(source, transform=aligner.mapping, device=self.device)
+        aligned = self._aligned(source, aligner)
+        gap = float(np.linalg.norm(aligned.mean - self.target_moments.mean))
+        shifts = aligner.final_shifts
         aligner._report = FitReport(
             seed=self.seed,
             encoder=self.encoder,
             source=CorpusReport.of(source, moments),
             target=self.about_target,
             centroid_gap_before=float(np.linalg.norm(moments.mean - self.target_moments.mean)),
-            centroid_gap=float(np.linalg.norm(aligned.mean - self.target_moments.mean)),
+            centroid_gap=gap,
             held_out=self._held_out(source, moments),
             aligned_trace=aligned.trace,
+            phantom_drift=None if shifts is None else float(np.linalg.norm(shifts[0])) if len(shifts) else gap,
             details=aligner.details,
         )
         if distributed.rank() == 0:
@@ -69,6 +73,12 @@ class Fit:
         )
         means = {"source_mean": source_moments.mean, "target_mean": target_moments.mean}
         return self.aligner.with_parameters(source.dim, {**means, **computed})
+
+    def _aligned(self, source: Rows, aligner: Aligner) -> Moments:
+        """Moments of the source as training sees it: with the noise of a method that has one, by the fit's seed."""
+        if aligner.noise_in_training:
+            return stream_moments(NoisyRows(source, aligner, self.seed), device=self.device)
+        return stream_moments(source, transform=aligner.mapping, device=self.device)
 
     def _held_out(self, source: Rows, source_moments: Moments) -> HeldOutReport | None:
         """The gap on rows that a fit has not seen; None where that was not asked for or has too few rows."""
@@ -92,7 +102,7 @@ class Fit:
             unseen_target = unseen_moments[1]
             target, seen_target = fitted[1], self.target_moments.minus(unseen_target)
         aligner = self._compute(fitted[0], seen_source, target, seen_target)
-        aligned = stream_moments(unseen[0], transform=aligner.mapping, device=self.device)
+        aligned = self._aligned(unseen[0], aligner)
         return HeldOutReport(
             source_rows=len(unseen[0]),
             target_rows=unseen_target.count,
@@ -100,6 +110,14 @@ class Fit:
             trace=aligned.trace,
             target_trace=unseen_target.trace,
         )
+
+
+def fit_without_report(aligner: Aligner, source: Rows, target: Rows, *, seed: int, device: torch.device) -> Any:
+    """A copy of `aligner`, fitted on both; it measures nothing, checks nothing and logs nothing."""
+    moments = [stream_moments(rows, covariance=aligner.reads_covariances, device=device) for rows in (source, target)]
+    computed = aligner.compute(source, moments[0], target, moments[1], seed=seed, device=device)
+    means = {"source_mean": moments[0].mean, "target_mean": moments[1].mean}
+    return aligner.with_parameters(source.dim, {**means, **computed})
 
 
 def require_rows(role: str, rows: Rows) -> None:

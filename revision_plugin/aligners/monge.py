@@ -48,7 +48,7 @@ class Monge(Aligner):
     energy: float = option(
         1.0, "map the top eigenvectors of Cov(e_y) + Cov(e_x) with this share of the trace", above=0, high=1
     )
-    centroid_rounds: int = option(1, "times ReAlign's step 3 is repeated", low=1, high=100)
+    centroid_rounds: int = option(1, "times ReAlign's step 3 is done; 0 leaves it out", low=0, high=100)
     covariance_rows: float | None = option(
         None, "rows of each corpus, drawn by the seed, that covariances are read from; None (null) takes all", low=2
     )
@@ -100,6 +100,10 @@ class Monge(Aligner):
     def linear_map(self):
         p = self.parameters
         return LinearMap(-p["source_mean"], False, p["linear"], p["target_mean"], p["centroid_shifts"])
+
+    @property
+    def final_shifts(self):
+        return self.parameters["centroid_shifts"]
 
     @property
     def details(self) -> dict[str, Any]:

@@ -22,12 +22,12 @@ class ReAlign(Aligner):
     """Steps 1 and 2: e' = n(mu_x + s (e_y - mu_y)), s = sqrt(T_x / T_y). Step 3: e = n(e' - mu' + mu_x).
 
     `centroid_rounds` repeats step 3 (the paper takes one): each round re-measures the centroid of the
-    projected source corpus and shifts by the remaining drift.
+    projected source corpus and shifts by the remaining drift. 0 leaves step 3 out, and the phantom drift in.
     """
 
     method = "realign"
 
-    centroid_rounds: int = option(1, "times step 3 is repeated", low=1, high=100)
+    centroid_rounds: int = option(1, "times step 3 is done; 0 leaves it out", low=0, high=100)
 
     def compute(self, source, source_moments, target, target_moments, *, seed, device):
         parameters = {
@@ -38,8 +38,12 @@ class ReAlign(Aligner):
         return with_centroid_shifts(self, parameters, source, self.centroid_rounds, device)
 
     def align(self, x, parameters, *, training=False):
-        aligned = unit(parameters["target_mean"] + parameters["scale"] * (x - parameters["source_mean"]))
+        aligned = unit(parameters["target_mean"] + parameters["scale"] * (x - parameters["source_mean"]))  # eq. (22)
         return shifted(aligned, parameters["centroid_shifts"])
+
+    @property
+    def final_shifts(self):
+        return self.parameters["centroid_shifts"]
 
     def isotropic(self):
         p = self.parameters

@@ -13,13 +13,14 @@ from .._common import distributed
 from .._common.devices import choose_device
 from .._common.folders import require_free
 from ..aligners import ALIGNERS, Aligner, create, load_aligner
+from ..aligners.auto import CANDIDATES, SAMPLE_ROWS, choice_table, choose
 from ..embeddings.item_views import of_view
 from ..embeddings.store import Store
 from ..errors import RevisionError
 from .arguments import FlagsOf, add_device, add_seed, add_view, share
 
 logger = logging.getLogger(__name__)
-METHOD = "realign"
+METHOD, AUTO = "realign", "auto"
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -29,7 +30,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     target.add_argument(
         "--refit-source", type=Path, metavar="ALIGNER", help="keep this aligner's method and target statistics"
     )
-    parser.add_argument("--method", help=f"{', '.join(ALIGNERS.names())} (default {METHOD})")
+    parser.add_argument("--method", help=f"{', '.join(ALIGNERS.names())} (default {METHOD}), or {AUTO}")
     parser.add_argument("--option", action="append", default=[], metavar="NAME=VALUE", help="of the method, see below")
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = describe_options()
@@ -48,7 +49,10 @@ def run(a: argparse.Namespace) -> None:
     if a.refit_source and (a.method or a.option):
         raise RevisionError("--refit-source keeps the method and options of its aligner; leave out yours")
     fitted = load_aligner(a.refit_source) if a.refit_source else None
-    aligner = fitted or create(ALIGNERS.get(a.method or METHOD), read_options(a.option))
+    options = read_options(a.option)
+    if a.method == AUTO and (unknown := sorted(set(options) - {"candidates", "rows"})):
+        raise RevisionError(f"{AUTO} has no option '{unknown[0]}'; its options: candidates, rows")
+    aligner = None if a.method == AUTO else fitted or create(ALIGNERS.get(a.method or METHOD), options)
     distributed.start()
     if distributed.rank() == 0:
         logger.info("fitting on %s", device)
@@ -56,10 +60,18 @@ def run(a: argparse.Namespace) -> None:
     if fitted:
         aligner = fitted.refit_source(source, **settings)
     else:
-        aligner.fit(source, of_view(Store.open(a.target), a.view), **settings)
+        target = of_view(Store.open(a.target), a.view)
+        aligner = (
+            choose(source, target, **options, **settings)
+            if aligner is None
+            else aligner.fit(source, target, **settings)
+        )
     if distributed.rank() == 0:
         aligner.save(a.out)
         print(f"{a.out}: {aligner.summary()}")
+        if a.method == AUTO:
+            record = aligner.report.details["auto"]
+            print(f"chosen: {record['chosen']}; {record['reason']}\n\n{choice_table(record)}")
     distributed.stop()
 
 
@@ -74,6 +86,11 @@ def describe_options() -> str:
             continue
         lines.append(f"options of {method}:" if options else f"{method} has no options")
         lines += [f"  {each.name}={each.default!r}  {each.metadata.get('help', '')}" for each in options]
+    lines += [
+        f"options of {AUTO}, which compares methods without pairs and fits the best:",
+        f"  candidates={json.dumps(CANDIDATES)}  methods, each with its options",
+        f"  rows={SAMPLE_ROWS}  of each corpus, that the choice reads",
+    ]
     return "\n".join(lines)
 
 

@@ -1,18 +1,24 @@
-"""`revision geometry`: the modality gap of two stores, and what aligners make of it."""
+"""`revision geometry`: the modality gap of two stores, what aligners make of it, and what is left inside a model."""
 
 from __future__ import annotations
 
 import argparse
+import math
 from pathlib import Path
 
 from .._common.folders import require_free
 from .._common.shared_folders import shown_name
-from ..aligners import load_aligner
+from ..aligners import Aligner, load_aligner
 from ..embeddings.item_views import WHOLE, of_view
 from ..embeddings.store import Store
 from ..errors import RevisionError
-from ..geometry.measure import measure
+from ..geometry.decomposition import ENERGY
+from ..geometry.measure import SOURCE, measure
+from ..geometry.projected import ALIGNED, measure_projected
+from ..geometry.projected_report import write_projected
 from ..geometry.report import write_report
+from ..geometry.sweep import ENERGIES
+from ..hosts.projected_checkpoint import open_checkpoints
 from .arguments import FlagsOf, add_seed, add_view, share, whole
 
 
@@ -26,6 +32,23 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     )
     flags.add("--rows", type=whole(2), help="sample of a store for neighbours and densities")
     flags.add("--energy", type=share(1, above_zero=True), help="share of the variance that the subspace U holds")
+    energies = " ".join(f"{energy:g}" for energy in ENERGIES)
+    parser.add_argument(
+        "--sweep",
+        type=share(1, above_zero=True),
+        nargs="+",
+        help=f"with --pairs: energies at which the raw pairs are measured as well (default {energies})",
+    )
+    parser.add_argument(
+        "--projected",
+        type=Path,
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="CHECKPOINT",
+        help="measure at the projectors' outputs of these checkpoints instead, and against the token embeddings",
+    )
+    parser.add_argument("--base", help="the language model of checkpoints that hold parts alone (else from run.json)")
     add_view(parser)
     add_seed(flags)
     parser.add_argument("--out", type=Path, required=True)
@@ -43,9 +66,33 @@ def run(a: argparse.Namespace) -> None:
         aligners[name] = load_aligner(path)
     if a.pairs and a.view not in (None, WHOLE):
         raise RevisionError(f"--view {a.view}: parts of a text and of its image are no pairs; leave out --pairs")
+    if a.sweep and not a.pairs:
+        raise RevisionError("--sweep: only pairs are measured at several energies; add --pairs, or leave it out")
+    sweep = a.sweep or ENERGIES
     source, target = (of_view(Store.open(path), a.view) for path in (a.source, a.target))
-    geometry = measure(source, target, aligners, pairs=a.pairs, rows=a.rows, energy=a.energy, seed=a.seed)
+    if a.projected:
+        _projected(a, source, target, list(aligners.values()))
+        return
+    if a.base is not None:
+        raise RevisionError(f"--base {a.base}: is of checkpoints; give them with --projected, or leave it out")
+    geometry = measure(source, target, aligners, pairs=a.pairs, rows=a.rows, energy=a.energy, sweep=sweep, seed=a.seed)
     report = write_report(geometry, a.out)
     for name in geometry.methods:
         print(f"{name}: centroid gap {geometry.metrics[name]['centroid_gap']:.4g}")
+    print(f"report: {report}")
+
+
+def _projected(a: argparse.Namespace, source: Store, target: Store, aligners: list[Aligner]) -> None:
+    if len(aligners) > 1:
+        raise RevisionError("--projected takes one --aligner, or none where the trainings' own are there")
+    if a.energy != ENERGY:
+        raise RevisionError(f"--energy {a.energy}: is of the frame U, which --projected has not; leave it out")
+    if a.sweep:
+        raise RevisionError("--sweep: is of the frame U, which --projected has not; leave it out")
+    checkpoints = open_checkpoints(a.projected, source, base=a.base, aligner=next(iter(aligners), None))
+    geometry = measure_projected(source, target, checkpoints, pairs=a.pairs, rows=a.rows, seed=a.seed)
+    report = write_projected(geometry, a.out)
+    for each in geometry.checkpoints:
+        aligned, raw = (each.metrics[cloud].get("relative_centroid_gap", math.nan) for cloud in (ALIGNED, SOURCE))
+        print(f"{each.settings['name']}: relative centroid gap {aligned:.4g}, of raw texts {raw:.4g}")
     print(f"report: {report}")

@@ -10,6 +10,7 @@ from typing import Any
 from .._common.files import read_object
 from .._common.shared_folders import HubError, is_shared
 from ..aligners import load_aligner
+from ..aligners.auto import choice_table
 from ..aligners.base import RECORD
 from ..aligners.saved import aligner_folder
 from ..embeddings.manifest import MANIFEST
@@ -27,7 +28,13 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 def run(a: argparse.Namespace) -> None:
     report = inspect_path(a.path)
-    print(json.dumps(report, indent=1) if a.json else "\n".join(f"{k}: {shown(v)}" for k, v in report.items()))
+    if a.json:
+        print(json.dumps(report, indent=1))
+        return
+    choice = report.pop("auto", None)
+    print("\n".join(f"{k}: {shown(v)}" for k, v in report.items()))
+    if choice:
+        print(f"chosen by auto: {choice['chosen']}; {choice['reason']}\n\n{choice_table(choice)}")
 
 
 def inspect_path(path: Path) -> dict[str, Any]:

@@ -30,12 +30,19 @@ def vocabulary() -> list[str]:
     for name in object_names():
         words.update(with_article(name).split())
     words.update(QUADRANTS)
+    return tokens_of(words)
+
+
+def tokens_of(words: set[str]) -> list[str]:
+    """The tokens of a vocabulary of `words`, in id order."""
     return [UNKNOWN, BEGIN, PAD, "▁", "▁\n"] + [f"▁{word}" for word in sorted(words)] + [END]
 
 
-def build_tokenizer():
-    """A `transformers.PreTrainedTokenizerFast` over `vocabulary()` that begins every text with BEGIN."""
-    ids = {token: index for index, token in enumerate(vocabulary())}
+def build_tokenizer(words: set[str] | None = None):
+    """A `transformers.PreTrainedTokenizerFast` that begins every text with BEGIN, over `vocabulary()` or that of other
+    `words`.
+    """
+    ids = {token: index for index, token in enumerate(vocabulary() if words is None else tokens_of(words))}
     tokenizer = Tokenizer(models.WordLevel(ids, unk_token=UNKNOWN))
     tokenizer.normalizer = normalizers.Lowercase()
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
@@ -59,9 +66,9 @@ def build_tokenizer():
     )
 
 
-def build_encoder_tokenizer():
+def build_encoder_tokenizer(words: set[str] | None = None):
     """The same vocabulary for the contrastive text tower: BEGIN before and END after the caption."""
-    tokenizer = build_tokenizer()
+    tokenizer = build_tokenizer(words)
     ids = tokenizer.convert_tokens_to_ids
     tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
         single=f"{BEGIN} $A {END}",

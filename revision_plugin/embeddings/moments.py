@@ -1,7 +1,7 @@
 """Streaming moments of unit-norm embeddings, accumulated in float64 and mergeable.
 
 Rows are normalised as they stream, without materialising the normalised rows: a row's inverse norm is its
-weight in a vector-matrix product. For unit-norm rows the trace is `1 - ||mean||^2` (ReVision, section 4).
+weight in a vector-matrix product. The trace (ReVision, eq. (20)) of unit-norm rows is `1 - ||mean||^2`.
 Under torchrun the processes share every pass and all end with the same moments.
 
 Outer products are float64 for stores of every dtype. A float32 product is twice as fast, and of rows centred first and

@@ -91,20 +91,20 @@ class EveryNth:
 
 class RandomRows:
     """`count` rows of `rows`, drawn without replacement by `seed` and in their order; all of them where there are no
-    more.
+    more. `positions` says which.
     """
 
     def __init__(self, rows: Rows, count: int, seed: int):
         self._rows, self.dim = rows, rows.dim
-        self._chosen = np.arange(len(rows))
+        self.positions = np.arange(len(rows))
         if len(rows) > count:
-            self._chosen = np.sort(np.random.default_rng(seed).choice(len(rows), count, replace=False))
+            self.positions = np.sort(np.random.default_rng(seed).choice(len(rows), count, replace=False))
 
     def __len__(self) -> int:
-        return len(self._chosen)
+        return len(self.positions)
 
     def blocks(self, rows: int, start: int = 0, stop: int | None = None) -> Iterator[np.ndarray]:
-        chosen = self._chosen[start:stop]
+        chosen = self.positions[start:stop]
         if not len(chosen):
             return
         position = int(chosen[0])

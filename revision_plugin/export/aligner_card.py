@@ -60,6 +60,8 @@ def _fit(report: FitReport) -> str:
         rows = f"held out: {unseen.source_rows} texts, {unseen.target_rows} images, fitted without them"
         gaps.append([rows, "-", f"{unseen.centroid_gap:.4g}", f"{unseen.trace:.4f}"])
     remark = "" if report.held_out else "\nNo rows were held out.\n"
+    if report.phantom_drift is not None:
+        remark += f"\nBefore the last shift the centroids were {report.phantom_drift:.4g} apart (phantom drift).\n"
     fitted = table(["corpus", "rows", "view", "norm of the mean", "trace", "content hash"], map(_corpus, corpora))
     measured = table(["measured on", "centroid gap before", "centroid gap after", "trace of the aligned texts"], gaps)
     return (

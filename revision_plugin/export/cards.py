@@ -22,8 +22,8 @@ COMMIT_NOTE = (
     "COMMIT stands for the 40 digits of a commit of this repository, which its history shows; no branch is taken."
 )
 _PAPERS = {
-    "2602.07026": "ReVision and ReAlign: [arXiv 2602.07026](https://arxiv.org/abs/2602.07026)",
-    "2605.07825": "AnisoAlign, and blockwise covariance: [arXiv 2605.07825](https://arxiv.org/abs/2605.07825)",
+    "2602.07026": "ReVision, ReAlign and blockwise covariance: [arXiv 2602.07026](https://arxiv.org/abs/2602.07026)",
+    "2605.07825": "AnisoAlign: [arXiv 2605.07825](https://arxiv.org/abs/2605.07825)",
     "2503.22655": "mean shift (Unicorn): [arXiv 2503.22655](https://arxiv.org/abs/2503.22655)",
     "2401.08567": "C3, Connect-Collapse-Corrupt: [arXiv 2401.08567](https://arxiv.org/abs/2401.08567)",
     "1803.00567": "Gaussian optimal transport: [arXiv 1803.00567](https://arxiv.org/abs/1803.00567), section 2.6",

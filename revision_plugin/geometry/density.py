@@ -1,4 +1,7 @@
-"""Densities of pairwise cosines and their divergence (ReVision, appendix C)."""
+"""Densities of pairwise cosines and their divergence (ReVision, appendix D.2).
+
+The paper states neither which pairs nor which bandwidth: seeded random pairs and Scott's rule are ours.
+"""
 
 from __future__ import annotations
 

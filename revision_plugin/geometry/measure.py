@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -16,47 +15,16 @@ from ..embeddings.verification import verified
 from ..encoders import require_same
 from ..errors import NotMeasurable, RevisionError
 from . import neighbours, preservation, spectrum
-from .decomposition import ENERGY, Decomposition, Frame
+from .decomposition import ENERGY, Decomposition, Frame, Frames
 from .density import js_divergence, pairwise_cosines
+from .measured import SOURCE, TARGET, Geometry
 from .pairs import match_ids, stream_differences, unit_rows
+from .sweep import ENERGIES, check_energies, measure_sweep, note_chance, note_noise
 
 logger = logging.getLogger(__name__)
-TARGET, SOURCE = "target", "source"
 SAMPLE_ROWS = 10000
-SHAPE_ROWS = 5  # times the dimensions, for Tyler's estimator
 NEIGHBOURS = 10, 20  # of the neighbourhood overlaps of ReVision and of AnisoAlign
 OVERLAP_DIMENSIONS = (2, 4, 8, 16, 32, 64, 128, 256, 512)
-
-
-@dataclass
-class Geometry:
-    """Everything measured: numbers by cloud and metric, why a number is missing, and what the plots draw."""
-
-    settings: dict
-    metrics: dict[str, dict[str, float]] = field(default_factory=dict)
-    skipped: dict[str, dict[str, str]] = field(default_factory=dict)
-    methods: dict[str, str] = field(default_factory=dict)  # cloud -> aligner's method
-    spectra: dict[str, np.ndarray] = field(default_factory=dict)  # eigenvalues, falling
-    eigenvectors: dict[str, np.ndarray] = field(default_factory=dict)  # [d, d], one a column
-    overlaps: dict[str, dict[int, float]] = field(default_factory=dict)  # O_q
-    residual_energy: dict[str, np.ndarray] = field(default_factory=dict)  # E(K)
-    cosines: dict[str, np.ndarray] = field(default_factory=dict)  # of random pairs of rows
-    samples: dict[str, np.ndarray] = field(default_factory=dict)  # unit-norm rows [n, d]
-
-    def skip(self, cloud: str, names: tuple[str, ...], reason: str) -> None:
-        """Keep why these numbers are missing."""
-        self.skipped.setdefault(cloud, {}).update(dict.fromkeys(names, reason))
-
-    def note(self, cloud: str, names: str | tuple[str, ...], value: Callable) -> None:
-        """Keep what `value()` gives under one name or several; where it is not measurable, keep why."""
-        metric_names = names if isinstance(names, tuple) else (names,)
-        try:
-            result = value()
-        except NotMeasurable as error:
-            self.skip(cloud, metric_names, str(error))
-            return
-        values = result if isinstance(names, tuple) else (result,)
-        self.metrics.setdefault(cloud, {}).update(zip(metric_names, map(float, values), strict=True))
 
 
 def measure(
@@ -67,26 +35,36 @@ def measure(
     pairs: bool = False,
     rows: int = SAMPLE_ROWS,
     energy: float = ENERGY,
+    sweep: Sequence[float] = ENERGIES,
     seed: int = 0,
 ) -> Geometry:
     """All metrics of the raw source and of the source under each of `aligners` (name -> Aligner), against the target.
 
     Covariances stream over all rows; neighbours, densities and Tyler's estimator take a seeded sample of at most `rows`
-    rows a store. With `pairs` the stores' ids must match, and what only pairs can tell is measured too. Aligners map
-    as they do in training (C3 with its noise). Raises RevisionError for stores or aligners of different encoders, and
-    for ids that do not match.
+    rows a store. With `pairs` the stores' ids must match, and what only pairs can tell is measured too: of all clouds
+    in the frame of `energy`, of the raw source also in the frames of every energy of `sweep`. Aligners map as they do
+    in training (C3 with its noise). Raises RevisionError for stores or aligners of different encoders, for ids that do
+    not match, and for energies that are no shares.
     """
     _check(source, target, aligners, rows, energy)
+    check_energies(sweep)
     with verified(source, target):
-        return _measure(source, target, aligners, pairs, rows, energy, seed)
+        return _measure(source, target, aligners, pairs, rows, energy, sweep, seed)
 
 
 def _measure(
-    source: Store, target: Store, aligners: dict, pairs: bool, rows: int, energy: float, seed: int
+    source: Store,
+    target: Store,
+    aligners: dict,
+    pairs: bool,
+    rows: int,
+    energy: float,
+    sweep: Sequence[float],
+    seed: int,
 ) -> Geometry:
     partners = match_ids(source, target) if pairs else None
     geometry = Geometry(
-        {
+        settings={
             "source": str(source.path),
             "target": str(target.path),
             **({"view": source.view} if source.view else {}),
@@ -111,14 +89,15 @@ def _measure(
     moments = {TARGET: stream_moments(target, covariance=True), SOURCE: stream_moments(source, covariance=True)}
     _measure_cloud(geometry, TARGET, images, moments[TARGET], seed)
     source_neighbours = _neighbourhoods(texts.numpy())
-    frame = None
+    frames = frame = None
     with contextlib.suppress(NotMeasurable):
-        frame = Frame.of(moments[TARGET].covariance, moments[SOURCE].covariance, energy=energy)
+        frames = Frames.of(moments[TARGET].covariance, moments[SOURCE].covariance)
+        frame = frames.at(energy)
         geometry.settings["frame_rank"] = frame.rank
     for name, aligner in {SOURCE: None, **aligners}.items():
         logger.info("measuring %s", name)
         geometry.methods[name] = aligner.method if aligner else "none"
-        with _as_in_training(aligner, seed) as transform:
+        with as_in_training(aligner, seed) as transform:
             if aligner:
                 moments[name] = stream_moments(source, covariance=True, transform=transform)
             rows_now = (transform(texts) if transform else texts).numpy()
@@ -127,18 +106,29 @@ def _measure(
         _measure_gap(geometry, name, moments[name], moments[TARGET])
         if aligner:
             _measure_preservation(geometry, name, texts.numpy(), rows_now, source_neighbours, seed)
-        if pairs and frame:
+        if frame and frames and differences:
             _measure_pairs(geometry, name, frame, rows_now, images, differences)
+            note_chance(geometry, name, frame, len(images), seed)
+            if name == SOURCE:
+                logger.info("measuring pairs in %d frames", len(sweep))
+                geometry.sweep = measure_sweep(frames, sweep, differences, images - rows_now, seed=seed)
     return geometry
 
 
-def _check(source: Store, target: Store, aligners: dict, rows: int, energy: float) -> None:
+def check_stores(source: Store, target: Store, rows: int) -> None:
+    """Raise RevisionError unless the stores are texts and images of one encoder, and a sample of `rows` rows is one."""
     source.require("text", "the source")
     target.require("image", "the target")
     problem = f"{source.path} and {target.path} come from different encoders"
     require_same(source.encoder, target.encoder, problem, "encode both with one")
     if source.dim != target.dim:
         raise RevisionError(f"{source.path} and {target.path} differ in dimension: {source.dim} and {target.dim}")
+    if rows < 2:
+        raise RevisionError(f"the sample must have at least 2 rows, not {rows}")
+
+
+def _check(source: Store, target: Store, aligners: dict, rows: int, energy: float) -> None:
+    check_stores(source, target, rows)
     for name, aligner in aligners.items():
         aligner.check_encoder(source.encoder, str(source.path))
         if "$" in name or not name.isprintable():
@@ -147,12 +137,10 @@ def _check(source: Store, target: Store, aligners: dict, rows: int, energy: floa
             raise RevisionError(f"an aligner cannot be called '{name}' in a report; rename its folder")
     if not 0 < energy <= 1:
         raise RevisionError(f"the frame's energy is a share of the variance, above 0 and up to 1, not {energy}")
-    if rows < 2:
-        raise RevisionError(f"the sample must have at least 2 rows, not {rows}")
 
 
 @contextlib.contextmanager
-def _as_in_training(aligner, seed: int) -> Iterator[Callable | None]:
+def as_in_training(aligner, seed: int) -> Iterator[Callable | None]:
     """The aligner's map of float64 rows as training applies it: with its noise, which is the same for one seed."""
     if aligner is None or not aligner.noise_in_training:
         yield aligner
@@ -243,6 +231,4 @@ def _measure_pairs(geometry: Geometry, cloud: str, frame: Frame, rows, images, d
         geometry.skip(cloud, names, reason)
     geometry.note(cloud, "condition_U", split.condition_u)
     geometry.note(cloud, ("coupling_norm", "coupling_R2"), lambda: split.coupling(count=differences.count))
-    geometry.note(
-        cloud, ("condition_V", "bias_angle"), lambda: split.noise_shape((images - rows)[: SHAPE_ROWS * rows.shape[1]])
-    )
+    note_noise(geometry, cloud, split, images - rows)

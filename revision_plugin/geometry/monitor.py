@@ -1,4 +1,16 @@
-"""Watches the modality gap form while a dual encoder trains (ReVision, section 3 and figure 2)."""
+"""Watches the modality gap form while a dual encoder trains (ReVision, section 3, figure 2 and appendix H.1).
+
+Where this is not the paper's, or the paper is silent:
+
+- g of the leakage (eq. (10)) and of rho_align (eq. (16)): there "the probe gradient", and 16 batches for the Fisher
+  matrix; here the gradients at the embeddings of the training batches before a measurement, each scaled to norm 1,
+  which need no pass of their own. The leakage is that of all their rows together.
+- Windows: Sigma_U and Sigma_V (eq. (15)) are averaged over windows there; here each measurement is of the probe at one
+  step. Step-to-step cosines and the drift (eq. (13)) are between measurements, `every` steps apart.
+- Tyler's estimator takes the first rows of the probe, SHAPE_ROWS for each dimension of V: all would cost more than the
+  training. `revision geometry` takes its whole sample.
+- The energy of U (eqs. (1) to (3)) is an option: no value is published. The algebra is float64, there float32.
+"""
 
 from __future__ import annotations
 
@@ -149,9 +161,10 @@ class GapMonitor:
         }
         self._last = gamma.copy()
         record.update(self._gradients(split))
+        shape_rows = SHAPE_ROWS * frame.v.shape[1]
         for names, value in (
             (("condition_U",), lambda: (split.condition_u(),)),
-            (("condition_V", "bias_angle"), lambda: split.noise_shape(difference[: SHAPE_ROWS * frame.v.shape[1]])),
+            (("condition_V", "bias_angle"), lambda: split.noise(split.noise_shape(difference[:shape_rows]))),
             (("coupling_norm", "coupling_R2"), lambda: split.coupling(count=len(difference))),
         ):
             try:

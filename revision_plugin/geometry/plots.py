@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter, ScalarFormatter
 from scipy.stats import gaussian_kde
 
-from .measure import SOURCE, TARGET, Geometry
+from .measured import SOURCE, TARGET, Geometry
 
 # Okabe and Ito's palette, which colour-blind readers can tell apart; its yellow darkened, to be seen on white
 COLORS = {
@@ -59,7 +59,7 @@ def save(figure, folder: Path, name: str) -> str:
 
 def plot_all(geometry: Geometry, folder: Path) -> dict[str, str]:
     """Write all pictures that the measurements allow; title -> PNG name."""
-    made = {"PCA view": _pca(geometry, folder)}
+    made = {"PCA of the target and the raw source": _pca(geometry, folder), "Across the gap": _gap(geometry, folder)}
     if geometry.spectra:
         made["Eigenspectra"] = _spectra(geometry, folder)
     if geometry.cosines:
@@ -115,30 +115,73 @@ def gap_view(target: np.ndarray, source: np.ndarray) -> tuple[np.ndarray, np.nda
     return centre, np.stack([across, np.linalg.eigh(rest.T @ rest)[1][:, -1]], 1)
 
 
+def principal_view(target: np.ndarray, source: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(centre [d], first two principal components [d, 2], their shares of the variance [2]) of both clouds [n, d]
+    together, each weighing as much as the other.
+
+    ReVision's figure 6 is such a PCA; the paper does not say what it is fitted on. Aligned texts are left out of the
+    fit, so all panels have the same axes.
+    """
+    centre = (target.mean(0) + source.mean(0)) / 2
+    covariance = sum((rows - centre).T @ (rows - centre) / len(rows) for rows in (target, source))
+    values, vectors = np.linalg.eigh(covariance)
+    return centre, vectors[:, :-3:-1], values[:-3:-1] / values.sum()
+
+
 def _pca(geometry: Geometry, folder: Path) -> str:
+    """ReVision's figure 6, with the mixing rate in each panel's title as there."""
+    centre, directions, shares = principal_view(geometry.samples[TARGET], geometry.samples[SOURCE])
+    first, second = (
+        f"principal component {number} ({share:.0%} of the variance)" for number, share in enumerate(shares, 1)
+    )
+    title = "PCA fitted on the target and the raw source; in the titles the share of the other among 20 neighbours"
+    return _panels(geometry, folder, "pca", centre, directions, title, (first, second), mixing=True)
+
+
+def _gap(geometry: Geometry, folder: Path) -> str:
+    centre, directions = gap_view(geometry.samples[TARGET], geometry.samples[SOURCE])
+    title = "Each source cloud (coloured) and the target (black), across the gap"
+    return _panels(geometry, folder, "gap", centre, directions, title, (ACROSS, BESIDE))
+
+
+def _panels(
+    geometry: Geometry,
+    folder: Path,
+    name: str,
+    centre: np.ndarray,
+    directions: np.ndarray,
+    title: str,
+    labels: tuple[str, str],
+    *,
+    mixing: bool = False,
+) -> str:
+    """A panel a source cloud, before the target, in the plane of two directions [d, 2]."""
     clouds = [cloud for cloud in geometry.samples if cloud != TARGET]
-    images = geometry.samples[TARGET]
-    centre, directions = gap_view(images, geometry.samples[SOURCE])
     columns = min(3, len(clouds))
     lines = -(-len(clouds) // columns)
-    figure = new_figure(3.1 * columns + 0.3, 2.9 * lines + 0.5)
+    figure = new_figure(max(3.1 * columns + 0.3, 5), 2.9 * lines + 0.7)
     panels = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False)
     for axes in panels.flat[len(clouds) :]:
         axes.set_visible(False)
+    images = geometry.samples[TARGET]
     for axes, cloud in zip(panels.flat, clouds):
         for rows, color in ((images, COLORS[TARGET]), (geometry.samples[cloud], _style(geometry, cloud)["color"])):
-            x, y = ((rows[:PICTURED] - centre) @ directions).T
+            x, y = ((rows[:: -(-len(rows) // PICTURED)] - centre) @ directions).T
             axes.scatter(x, y, s=5, alpha=0.4, color=color, linewidths=0)
-        axes.set_title(cloud, fontsize=10, color=_style(geometry, cloud)["color"])
+        rate = geometry.metrics.get(cloud, {}).get("mixing_rate")
+        shown = f"{cloud}: {rate:.2%} mixed" if mixing and rate is not None else cloud
+        axes.set_title(shown, fontsize=10, color=_style(geometry, cloud)["color"])
         axes.grid(alpha=0.2)
-    figure.suptitle("Each source cloud (coloured) and the target (black)", fontsize=11)
-    figure.supxlabel(ACROSS, fontsize=9)
-    figure.supylabel(BESIDE, fontsize=9)
-    return save(figure, folder, "pca")
+    figure.suptitle(title, fontsize=10, wrap=True)
+    figure.supxlabel(labels[0], fontsize=9)
+    figure.supylabel(labels[1], fontsize=9)
+    return save(figure, folder, name)
 
 
 def _spectra(geometry: Geometry, folder: Path) -> str:
-    level = next(iter(geometry.spectra.values())).sum()  # the target's trace, as ReVision normalises them
+    level = next(
+        iter(geometry.spectra.values())
+    ).sum()  # the target's trace, as ReVision normalises them (appendix D.1)
     curves = {}
     for cloud, values in geometry.spectra.items():
         nonzero_values = values[values > 1e-9 * values[0]]

@@ -8,8 +8,10 @@ from pathlib import Path
 from .._common.files import write_json, write_text
 from .._common.folders import new_folder
 from .._common.markdown import table
-from .measure import SOURCE, TARGET, Geometry
+from .measured import SOURCE, TARGET, Geometry, Numbers
 from .plots import plot_all
+from .sweep import STATEMENTS, verdict
+from .sweep_plot import plot_sweep
 
 LABELS = {
     "Each cloud": {
@@ -49,10 +51,27 @@ LABELS = {
         "residual_effective_dimension": "residual: effective dimension",
         "condition_U": "residual: condition number in U",
         "condition_V": "residual: condition number of Tyler's shape in V",
+        "condition_V_isotropic": "the same of as many isotropic rows",
         "bias_angle": "angle of the bias in V to the noise's main direction (degrees)",
+        "bias_angle_chance": "the same of a random direction, on average",
         "coupling_norm": "coupling of V to U, spectral norm of L",
         "coupling_R2": "coupling of V to U, R2",
     },
+}
+
+SWEEP_COLUMNS = {
+    "rank": "rank of U",
+    "PMB": "PMB",
+    "COB": "COB",
+    "COB_share": "COB's share of the squared bias",
+    "residual_coverage_U": "eta_U",
+    "condition_U": "kappa(U)",
+    "condition_V": "kappa(V)",
+    "condition_V_isotropic": "of isotropic rows",
+    "bias_angle": "bias angle",
+    "bias_angle_chance": "of a random direction",
+    "coupling_R2": "coupling R2",
+    "coupling_norm": "coupling norm",
 }
 
 
@@ -60,6 +79,8 @@ def write_report(geometry: Geometry, out: Path) -> Path:
     """Write the folder `out`, whole or not at all, and return the path of report.md."""
     with new_folder(out) as folder:
         pictures = plot_all(geometry, folder)
+        if geometry.sweep.metrics:
+            pictures["Frames of several energies"] = plot_sweep(geometry.sweep, folder)
         write_json(
             folder / "metrics.json",
             {
@@ -67,6 +88,7 @@ def write_report(geometry: Geometry, out: Path) -> Path:
                 "methods": geometry.methods,
                 "metrics": geometry.metrics,
                 "skipped": geometry.skipped,
+                **({"sweep": _sweep_record(geometry)} if geometry.sweep.metrics else {}),
                 "subspace_overlap": geometry.overlaps,
                 "spectra": {cloud: values.tolist() for cloud, values in geometry.spectra.items()},
                 "residual_energy": {cloud: values.tolist() for cloud, values in geometry.residual_energy.items()},
@@ -87,6 +109,21 @@ def _entries(geometry: Geometry):
             yield cloud, metric, repr(value), ""
         for metric, reason in geometry.skipped.get(cloud, {}).items():
             yield cloud, metric, "", reason
+    for energy, metrics in geometry.sweep.metrics.items():
+        for metric, value in metrics.items():
+            yield SOURCE, f"{metric}@{energy}", repr(value), ""
+        for metric, reason in geometry.sweep.skipped.get(energy, {}).items():
+            yield SOURCE, f"{metric}@{energy}", "", reason
+
+
+def _sweep_record(geometry: Geometry) -> dict:
+    """The sweep for metrics.json: a list by energy, and what follows from all of them."""
+    sweep = geometry.sweep
+    frames = [
+        {"energy": float(energy), **metrics, "skipped": sweep.skipped.get(energy, {})}
+        for energy, metrics in sweep.metrics.items()
+    ]
+    return {"frames": frames, "statements": {each.words: verdict(sweep, each) for each in STATEMENTS}}
 
 
 def _markdown(geometry: Geometry, pictures: dict[str, str]) -> str:
@@ -103,7 +140,7 @@ def _markdown(geometry: Geometry, pictures: dict[str, str]) -> str:
         f"Source: `{s['source']}` ({s['source_rows']} rows). Target: `{s['target']}` ({s['target_rows']} rows). Encoder `{s['encoder']}`, "
         f"{s['dim']} dimensions, {view}{pairing}, seed {s['seed']}. Means and covariances over all rows; neighbours, densities and Tyler's "
         f"estimator on {exact}. Frame U: {s.get('frame_rank', 'none')} dimensions with {s['energy']:.0%} of the variance of both. "
-        "Aligners map as they do in training.",
+        "Aligners map as they do in training, C3 with its noise.",
     ]
     clouds = [TARGET, *geometry.methods]
     for title, labels in LABELS.items():
@@ -116,9 +153,12 @@ def _markdown(geometry: Geometry, pictures: dict[str, str]) -> str:
         if rows:
             head = ["", *(name if name != SOURCE else "source (raw)" for name in shown)]
             parts += [f"## {title}", table(head, rows)]
-    if geometry.skipped:
+    if geometry.sweep.metrics:
+        parts += _sweep(geometry)
+    if geometry.skipped or geometry.sweep.skipped:
         reasons: dict[str, list[str]] = {}
-        for cloud, metrics in geometry.skipped.items():
+        at_energies = {f"energy {energy}": metrics for energy, metrics in geometry.sweep.skipped.items()}
+        for cloud, metrics in {**geometry.skipped, **at_energies}.items():
             for metric, reason in metrics.items():
                 reasons.setdefault(reason, []).append(f"{cloud}: {metric}")
         listed = "\n".join(f"- {reason} ({', '.join(where)})" for reason, where in reasons.items())
@@ -127,8 +167,21 @@ def _markdown(geometry: Geometry, pictures: dict[str, str]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _cell(geometry: Geometry, cloud: str, metric: str) -> str:
-    if metric in geometry.skipped.get(cloud, {}):
+def _sweep(geometry: Geometry) -> list[str]:
+    """The raw pairs in frames of several energies, and what they say together."""
+    sweep = geometry.sweep
+    rows = [[energy, *(_cell(sweep, energy, metric) for metric in SWEEP_COLUMNS)] for energy in sweep.metrics]
+    statements = [[statement.words, verdict(sweep, statement)] for statement in STATEMENTS]
+    return [
+        "## The raw pairs in frames of several energies",
+        "No paper gives the energy of U. A random direction is as far from a fixed one as its column says.",
+        table(["energy of U", *SWEEP_COLUMNS.values()], rows),
+        table(["statement", "over these energies"], statements),
+    ]
+
+
+def _cell(numbers: Numbers, thing: str, metric: str) -> str:
+    if metric in numbers.skipped.get(thing, {}):
         return "not measured"
-    value = geometry.metrics.get(cloud, {}).get(metric)
+    value = numbers.metrics.get(thing, {}).get(metric)
     return "" if value is None else f"{value:.4g}"

@@ -33,8 +33,8 @@ def _of_varying_rows(rising: np.ndarray) -> np.ndarray:
 def power_law_exponent(values: np.ndarray, *, energy: float = 0.99) -> float:
     """alpha of `lambda_k ~ k^-alpha`: least squares of log eigenvalue on log rank, over the ranks that hold `energy`.
 
-    ReVision, appendix D, gives no range of ranks; a numerically empty tail would otherwise decide the fit. Raises
-    NotMeasurable for fewer than 3 such ranks.
+    ReVision, appendix D.1, gives no range of ranks, so this one is ours; a numerically empty tail would otherwise
+    decide the fit. Raises NotMeasurable for fewer than 3 such ranks.
     """
     leading_values = values[: int(np.searchsorted(cumulative_energy(values), energy)) + 1]
     if len(leading_values) < 3:
@@ -43,7 +43,9 @@ def power_law_exponent(values: np.ndarray, *, energy: float = 0.99) -> float:
 
 
 def effective_rank(values: np.ndarray) -> float:
-    """exp of the entropy of the normalised spectrum (Roy and Vetterli; ReVision, appendix G): 1 to d."""
+    """exp of the entropy of the normalised spectrum (Roy and Vetterli): 1 to d. ReVision, appendix G.2, names the
+    measure without a formula.
+    """
     shares = values[values > 0] / values.sum()
     return float(np.exp(-(shares * np.log(shares)).sum()))
 

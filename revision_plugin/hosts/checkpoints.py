@@ -18,9 +18,9 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from .._common.distributed import launched_rank
 from .._common.files import outline, read_object, sync, usual_mode, write_json
 from ..errors import RevisionError
+from .run_record import COMPLETE
 
 logger = logging.getLogger(__name__)
-COMPLETE = "revision_complete.json"  # the last file of a checkpoint: without it a kill cut the others short
 UNFINISHED = ".revision_unfinished"  # where the final files are written first
 SAVING = ".revision_saving.json"  # beside the checkpoints, while one is written
 

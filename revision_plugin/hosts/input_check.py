@@ -31,7 +31,7 @@ def check_inputs(model: Any, inner: Any, name: str, *, fully: bool) -> float:
     outside = [p for n, p in inner.named_parameters() if not _in_layers(inner, n)]
     with torch.no_grad(), _evaluating(model), _gathered(outside):
         try:
-            scale = _input_scale(model, inner)
+            scale = input_scale(inner, device=model.device, dtype=model.dtype)
             if fully and not any(hasattr(parameter, "ds_id") for parameter in model.parameters()):
                 _require_same_answers(model, name)
         except (RuntimeError, ValueError, TypeError) as error:
@@ -60,11 +60,13 @@ def _require_same_answers(model: Any, name: str) -> None:
         )
 
 
-def _input_scale(model: Any, inner: Any) -> float:
-    """How much larger the embeddings are at the first layer than as given; 1 where that is no one factor."""
+def input_scale(inner: Any, *, device: torch.device, dtype: torch.dtype) -> float:
+    """How much larger the embeddings are at the first layer than as given; 1 where that is no one factor. No weight of
+    a layer is read.
+    """
     width = inner.get_input_embeddings().weight.shape[-1]
-    place = dict(device=model.device, dtype=model.dtype)
-    at_zero, at_one = (_at_first_layer(inner, torch.full((1, 1, width), value, **place)) for value in (0.0, 1.0))
+    ends = (torch.full((1, 1, width), value, device=device, dtype=dtype) for value in (0.0, 1.0))
+    at_zero, at_one = (_at_first_layer(inner, each) for each in ends)
     if at_zero is None or at_one is None or at_zero.shape != at_one.shape:
         return 1.0
     factors = (at_one - at_zero).float()

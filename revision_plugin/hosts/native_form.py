@@ -8,6 +8,7 @@ from .._common.files import hash_file, read_object
 from ..errors import RevisionError
 
 CONFIG, MODULE_FILE = "config.json", "modeling_revision.py"
+TRAINED = "trained.safetensors"  # of a step's checkpoint: the weights that are trained, by their names
 MODULE_PATH = Path(__file__).with_name("hf") / MODULE_FILE
 
 

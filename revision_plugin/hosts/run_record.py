@@ -22,6 +22,7 @@ from ..embeddings.store import store_folder
 from ..errors import RevisionError
 
 RECORD = "run.json"
+COMPLETE = "revision_complete.json"  # the last file of a checkpoint: without it a kill cut the others short
 CLAIMS: list[ClaimedFolder] = []  # held until the process ends: workers of a killed launcher live on
 # what changes neither the result nor the order of the data
 FREE_FLAGS = {

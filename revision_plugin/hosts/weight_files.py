@@ -94,16 +94,20 @@ def saved_names(folder: Path) -> dict[str, Path]:
             raise RevisionError(f"{folder}: {missing[0]} of {index.name} is missing; get it again")
     names: dict[str, Path] = {}
     for file in files:
-        require_regular(file)
-        if file.suffix == ".bin":
-            names |= dict.fromkeys(read_tensors(file), file)
-            continue
-        try:
-            with safe_open(file, "pt") as opened:
-                names |= dict.fromkeys(opened.keys(), file)
-        except (SafetensorError, OSError) as error:
-            raise RevisionError(f"{file}: is cut or damaged ({error}); get it again") from None
+        names |= names_in(file)
     return names
+
+
+def names_in(file: Path) -> dict[str, Path]:
+    """The names of the weights in a file, each with the file. Raises RevisionError where it is missing or cut."""
+    require_regular(file)
+    if file.suffix == ".bin":
+        return dict.fromkeys(read_tensors(file), file)
+    try:
+        with safe_open(file, "pt") as opened:
+            return dict.fromkeys(opened.keys(), file)
+    except (SafetensorError, OSError) as error:
+        raise RevisionError(f"{file}: is cut or damaged ({error}); get it again") from None
 
 
 def read_tensor(file: Path, name: str) -> torch.Tensor:

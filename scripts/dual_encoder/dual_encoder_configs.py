@@ -34,7 +34,7 @@ class Config:
 
 @CONFIGS.register("tinyclip")
 def tinyclip() -> Config:
-    """TinyCLIP's ViT-B/32 of 40M with a text tower of 19M parameters, as in ReVision's section 3.
+    """TinyCLIP's ViT-B/32 of 40M with a text tower of 19M parameters, as in ReVision's appendix H.1.
 
     The paper trains on 2M LAION pairs and does not say for how many steps; 2000 are four passes over them.
     """

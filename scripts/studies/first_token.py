@@ -1,12 +1,12 @@
 """What must stand before the visual tokens in Stage 1: the loss of SmolLM2-135M with different first tokens.
 
 `python -m scripts.studies.first_token --out OUT` trains the projector on the texts of the embedded world, from one
-start, with each of them, and prints the mean loss of the last half of the steps with its range over seeds.
+start, with each of them, and prints the mean loss of the last half of the steps with its range over seeds. Ours: the
+papers' Llama 3 has a first token of its own, SmolLM2 has not.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import subprocess
 import sys
@@ -16,6 +16,8 @@ from statistics import fmean
 from revision_plugin._common.files import read_object
 from revision_plugin._common.markdown import table
 from revision_plugin.aligners import ALIGNERS
+from revision_plugin.cli import Parser
+from revision_plugin.cli.arguments import MOST_SEED, whole
 from revision_plugin.demo import corpus, world
 from revision_plugin.demo.recipe import SMOLLM2
 from revision_plugin.demo.smollm2 import export_smollm2
@@ -73,15 +75,15 @@ def mean_loss(out: Path, token: str, seed: int, steps: int, batch: int) -> float
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
+    parser = Parser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, required=True, help="folder of the trainings; a repeated command goes on")
     parser.add_argument("--tokens", nargs="+", default=[NOTHING, "<|im_start|>", "<|endoftext|>", "<|im_end|>", ","])
-    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
-    parser.add_argument("--steps", type=int, default=40)
-    parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--texts", type=int, default=1000)
-    a = parser.parse_args()
+    parser.add_argument("--seeds", type=whole(0, MOST_SEED), nargs="+", default=[1, 2, 3])
+    parser.add_argument("--steps", type=whole(2), default=40)
+    parser.add_argument("--batch", type=whole(1), default=16)
+    parser.add_argument("--texts", type=whole(8), default=1000)
     with one_line():
+        a = parser.parse_args()
         prepare(a.out, a.texts)
         rows = []
         for token in a.tokens:

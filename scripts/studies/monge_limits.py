@@ -2,12 +2,13 @@
 
 `python -m scripts.studies.monge_limits --out OUT` fits both on unpaired captions and pictures, measures the mean cosine
 of held-out true pairs, and writes OUT/monge_limits.json and OUT/monge_limits.md. The pairs serve the measuring alone.
+The map and this study are ours: no paper has them.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -57,12 +58,19 @@ def pictures(encoder: Encoder, scenes: list[world.Scene], seed: list[int]) -> np
     return np.concatenate(rows)
 
 
-def training_scenes(count: int, seed: int, *, upper: bool = False) -> list[world.Scene]:
-    """Scenes of the training part; with `upper` those alone whose objects all lie in the upper half."""
+def in_upper_half(scene: world.Scene) -> bool:
+    """Whether all objects lie in the upper half."""
+    return all(quadrant < 2 for _, quadrant in scene.objects)
+
+
+def training_scenes(
+    count: int, seed: int, *, keep: Callable[[world.Scene], bool] = lambda scene: True
+) -> list[world.Scene]:
+    """Scenes of the training part, those alone that `keep` keeps."""
     drawn = count
     while True:
         scenes = world.sample_scenes(drawn, seed=seed, held_out=False)
-        chosen = [s for s in scenes if not upper or all(quadrant < 2 for _, quadrant in s.objects)]
+        chosen = [scene for scene in scenes if keep(scene)]
         if len(chosen) >= count:
             return chosen[:count]
         drawn *= 2
@@ -83,7 +91,9 @@ def measure(encoder: Encoder, seed: int, rows: Iterable[float], content: str, pa
     stream = {MATCHED: IMAGES, UPPER: UPPER_IMAGES}[content]
     numbers = [4 * seed + each for each in (TEXTS, stream, PAIRS)]
     texts = captions(encoder, training_scenes(max(counts.values()), numbers[0]))
-    image_scenes = training_scenes(max(counts.values()), numbers[1], upper=content == UPPER)
+    image_scenes = training_scenes(
+        max(counts.values()), numbers[1], **({"keep": in_upper_half} if content == UPPER else {})
+    )
     images = pictures(encoder, image_scenes, [numbers[1]])
     held_out = world.sample_scenes(pairs, seed=numbers[2], held_out=True, distinct=True)
     true_texts, true_images = captions(encoder, held_out), pictures(encoder, held_out, [numbers[2]])

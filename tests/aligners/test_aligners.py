@@ -143,8 +143,8 @@ def test_bad_input_is_refused(clouds, tmp_path):
         fit(source, target[:, :20])
     with pytest.raises(RevisionError, match="no option 'rounds'; its options: centroid_rounds"):
         create(ReAlign, {"rounds": 2})
-    with pytest.raises(RevisionError, match="at least 1"):
-        ReAlign(centroid_rounds=0)
+    with pytest.raises(RevisionError, match="at least 0"):
+        ReAlign(centroid_rounds=-1)
     with pytest.raises(RevisionError, match=r"maps \[N, 24\]"):
         fit(source, target)(torch.zeros(2, 20))
     texts = write_store(tmp_path / "t", source[:50])

@@ -56,8 +56,8 @@ def test_options_as_scikit_learn_has_them(rng):
     assert aligner.get_params() == {"centroid_rounds": 3} and repr(aligner) == "ReAlign(centroid_rounds=3)"
     assert clone(aligner).get_params() == {"centroid_rounds": 3}
     aligner.fit(unit_rows(rng, 30, 8), unit_rows(rng, 30, 8, shift=0.5))
-    with pytest.raises(RevisionError, match="centroid_rounds must be a whole number of at least 1"):
-        aligner.set_params(centroid_rounds=0)
+    with pytest.raises(RevisionError, match="centroid_rounds must be a whole number of at least 0"):
+        aligner.set_params(centroid_rounds=-1)
     assert aligner.get_params() == {"centroid_rounds": 3} and aligner.dim == 8, "a refused change changes nothing"
     with pytest.raises(RevisionError, match="is not fitted"):
         aligner.set_params(centroid_rounds=2).transform(unit_rows(rng, 3, 8))

@@ -286,7 +286,7 @@ def test_options_are_checked_and_none_is_one_of_them():
         message = r"shrinkage must be None \(null in JSON\) or a finite number of at least 0 and up to 1, not"
         with pytest.raises(RevisionError, match=message):
             Monge(shrinkage=wrong)
-    for options in ({"energy": 0}, {"energy": 1.5}, {"blend": 2}, {"blend": None}, {"centroid_rounds": 0}):
+    for options in ({"energy": 0}, {"energy": 1.5}, {"blend": 2}, {"blend": None}, {"centroid_rounds": -1}):
         with pytest.raises(RevisionError, match=f"{next(iter(options))} must be"):
             Monge(**options)
 

@@ -167,7 +167,6 @@ def test_cost_of_the_papers_corpora(tmp_path, capsys):
     """The dollars printed in ReVision, appendix H.4."""
     assert cost.cost(11.64e6, 16.155e6) == pytest.approx(176.10, abs=0.01)
     assert cost.cost(17.50e6, 187.14e6) == pytest.approx(1893.27, abs=0.01)
-    assert cost.PAIRED_DOLLARS == pytest.approx(438.55)
     write_results(tmp_path / "r", {"mme": 0.5})
     (tmp_path / "c.json").write_text(json.dumps({"relative_cost": 0.4016}))
     run("table", tmp_path / "r", "--cost", f"r={tmp_path / 'c.json'}")
@@ -190,7 +189,8 @@ def test_the_cost_script_counts_what_was_written_and_read(tmp_path, tiny_llm):
     record = json.loads((tmp_path / "cost.json").read_text())
     assert [record["tokens_in"], record["tokens_out"]] == count and min(count) > 3
     assert record["dollars"] == pytest.approx((1.25 * count[0] + 20 * count[1]) / 1e6)
-    assert record["relative_cost"] == pytest.approx(record["dollars"] / 438.55)
+    assert record["relative_cost"] == pytest.approx(record["dollars"] / 600.05), "pairs at the same prices"
+    assert record["relative_cost_printed"] == pytest.approx(record["dollars"] / 637.55)
     failed = FORKS.run([*script, "--generated", tmp_path / "none.txt"], environment=ENVIRONMENT)
     assert failed.returncode == 2 and failed.stderr.splitlines()[-1].startswith("error: ")
 

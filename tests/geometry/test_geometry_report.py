@@ -74,13 +74,13 @@ def test_a_report_with_pairs_and_aligners(stores, gap, capsys):
     assert metrics["c3"]["effective_rank"] > metrics["realign"]["effective_rank"], "as in training, with its noise"
     assert "source_cosine" not in metrics["source"] and 0.5 < metrics["realign"]["source_cosine"] < 1
     report = (stores / "report" / "report.md").read_text()
-    for name in ("pca", "spectra", "cosines", "subspace_overlap", "residual_energy", "decomposition"):
+    for name in ("pca", "gap", "sweep", "spectra", "cosines", "subspace_overlap", "residual_energy", "decomposition"):
         assert f"({name}.png)" in report
         assert (stores / "report" / f"{name}.png").stat().st_size > 5000 and (
             stores / "report" / f"{name}.svg"
         ).exists()
     with open(stores / "report" / "metrics.csv", newline="") as file:
-        table = {(row["cloud"], row["metric"]): float(row["value"]) for row in csv.DictReader(file)}
+        table = {(row["cloud"], row["metric"]): float(row["value"]) for row in csv.DictReader(file) if row["value"]}
     assert table["realign", "trace"] == metrics["realign"]["trace"]
 
 

@@ -165,6 +165,13 @@ def test_both_stages(kind, llms, stores, world_files, tmp_path):
     assert "revision_demo: accuracy " in scored.stdout
     exported = revision("export", "--model", stage2, "--out", tmp_path / "shared")
     assert "the same prompts, pixels and answers" in exported.stderr
+    places = ("--source", stores / "texts", "--target", stores / "images", "--out", tmp_path / "projected")
+    revision("geometry", *places, "--projected", stage2, stage1)
+    first, second = json.loads((tmp_path / "projected" / "metrics.json").read_text())["checkpoints"]
+    assert (first["name"], second["name"]) == ("stage2", "stage1") and first["own_aligner"] and second["own_aligner"]
+    for one, weights in ((first, trained), (second, base)):
+        norms = weights["model.embed_tokens.weight"].norm(dim=1)
+        assert one["metrics"]["tokens"]["norm_mean"] == pytest.approx(float(norms[norms > 0].mean()), rel=1e-4)
 
 
 def test_views_of_images_and_texts(llms, world_files, tmp_path):

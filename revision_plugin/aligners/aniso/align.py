@@ -64,6 +64,10 @@ class AnisoAlign(AnisoOptions):
         return measured | (train_refinement(start, prior, statistics, strength, self) if strength else {})
 
     @property
+    def final_shifts(self):
+        return self.parameters["recentre"][None] if self.recentring else np.zeros((0, self.dim))
+
+    @property
     def bounds(self) -> dict[str, float]:
         """[A] A.7: the refinement moves the U side by at most kappa * ||c0||, and nothing on the V side."""
         corrects = any(name.startswith(PREFIX) for name in self.parameters)

@@ -15,13 +15,12 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from ...errors import RevisionError
 from .. import checkpoints
+from ..native_form import TRAINED
 from ..shims.partial_checkpoints import TrainedPartsOnly
 from ..stop import require_finite_loss
 from ..weight_files import read_safetensors
 from .batch_order import ModalityGroups
 from .training_model import PROJECTOR
-
-TRAINED = "trained.safetensors"  # of a checkpoint: the weights that are trained, by their names
 
 
 def trained_weights(model: Any, *, keep: bool) -> dict[str, torch.Tensor]:

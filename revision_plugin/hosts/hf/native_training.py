@@ -21,6 +21,7 @@ from ..checkpoint_parts import CheckpointParts
 from ..engine import EngineCheck
 from ..named_templates import NAMED, encode_pieces, end_ids, end_mark, prompt_form, prompt_text
 from ..native_form import is_native
+from ..projector_weights import folder_projector
 from ..quantized import WHOLE, on_cpu, require_bitsandbytes
 from ..stop import StopOnSignal, exit_if_stopped
 from ..tokenizers import AUTO, begin_texts, require_marks_of, require_same_vocabulary
@@ -30,7 +31,7 @@ from .native_folder import require_writable, write_native
 from .native_model import IMAGE, NONE, with_image_token
 from .native_parts import native_parts
 from .native_trainer import NativeTrainer, load_trained, trained_weights
-from .opened_folder import folder_projector, folder_record, open_folder, saved_dtype
+from .opened_folder import folder_record, open_folder, saved_dtype
 from .training_arguments import LINEAR, MLP, Flags, parse
 from .training_data import Collator, Encoding, training_data
 from .training_model import NativeModel, around, load_language_model, load_projector, opened, without_deepspeed

@@ -18,12 +18,10 @@ from ...errors import RevisionError, library_failures
 from ...tower import PseudoVisionTower
 from ..native_form import require_own_module
 from ..tower_record import checked_record, views_of
-from ..weight_files import number_type, quiet_loading, read_tensor, require_finite_tensors, saved_names
+from ..weight_files import number_type, quiet_loading, require_finite_tensors
 from . import modeling_revision as native
 from .folder_encoder import FolderEncoder
 from .native_folder import CONFIG, OWN_TEMPLATE, PREPROCESSOR, TEMPLATE
-
-PROJECTOR = "multi_modal_projector."  # behind `model.`, in some releases of transformers
 
 
 @dataclass
@@ -105,26 +103,3 @@ def saved_dtype(path: Path) -> torch.dtype:
 def prompt_template(path: Path) -> str:
     """How the folder's checkpoint is asked: its chat template."""
     return read_text(path / TEMPLATE)
-
-
-def folder_projector(path: Path, scale: float) -> dict[str, torch.Tensor]:
-    """The projector of an HF-native folder by the names in LLaVA's file. `scale` is the factor by which its language
-    model multiplies what it is given, which the last of two layers has been divided by.
-
-    Raises RevisionError where it is missing, cut or not finite.
-    """
-    config = read_object(path / CONFIG)
-    names = saved_names(path)
-    tensors = {
-        name.partition(PROJECTOR)[2]: read_tensor(file, name).float()
-        for name, file in names.items()
-        if PROJECTOR in name
-    }
-    require_finite_tensors(path, tensors)
-    parts = {"weight", "bias"}
-    if tensors.keys() != {f"linear_{layer}.{part}" for layer in (1, 2) for part in parts}:
-        raise RevisionError(f"{path}: holds no projector of two layers; get it again")
-    if config.get("projector_hidden_act") == "linear":
-        return {part: tensors[f"linear_1.{part}"] for part in parts}
-    first = {f"0.{part}": tensors[f"linear_1.{part}"] for part in parts}
-    return first | {f"2.{part}": tensors[f"linear_2.{part}"] * scale for part in parts}

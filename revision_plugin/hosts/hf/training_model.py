@@ -19,10 +19,10 @@ from ...errors import RevisionError
 from ...tower import PseudoVisionTower
 from ..input_check import check_inputs
 from ..model_type import causal_classes, model_type
+from ..projector_weights import folder_projector
 from ..shims.transformers_models import require_all_loaded
 from . import modeling_revision as native
 from .native_model import GELU, NONE, head_extras
-from .opened_folder import folder_projector
 
 PROJECTOR = "model.multi_modal_projector."
 

@@ -1,0 +1,64 @@
+"""A trained projector alone, of whatever its training left: LLaVA's files, an HF-native folder, a checkpoint of one."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from .._common.files import read_object
+from ..errors import RevisionError
+from .native_form import CONFIG
+from .weight_files import read_tensor, require_finite_tensors, saved_names
+
+NATIVE_PROJECTOR = "multi_modal_projector."  # behind `model.`, in some releases of transformers
+NAME = re.compile(r"(?:(\d+)\.)?(weight|bias)")
+
+
+def projector_module(tensors: dict[str, torch.Tensor], where: object) -> nn.Sequential:
+    """The projector [N, D] -> [N, H] in float32, of its weights by their names in LLaVA's file: `weight` and `bias` of
+    a linear layer, `0.weight`, `0.bias`, `2.weight`, ... of layers between which GELU stands.
+
+    Raises RevisionError for the weights of another kind of projector, and for layers that do not fit together.
+    """
+    places = {int(found[1] or 0) for name in tensors if (found := NAME.fullmatch(name))}
+    prefixes = [""] if "weight" in tensors else [f"{place}." for place in sorted(places)]
+    expected = {f"{prefix}{part}" for prefix in prefixes for part in ("weight", "bias")}
+    if not places or tensors.keys() != expected or sorted(places) != list(range(0, 2 * len(places), 2)):
+        other = min(tensors.keys() ^ expected, default="")
+        raise RevisionError(f"{where}: has a projector that is no chain of layers with GELU between them ('{other}')")
+    layers: list[nn.Module] = []
+    for prefix in prefixes:
+        weight, bias = (tensors[f"{prefix}{part}"].float() for part in ("weight", "bias"))
+        before = next((each.out_features for each in reversed(layers) if isinstance(each, nn.Linear)), None)
+        if weight.ndim != 2 or bias.shape != weight.shape[:1] or before not in (None, weight.shape[1]):
+            raise RevisionError(f"{where}: the projector's '{prefix}weight' has shape {list(weight.shape)}")
+        layer = nn.Linear(weight.shape[1], weight.shape[0], device="meta")
+        layer.weight, layer.bias = (nn.Parameter(each, requires_grad=False) for each in (weight, bias))
+        layers += [nn.GELU(), layer] if layers else [layer]
+    return nn.Sequential(*layers).eval()
+
+
+def folder_projector(path: Path, scale: float) -> dict[str, torch.Tensor]:
+    """The projector of an HF-native folder by the names in LLaVA's file. `scale` is the factor by which its language
+    model multiplies what it is given, which the last of two layers has been divided by.
+
+    Raises RevisionError where it is missing, cut or not finite.
+    """
+    config = read_object(path / CONFIG)
+    names = saved_names(path)
+    tensors = {
+        name.partition(NATIVE_PROJECTOR)[2]: read_tensor(file, name).float()
+        for name, file in names.items()
+        if NATIVE_PROJECTOR in name
+    }
+    require_finite_tensors(path, tensors)
+    parts = {"weight", "bias"}
+    if tensors.keys() != {f"linear_{layer}.{part}" for layer in (1, 2) for part in parts}:
+        raise RevisionError(f"{path}: holds no projector of two layers; get it again")
+    if config.get("projector_hidden_act") == "linear":
+        return {part: tensors[f"linear_1.{part}"] for part in parts}
+    first = {f"0.{part}": tensors[f"linear_1.{part}"] for part in parts}
+    return first | {f"2.{part}": tensors[f"linear_2.{part}"] * scale for part in parts}
