@@ -1,4 +1,4 @@
-"""What the trainings share: embeddings of the embedded world's scenes by each encoder, and the images of Stage 2."""
+"""What the trainings share: embeddings of the wide world's scenes by each encoder, and the held-out scenes."""
 
 from __future__ import annotations
 
@@ -9,30 +9,29 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from revision_plugin._common.files import write_json
-from revision_plugin.demo import corpus, world
-from revision_plugin.demo.recipe import HELD_OUT_SEED
 from revision_plugin.embeddings.store import Store
 from revision_plugin.embeddings.writer import StoreWriter
 from revision_plugin.encoders import Encoder, load_encoder
-from scripts.claims.plan import PAPERS_STATISTICS, SHIPPED, TEXTS_AT_MOST, Settings, Variant
+from scripts.claims.plan import OTHER, TEXTS_AT_MOST, Settings, Variant
+from scripts.wide_world import ENCODERS
+from scripts.wide_world.wide_captions import human_caption
+from scripts.wide_world.wide_pictures import draw_scene
+from scripts.wide_world.wide_scenes import CONTENT_GROUPS, WideScene, sample_wide_scenes
 
-ENCODERS = Path(__file__).with_name("encoders")
-CHUNK = 2000
-TEXT_STREAM, IMAGE_STREAM, TUNING_STREAM, OTHER_STREAM = 71, 72, 73, 74
-OTHER_COLORS = [1, 2, 0]  # the other world's pictures: green where this one has red, and so on round
+CHUNK, BATCH = 2000, 256
+TEXT_STREAM, IMAGE_STREAM, OTHER_STREAM, HELD_OUT_STREAM = 71, 72, 73, 74
+STREAMS = {"texts": TEXT_STREAM, "pairs": TEXT_STREAM, "images": IMAGE_STREAM, OTHER: OTHER_STREAM}
 
 
 def encoder_spec(name: str) -> str:
     """The encoder spec of one of `plan.ENCODERS`."""
-    return "demo" if name == SHIPPED else f"open_clip:{ENCODERS / name.replace(' ', '-')}"
+    return f"open_clip:{ENCODERS / name.replace(' ', '-')}"
 
 
 @functools.cache
-def text_scenes(settings: Settings) -> list[world.Scene]:
-    """All training scenes, for each seed as many as its largest corpus takes."""
-    count = settings.seeds * TEXTS_AT_MOST * settings.texts
-    return world.sample_scenes(count, seed=TEXT_STREAM, held_out=False)
+def text_scenes(settings: Settings) -> list[WideScene]:
+    """The scenes of all training texts, for each seed as many as its largest corpus takes."""
+    return sample_wide_scenes(settings.seeds * TEXTS_AT_MOST * settings.texts, seed=TEXT_STREAM, held_out=False)
 
 
 def training_rows(settings: Settings, seed: int, times: int = 1) -> np.ndarray:
@@ -40,64 +39,44 @@ def training_rows(settings: Settings, seed: int, times: int = 1) -> np.ndarray:
     return seed * TEXTS_AT_MOST * settings.texts + np.arange(times * settings.texts)
 
 
-def held_out_scenes(settings: Settings) -> list[world.Scene]:
-    """The scenes every training is measured on; no training sees their captions or pictures."""
-    return world.sample_scenes(settings.held_out, seed=HELD_OUT_SEED, held_out=True, distinct=True)
+def training_caption(scene: WideScene, index: int) -> str:
+    """What somebody wrote about training scene `index`."""
+    return human_caption(scene, np.random.default_rng([TEXT_STREAM, index]))
 
 
-def caption(scene: world.Scene, index: int, style: str) -> str:
-    """A scene's `full` caption, which is concise; the `short` one names its objects alone, the `long` one says all
-    twice.
-
-    The long one is longer than the encoder's window, as long captions are of CLIP's.
-    """
-    names = world.object_names()
-    objects = [world.with_article(names[index]) for index, _ in scene.objects]
-    if style == "short":
-        return " and ".join(objects)
-    full = world.caption(scene)
-    if style == "full":
-        return full
-    count = len(objects)
-    verb, noun = ("is", "object") if count == 1 else ("are", "objects")
-    facts = world.fact_list(scene, np.random.default_rng([TEXT_STREAM, index]))
-    return f"there {verb} {world.NUMBERS[count - 1]} {noun} . {full} . {facts}"
+@functools.cache
+def held_out(count: int) -> tuple[list[WideScene], np.ndarray, list[str]]:
+    """The scenes that every training is measured on, their pictures uint8 [N, H, W, 3], and a human caption of each."""
+    scenes = sample_wide_scenes(count, seed=HELD_OUT_STREAM, held_out=True)
+    captions = [human_caption(scene, np.random.default_rng([HELD_OUT_STREAM, i])) for i, scene in enumerate(scenes)]
+    return scenes, pictures(scenes, range(count), HELD_OUT_STREAM), captions
 
 
 def store_path(out: Path, encoder: str, kind: str) -> Path:
-    return out / "data" / encoder.replace(" ", "-") / kind
+    return out / "data" / encoder.replace(" ", "-") / kind.replace(" ", "-")
 
 
 def preparations(out: Path, settings: Settings, variants: list[Variant]) -> list[tuple]:
     """(function, arguments) of all that is not there yet; they can run at the same time."""
     work = []
     for encoder in sorted({v.encoder for v in variants}):
-        encoder_variants = [v for v in variants if v.encoder == encoder]
-        kinds = {"texts", "images"} | {"pairs" for v in encoder_variants if v.rows != "texts"}
-        kinds |= {v.captions for v in encoder_variants if v.captions != "full"}
-        kinds |= {"other-images" for v in encoder_variants if v.world != "own"} | {
-            "other-texts" for v in encoder_variants if v.world == "other"
-        }
-        work += [
-            (embed, (out, settings, encoder, kind))
-            for kind in sorted(kinds)
-            if not store_path(out, encoder, kind).exists()
-        ]
-    if any(v.tuned != "no" for v in variants) and not (out / "data" / "tuning" / "questions.json").exists():
-        work.append((write_tuning_images, (out, settings)))
+        of_encoder = [v for v in variants if v.encoder == encoder]
+        kinds = {"texts", "images"} | {"pairs" for v in of_encoder if v.rows != "texts"}
+        kinds |= {OTHER for v in of_encoder if v.content == OTHER}
+        missing = [kind for kind in sorted(kinds) if not store_path(out, encoder, kind).exists()]
+        work += [(embed, (out, settings, encoder, kind)) for kind in missing]
     return work
 
 
 def embed(out: Path, settings: Settings, encoder_name: str, kind: str) -> None:
     """Write one store, resuming where a stopped run left it."""
     encoder = load_encoder(encoder_spec(encoder_name))
-    scenes, items = _items(settings, encoder_name, kind)
-    modality = "image" if kind in ("images", "pairs", "other-images") else "text"
+    scenes, items = _items(settings, kind)
     path = store_path(out, encoder_name, kind)
     path.parent.mkdir(parents=True, exist_ok=True)
     writer = StoreWriter(
         path,
-        modality=modality,
+        modality="text" if kind == "texts" else "image",
         encoder=encoder.identity,
         dim=encoder.dim,
         dtype="float32",
@@ -108,66 +87,39 @@ def embed(out: Path, settings: Settings, encoder_name: str, kind: str) -> None:
         if writer.has_chunk(number):
             continue
         ids = [f"{index:06d}" for index in chunk]
-        if modality == "image":
-            writer.write_chunk(number, ids, _encode_pictures(encoder, scenes, chunk, kind))
-        else:
-            texts = [_text(scenes[index], index, kind) for index in chunk]
+        if kind == "texts":
+            texts = [training_caption(scenes[index], index) for index in chunk]
             writer.write_chunk(number, ids, encoder.encode_texts(texts).numpy(), texts=texts)
+        else:
+            drawn = pictures(scenes, chunk, STREAMS[kind])
+            writer.write_chunk(number, ids, np.concatenate([part.numpy() for part in _encoded(encoder, drawn)]))
     writer.finish(len(chunks))
 
 
-def _items(settings: Settings, encoder: str, kind: str) -> tuple[list[world.Scene], list[int]]:
+def _items(settings: Settings, kind: str) -> tuple[list[WideScene], list[int]]:
     """The scenes of a store and the positions of those it holds."""
-    if kind.startswith("other"):
-        scenes = world.sample_scenes(2 * PAPERS_STATISTICS, seed=OTHER_STREAM, held_out=False)
-        half = range(PAPERS_STATISTICS) if kind == "other-texts" else range(PAPERS_STATISTICS, 2 * PAPERS_STATISTICS)
-        return scenes, list(half)
-    if kind == "images":
-        count = settings.unpaired if encoder == SHIPPED else PAPERS_STATISTICS
-        scenes = world.sample_scenes(count, seed=IMAGE_STREAM, held_out=False)
+    if kind in ("images", OTHER):
+        count = 2 * (settings.statistics + settings.criteria)
+        groups = CONTENT_GROUPS if kind == OTHER else None
+        scenes = sample_wide_scenes(count, seed=STREAMS[kind], held_out=False, groups=groups)
         return scenes, list(range(count))
     scenes = text_scenes(settings)
-    if kind == "texts" and encoder == SHIPPED:
+    if kind == "texts":
         return scenes, list(range(len(scenes)))
     return scenes, [int(row) for seed in range(settings.seeds) for row in training_rows(settings, seed)]
 
 
-def _text(scene: world.Scene, index: int, kind: str) -> str:
-    if kind == "other-texts":
-        return world.fact_list(scene, np.random.default_rng([OTHER_STREAM, index]))
-    return caption(scene, index, "full" if kind == "texts" else kind)
-
-
-def pictures(scenes: list[world.Scene], indices: list[int], stream: int) -> np.ndarray:
+def pictures(scenes: list[WideScene], indices, stream: int) -> np.ndarray:
     """Pictures uint8 [n, H, W, 3] of the scenes at `indices`; each depends on its scene, its index and `stream`
     alone.
     """
-    return np.stack([world.render(scenes[i], np.random.default_rng([stream, i])) for i in indices])
+    return np.stack([draw_scene(scenes[i], np.random.default_rng([stream, i])) for i in indices])
 
 
-def _encode_pictures(encoder: Encoder, scenes, indices: list[int], kind: str) -> np.ndarray:
-    stream = {"images": IMAGE_STREAM, "pairs": TEXT_STREAM, "other-images": OTHER_STREAM}[kind]
-    drawn = pictures(scenes, indices, stream)
-    if kind == "other-images":
-        drawn = drawn[..., OTHER_COLORS]
-    return np.concatenate([block.numpy() for block in _encoded(encoder, drawn)])
-
-
-def _encoded(encoder: Encoder, drawn: np.ndarray, batch: int = 256) -> Iterator:
-    for start in range(0, len(drawn), batch):
-        images = [Image.fromarray(picture) for picture in drawn[start : start + batch]]
+def _encoded(encoder: Encoder, drawn: np.ndarray) -> Iterator:
+    for start in range(0, len(drawn), BATCH):
+        images = [Image.fromarray(picture) for picture in drawn[start : start + BATCH]]
         yield encoder.encode_pixels(encoder.image_processor.preprocess(images)["pixel_values"])
-
-
-def write_tuning_images(out: Path, settings: Settings) -> None:
-    """The real images of Stage 2 and, for each number of them, a LLaVA JSON with questions about the first so many."""
-    folder, count = out / "data" / "tuning", max(settings.tuning_images)
-    scenes = world.sample_scenes(count, seed=TUNING_STREAM, held_out=False)
-    names = corpus.write_images(scenes, folder / "images", seed=TUNING_STREAM)
-    records = corpus.question_records(scenes, names, seed=TUNING_STREAM)
-    for number in settings.tuning_images:
-        corpus.write_corpus(folder / f"questions-{number}.json", records[:number])
-    write_json(folder / "questions.json", {"images": count})  # the last file
 
 
 def select(store: Store, ids: list[str]) -> np.ndarray:

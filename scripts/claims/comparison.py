@@ -9,11 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import norm, t
 
-from scripts.claims.plan import BY_NAME
+from scripts.claims.plan import BY_NAME, cell
 
 HOLDS, FAILS, OPEN = "holds", "does not hold", "cannot tell here"
 ROUNDS = 4000
-MARGIN = 0.02  # of what alignment or pairs can win over `none`: smaller differences count as none
 TRAINED = 0.5
 
 
@@ -96,27 +95,17 @@ class Results:
         return self._by_name[name]
 
     def nll(self, name: str, condition: str = "image") -> np.ndarray:
-        """Negative log-likelihood, nats a token [seeds, scenes]; a variant without text of its own reconstructs from
-        images.
+        """Negative log-likelihood of held-out captions, nats a token [seeds, scenes]; a variant without text of its own
+        reconstructs from images.
         """
-        instead = {"own": "image", "another's own": "another"}
-        return np.array(
-            [r["nll"][condition if condition in r["nll"] else instead[condition]] for r in self._by_name[name]],
-            np.float64,
-        )
+        records = self._by_name[name]
+        return np.array([r["nll"].get(condition, r["nll"]["image"]) for r in records], np.float64)
 
-    def recall(self, name: str, fact: str) -> np.ndarray:
-        """Share of a scene's facts that its greedy caption names [seeds, scenes]."""
-        return np.array([record["recall"][fact] for record in self._by_name[name]], np.float64)
-
-    def accuracy(self, name: str, images: int) -> np.ndarray | None:
-        """Answers right after Stage 2 on so many images [seeds, questions], or None where that was not run."""
-        rows = [record["accuracy"].get(str(images)) for record in self._by_name[name]]
-        return None if None in rows else np.array(rows, np.float64)
-
-    def tuning_images(self, name: str) -> list[int]:
-        """The numbers of images of Stage 2 after which the variant was asked."""
-        return sorted(int(images) for images in self._by_name[name][0]["accuracy"])
+    def right(self, name: str, fact: str | None = None) -> np.ndarray:
+        """Whether the true caption was the likeliest of four [seeds, choices], of those about `fact` alone."""
+        records = self._by_name[name]
+        chosen = [i for i, each in enumerate(records[0]["facts"]) if fact in (None, each)]
+        return np.array([record["right"] for record in records], np.float64)[:, chosen]
 
     def geometry(self, name: str, key: str) -> float:
         """Mean over the seeds."""
@@ -129,17 +118,36 @@ class Results:
     def untrained(self, name: str) -> int:
         """In how many seeds the training failed its own reconstruction.
 
-        It did where a caption is more than half as unlikely given its own embedding as given another scene's.
+        It did where a caption is likelier given its own embedding than given another scene's by less than `TRAINED` of
+        what it is after the same training on pairs.
         """
-        if BY_NAME[name].rows == "shuffled":
-            return 0  # the floor
-        matched_nll, another = self.nll(name, "own").mean(1), self.nll(name, "another's own").mean(1)
-        return int((matched_nll > TRAINED * another).sum())
+        variant = BY_NAME[name]
+        bound = "paired, SmolLM2" if variant.large else cell("paired", variant.encoder)
+        if variant.rows == "shuffled" or bound not in self:
+            return 0
+        told = (self.nll(name, "another") - self.nll(name, "own")).mean(1)
+        return int((told < TRAINED * (self.nll(bound, "another") - self.nll(bound, "own")).mean()).sum())
 
     def gain(self, name: str, over: str) -> Interval:
         """By how much captions are likelier given real images after `name` than after `over`, nats a token."""
         return bootstrap(self.nll(over) - self.nll(name))
 
-    def margin(self) -> float:
-        """The difference that counts as none: MARGIN of what pairs win over no alignment."""
-        return MARGIN * max(0.0, float(self.nll("none").mean() - self.nll("paired").mean()))
+    def chosen_better(self, name: str, over: str) -> Interval:
+        """By how many points more choices among hard distractors are right after `name` than after `over`."""
+        return bootstrap(100 * (self.right(name) - self.right(over)))
+
+    def share_of_pairs(self, name: str, encoder: str) -> Interval:
+        """Which share of what pairs win over ReAlign `name` wins, by seed; the interval is over seeds and scenes."""
+        realign, paired = self.nll(cell("realign", encoder)), self.nll(cell("paired", encoder))
+        return ratio(realign - self.nll(name), realign - paired)
+
+
+def ratio(part: np.ndarray, whole: np.ndarray, *, rounds: int = ROUNDS, seed: int = 0) -> Interval:
+    """Percentile interval of mean(part) / mean(whole), both [seeds, scenes] and drawn together as `bootstrap` draws."""
+    seeds, scenes = part.shape
+    rng = np.random.default_rng(seed)
+    drawn_seeds = rng.multinomial(seeds, np.full(seeds, 1 / seeds), size=rounds) / seeds
+    drawn_scenes = rng.multinomial(scenes, np.full(scenes, 1 / scenes), size=rounds) / scenes
+    parts, wholes = (np.einsum("bs,sn,bn->b", drawn_seeds, x, drawn_scenes, optimize=True) for x in (part, whole))
+    low, high = np.percentile(parts / wholes, [2.5, 97.5])
+    return Interval(float(part.mean() / whole.mean()), float(low), float(high), tuple(part.mean(1) / whole.mean(1)))

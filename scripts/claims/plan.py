@@ -1,4 +1,7 @@
-"""Which trainings are compared: the settings they share, and the variants that differ from each other in one thing."""
+"""Which trainings are compared by likelihood: the settings they share, and the variants, each unlike in one thing.
+
+All are of the wide world. The variants of instruction tuning are in `tuning_plan`.
+"""
 
 from __future__ import annotations
 
@@ -6,47 +9,69 @@ from dataclasses import asdict, dataclass, field, replace
 
 from revision_plugin.errors import RevisionError
 
-PAPERS_STATISTICS = 10000  # rows a modality at which ReVision's curve of sample sizes is flat (appendix E.1)
-TEXTS_AT_MOST = 4  # times the basic number of texts
-SHIPPED = "scale 16"
+PAPERS_GAP = "scale 26"  # logit scale; as the papers' encoder has it, with nearly equal traces
+UNEQUAL = "unequal traces"  # where ReAlign is more than a shift, so where ablations are run
+ENCODERS = (PAPERS_GAP, UNEQUAL)  # chosen by gap and traces, before an aligner was compared on them
+OTHER = "other content"
+METHODS: dict[str, tuple[str, dict]] = {
+    "none": ("none", {}),
+    "mean_shift": ("mean_shift", {}),
+    "c3": ("c3", {"sigma": 0.02}),
+    "realign": ("realign", {}),
+    "bc": ("bc", {}),
+    "aniso": ("aniso", {}),
+    "monge": ("monge", {}),
+    "monge blend .5": ("monge", {"blend": 0.5}),
+    "monge shrunk .9": ("monge", {"shrinkage": 0.9}),
+}
+WITH_OTHER_CONTENT = ("mean_shift", "realign", "aniso", "monge", "monge blend .5", "monge shrunk .9")
+LARGE = ("none", "mean_shift", "realign", "monge", "paired")  # that are run with SmolLM2-135M, too
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Sizes of a run. Learning rates are those of the quickstart, for a language model of three million parameters."""
+    """Sizes of a run. Learning rates are for a language model of three million parameters, `large_...` for SmolLM2."""
 
     seeds: int = 5
-    steps: int = 360
+    steps: int = 250  # with fewer the training on pairs has not come down yet
     batch: int = 16
-    rate: float = 2e-2
-    texts: int = 1600  # "1x": so many texts, or as many pairs
-    unpaired: int = 24000  # images for statistics alone
-    held_out: int = 300  # scenes whose captions are scored
-    captioned: int = 150  # of them, those a caption is written for
-    asked: int = 100  # of them, those questions are asked about
-    tuning_images: tuple[int, ...] = (64, 256, 1024)
-    tuning_batch: int = 8
-    tuning_rate: float = 5e-4
+    rate: float = 4e-2
+    texts: int = 2000  # "1x": so many texts, or as many pairs, twice over
+    statistics: int = 6000  # rows a modality that aligners are fitted on
+    criteria: int = 1000  # others, that the unpaired criteria are measured on
+    held_out: int = 240  # scenes whose captions are scored
+    large_steps: int = 100
+    large_batch: int = 8
+    large_rate: float = 3e-3
+    large_held_out: int = 100
 
     def to_json(self) -> dict:
-        return {**asdict(self), "tuning_images": list(self.tuning_images)}
+        return asdict(self)
 
 
 DEFAULT = Settings()
 QUICK = replace(
-    DEFAULT, seeds=2, steps=200, texts=800, unpaired=11000, held_out=150, captioned=60, asked=40, tuning_images=(256,)
+    DEFAULT,
+    seeds=2,
+    steps=100,
+    texts=800,
+    statistics=3000,
+    criteria=500,
+    held_out=100,
+    large_steps=40,
+    large_held_out=40,
 )
+GPU = replace(DEFAULT, steps=1000, texts=16000, statistics=20000, criteria=4000, held_out=1000, large_steps=1000)
+GPU = replace(GPU, large_batch=32, large_held_out=1000)
 
 
 @dataclass(frozen=True)
 class Variant:
     """One kind of training, run once a seed.
 
-    `rows` are what Stage 1 writes the full captions from: the embeddings of `texts` (of the style `captions`), of the
-    scenes' own images (`pairs`) or of other scenes' (`shuffled`).
-    `statistics` are the rows a modality that the aligner is fitted on, from this world or from another; `other images`
-    has this world's texts and the other's images. `tuned` says whether Stage 2 follows, with all numbers of images or
-    one.
+    Stage 1 writes captions from `rows`: their own embeddings (`texts`), those of the scenes' images (`pairs`) or of
+    other scenes' (`shuffled`), `times` as many texts for as many times the steps. `content` says what the images of the
+    statistics show: the `same` as the texts, or a part of the world (`other content`).
     """
 
     name: str
@@ -54,60 +79,69 @@ class Variant:
     options: dict = field(default_factory=dict)
     rows: str = "texts"
     times: int = 1
-    captions: str = "full"
-    statistics: int = PAPERS_STATISTICS
-    world: str = "own"
-    tokens: int = 1
-    encoder: str = SHIPPED
-    tuned: str = "no"  # "all", "one" or "no"
-    quick: bool = True
-
-    def tuning_images(self, settings: Settings) -> tuple[int, ...]:
-        """The numbers of real images after which Stage 2 is measured."""
-        if self.tuned == "one":
-            return tuple(n for n in settings.tuning_images if n == 256)
-        return settings.tuning_images if self.tuned == "all" else ()
+    content: str = "same"
+    statistics: int | None = None  # rows, instead of the settings'
+    encoder: str = UNEQUAL
+    large: bool = False  # with SmolLM2
+    quick: bool = False
 
 
-# logit scales at which the other encoders were trained; the shipped demo encoder has the one in the middle
-ENCODERS = ("scale 8", SHIPPED, "scale 40")
-ALIGNED = ("none", "mean_shift", "c3", "c3 0.05", "realign", "bc", "aniso")
+def cell(method: str, encoder: str, *, content: str = "same") -> str:
+    """The name of an aligner's training in one cell of the comparison."""
+    return f"{method}, {encoder}" + ("" if content == "same" else f", {content}")
+
+
+def _cells() -> list[Variant]:
+    variants = []
+    for encoder in ENCODERS:
+        variants += [
+            Variant(cell(name, encoder), method, options, encoder=encoder, quick=True)
+            for name, (method, options) in METHODS.items()
+        ]
+        variants += [
+            Variant(cell(rows, encoder), "none", rows=kind, encoder=encoder, quick=True)
+            for rows, kind in (("paired", "pairs"), ("shuffled", "shuffled"))
+        ]
+        variants += [
+            Variant(cell(name, encoder, content=OTHER), *METHODS[name], content=OTHER, encoder=encoder)
+            for name in WITH_OTHER_CONTENT
+        ]
+    return variants
+
 
 VARIANTS = [
-    Variant("none", "none", tuned="all"),
-    Variant("mean_shift", "mean_shift", tuned="all"),
-    Variant("c3", "c3", {"sigma": 0.02}, tuned="all"),
-    Variant("c3 0.05", "c3", {"sigma": 0.05}, tuned="all", quick=False),
-    Variant("realign", tuned="all"),
-    Variant("bc", "bc", tuned="all"),
-    Variant("aniso", "aniso", tuned="all"),
-    Variant("paired", "none", rows="pairs", tuned="all"),
-    Variant("shuffled", "none", rows="shuffled", tuned="all"),
-    Variant("2x text", times=2),
-    Variant("4x text", times=4, quick=False),
+    *_cells(),
+    Variant("realign, steps 1 and 2", options={"centroid_rounds": 0}),
+    Variant("realign, 5 rounds", options={"centroid_rounds": 5}),
+    Variant("realign, 500 rows", statistics=500),
+    Variant("monge, 500 rows", "monge", statistics=500),
+    Variant("c3 0.05", "c3", {"sigma": 0.05}),
     Variant("c3 0.1", "c3", {"sigma": 0.1}),
-    Variant("short captions", captions="short", tuned="one"),
-    Variant("long captions", captions="long", tuned="one"),
-    Variant("other world", world="other"),
-    Variant("other images", world="other images", quick=False),
-    Variant("16 tokens", tokens=16),
-    Variant("64 tokens", tokens=64, quick=False),
-    Variant("5 rounds", options={"centroid_rounds": 5}),
-    Variant("100 rows", statistics=100),
-    Variant("24000 rows", statistics=24000, quick=False),
-    *(
-        Variant(f"{method}, {encoder}", method, encoder=encoder)
-        for encoder in ENCODERS
-        if encoder != SHIPPED
-        for method in ("none", "realign")
-    ),
+    Variant("aniso, initialisation", "aniso", {"refinement": False}),
+    Variant("aniso, prior alone", "aniso", {"phase_loss": False}),
+    Variant("aniso, phases alone", "aniso", {"prior_loss": False}),
+    Variant("aniso, full bounds", "aniso", {"prior_scaling": False}),
+    Variant("aniso, initialisation without D_V", "aniso", {"refinement": False, "v_scaling": False}),
+    Variant("realign, 2x text", times=2),
+    Variant("realign, 4x text", times=4),
+    Variant("monge, 2x text", "monge", times=2),
 ]
-BY_NAME = {variant.name: variant for variant in VARIANTS}
+LARGE_VARIANTS = [
+    Variant(f"{name}, SmolLM2", "none" if name == "paired" else METHODS[name][0], rows=rows, large=True)
+    for name in LARGE
+    for rows in ["pairs" if name == "paired" else "texts"]
+]
+BY_NAME = {variant.name: variant for variant in (*VARIANTS, *LARGE_VARIANTS)}
+TEXTS_AT_MOST = max(variant.times for variant in VARIANTS)  # times the basic number of texts
 
 
-def chosen_variants(*, quick: bool, only: list[str] | None = None) -> list[Variant]:
-    """The variants of a run, the floor always among them. Raises RevisionError naming one that does not exist."""
+def chosen_variants(*, quick: bool, large: bool = False, only: list[str] | None = None) -> list[Variant]:
+    """The variants of a run, those with SmolLM2 where `large` asks for them. Raises RevisionError naming one that does
+    not exist.
+    """
     unknown = [name for name in only or [] if name not in BY_NAME]
     if unknown:
-        raise RevisionError(f"no variant '{unknown[0]}'; there are: {', '.join(BY_NAME)}")
-    return [v for v in VARIANTS if (v.quick or not quick) and (only is None or v.name in [*only, "shuffled"])]
+        raise RevisionError(f"no variant '{unknown[0]}'; there are: {'; '.join(BY_NAME)}")
+    if only is not None:
+        return [variant for name, variant in BY_NAME.items() if name in only]
+    return [v for v in VARIANTS if v.quick or not quick] + (LARGE_VARIANTS if large else [])

@@ -18,10 +18,12 @@ import torch
 from revision_plugin._common.files import read_json, write_json
 from revision_plugin._common.folders import ClaimedFolder
 from revision_plugin._common.progress import track
+from revision_plugin.demo.smollm2 import export_smollm2
 from revision_plugin.errors import RevisionError
+from scripts.claims.choices_made import choices_to_make
 from scripts.claims.claim_corpora import preparations
-from scripts.claims.plan import Settings, Variant
-from scripts.claims.variant_training import RESULT, run_training, training_folder
+from scripts.claims.plan import ENCODERS, OTHER, Settings, Variant, cell
+from scripts.claims.variant_training import LARGE_MODEL, RESULT, run_training, training_folder
 
 logger = logging.getLogger(__name__)
 MARK, WALL = "claims.json", "seconds.json"
@@ -47,6 +49,19 @@ def _run_missing(out: Path, settings: Settings, variants: list[Variant], workers
         for variant in variants
         if not (training_folder(out, variant.name, seed) / RESULT).exists()
     ]
+    if any(variant.large for variant in variants):
+        export_smollm2(out / LARGE_MODEL)
+    with time_kept(out, workers) as keep_time:
+        run_all("embed", "store", preparations(out, settings, variants), workers, out / "preparation.log", keep_time)
+        run_all("train", "training", work, workers, out / "trainings.log", keep_time)
+        if {cell("realign", encoder, content=OTHER) for encoder in ENCODERS} <= {variant.name for variant in variants}:
+            run_all("choose", "choice", choices_to_make(out, settings), workers, out / "choices.log", keep_time)
+    return results(out, settings, variants)
+
+
+@contextlib.contextmanager
+def time_kept(out: Path, workers: int) -> Iterator[Callable[[], None]]:
+    """Adds up in `out` the seconds of all calls of a run that was stopped and repeated; yields what to call often."""
     before = read_json(out / WALL)["wall"] if (out / WALL).exists() else 0.0
     started = time.monotonic()
 
@@ -54,11 +69,9 @@ def _run_missing(out: Path, settings: Settings, variants: list[Variant], workers
         write_json(out / WALL, {"wall": before + time.monotonic() - started, "workers": workers})
 
     try:
-        run_all("embed", "store", preparations(out, settings, variants), workers, out / "preparation.log", keep_time)
-        run_all("train", "training", work, workers, out / "trainings.log", keep_time)
+        yield keep_time
     finally:
         keep_time()
-    return results(out, settings, variants)
 
 
 def results(out: Path, settings: Settings, variants: list[Variant]) -> list[dict]:
