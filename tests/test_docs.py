@@ -122,6 +122,18 @@ def test_the_aniso_pages_command(stores, tmp_path):
     assert "the prior's loss" in done.stdout
 
 
+def test_the_choosing_pages_commands(stores, tmp_path):
+    blocks = re.findall(r"```bash\n(.*?)```", (ROOT / "docs" / "choosing.md").read_text(), re.S)
+    for name in ("texts", "images"):
+        (tmp_path / name).symlink_to(stores / name)
+    environment = {**ENVIRONMENT, "PATH": f"{Path(sys.executable).parent}:{os.defpath}"}
+    typed = ["bash", "-euo", "pipefail", "-c", "\n".join(blocks)]
+    done = subprocess.run(typed, capture_output=True, text=True, env=environment, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.count("chosen: ") == 2 and "| candidate |" in done.stdout
+    assert all((tmp_path / name / "aligner.json").is_file() for name in ("aligner", "other", "third"))
+
+
 @pytest.mark.slow
 def test_the_projected_gap_pages_command(stores, tiny_llm, tmp_path):
     """After a Stage 1 that left checkpoints, whose folder the page calls `pretrain`."""

@@ -3,7 +3,7 @@
 Where the rows that the dual encoder matches are a random sample of both corpora, the corpora are about the same things,
 and the candidate wins whose aligned texts come nearest to the images as a distribution: least Frechet distance on rows
 its fit has not seen. Elsewhere such a distance rewards copying the difference of content, no quantity that was measured
-says which candidate is best (docs/choosing.md), and ReAlign is kept.
+says which candidate is best (docs/choosing.md), and ReAlign is fitted on the matched rows alone.
 """
 
 from __future__ import annotations
@@ -21,19 +21,18 @@ from .._common import distributed
 from .._common.devices import choose_device
 from .._common.markdown import table
 from .._common.progress import track
-from ..embeddings.rows import ArrayRows, RandomRows, Rows, as_rows, block_rows
+from ..embeddings.rows import ArrayRows, Rows, as_rows
 from ..encoders import Identity
 from ..errors import RevisionError
 from .base import ALIGNERS, Aligner, create
 from .criteria import LEAST_ROWS, gaussian_distances, unpaired_criteria
 from .fitting import common_encoder, fit_without_report
+from .matched_fit import SAMPLE_ROWS, fit_on_matches, unit_sample
 from .matching import content_shift, mutual_matches
-from .realign import LEAST_TRACE
 
 logger = logging.getLogger(__name__)
 DEFAULT = "realign"
 CANDIDATES = ("none", "mean_shift", DEFAULT, "monge", "monge blend=0.5", "monge shrinkage=0.9")
-SAMPLE_ROWS = 20000  # of each corpus, that the choice reads
 CORPORA = {"texts": "source", "images": "target"}
 PAIRWISE_ROWS = 2000  # of these, where every row is compared with every other
 DISTANCE = "frechet_distance"  # what decides
@@ -56,7 +55,8 @@ def choose(
     A candidate is a method, with options where it has some: "monge blend=0.5". At most `rows` rows of each corpus,
     drawn by `seed`, decide: candidates are fitted on one half and measured on the other, both ways. All else as
     `Aligner.fit` takes it. ReAlign, which must be among them, wins ties, and a candidate that is not better on both
-    halves ties with it. Where the corpora are about different things ReAlign is kept, and a warning says so.
+    halves ties with it. Where the corpora are about different things ReAlign is fitted on the rows that the encoder
+    matches (`matched_fit`), and a warning says so.
     Raises RevisionError for fewer than two candidates, an unknown one, fewer than 24 rows, and whatever `fit` refuses.
     """
     aligners = read_candidates(candidates)
@@ -69,7 +69,11 @@ def choose(
     if record["other_content"] and distributed.rank() == 0:
         logger.warning(f"auto: {record['reason']}; see docs/choosing.md")
     chosen = aligners[record["chosen"]]
-    chosen.fit(*corpora, encoder=identity, seed=seed, held_out=held_out, device=place)
+    settings: dict[str, Any] = dict(encoder=identity, seed=seed, held_out=held_out, device=place)
+    if record["other_content"]:
+        fit_on_matches(chosen, *corpora, rows=rows, **settings)
+    else:
+        chosen.fit(*corpora, **settings)
     chosen._report = replace(chosen.report, details={**chosen.report.details, "auto": record})
     return chosen
 
@@ -94,7 +98,7 @@ def compare(
     other = [corpus for corpus, name in CORPORA.items() if content[name]["differs"]]
     if other:
         sample = f"the {' and '.join(other)} that the encoder matches are no random sample"
-        chosen, reason = DEFAULT, f"the corpora are about different things ({sample}), so {DEFAULT} is kept"
+        chosen, reason = DEFAULT, f"the corpora are about different things ({sample}), so {DEFAULT} is fitted on these"
     else:
         chosen, reason = by_distance([{name: each[DISTANCE] for name, each in half.items()} for half in halves])
     return {
@@ -163,18 +167,9 @@ def read_candidates(candidates: Sequence[str]) -> dict[str, Aligner]:
 
 def _sample(role: str, rows: Rows, count: int, seed: int) -> np.ndarray:
     """At most `count` rows, unit-norm float64, in random order."""
-    drawn = RandomRows(rows, count, seed)
-    if len(drawn) < 2 * LEAST_ROWS:
-        raise RevisionError(f"auto compares aligners on {2 * LEAST_ROWS} rows of each corpus or more, not {len(drawn)}")
-    array = np.concatenate([np.asarray(block, np.float64) for block in drawn.blocks(block_rows(rows.dim))])
-    norms = np.linalg.norm(array, axis=1, keepdims=True)
-    usable = np.isfinite(norms[:, 0]) & (norms[:, 0] > 0)
-    if not usable.all():
-        row = drawn.positions[int((~usable).argmax())]
-        raise RevisionError(f"embedding row {row} is zero or not finite; encode that item again or remove it")
-    array /= norms
-    if array.var(0).sum() < LEAST_TRACE:
-        raise RevisionError(f"the {role} does not vary; give a corpus of many different items")
+    if min(len(rows), count) < 2 * LEAST_ROWS:
+        raise RevisionError(f"auto compares aligners on {2 * LEAST_ROWS} rows of each corpus or more, not {len(rows)}")
+    array, _ = unit_sample(role, rows, count, seed)
     return array[np.random.default_rng(seed).permutation(len(array))]
 
 

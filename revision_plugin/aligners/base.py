@@ -25,7 +25,7 @@ from ..embeddings.verification import verified
 from ..encoders import Identity, require_same
 from ..errors import RevisionError
 from ..registry import Registry
-from .fit_report import CorpusReport, FitReport
+from .fit_report import MATCHED, CorpusReport, FitReport
 from .fitting import Fit, common_encoder, require_role
 
 ALIGNERS: Registry[type[Aligner]] = Registry("aligner")
@@ -141,8 +141,7 @@ class Aligner(ABC):
     def refit_source(
         self: Self, source: Any, *, seed: int = 0, held_out: float = 0.1, device: torch.device | str | None = None
     ) -> Self:
-        """A new aligner of the same method and options, fitted on another source corpus and this one's target
-        statistics.
+        """A new aligner of the same method and options, fitted on another source and this one's target statistics.
 
         For a text domain without images of its own. Raises RevisionError where the method needs the target's rows.
         """
@@ -151,6 +150,8 @@ class Aligner(ABC):
             raise RevisionError(
                 f"'{self.method}' needs the target's rows, not only its mean and trace; fit it again with both stores"
             )
+        if MATCHED in report.details:
+            raise RevisionError("it was fitted on the rows that the encoder matches; fit it again with both stores")
         require_role("source", rows)
         if rows.dim != self.dim:
             raise RevisionError(f"the source has {rows.dim} dimensions, the aligner {self.dim}")

@@ -16,6 +16,7 @@ import numpy as np
 from ..embeddings.moments import stream_moments
 from ..embeddings.rows import EveryNth, Rows
 from .base import Aligner
+from .fit_report import MATCHED
 
 STANDARD_ERRORS = 5.0
 SHARE_OF_GAP = 0.1
@@ -53,8 +54,8 @@ def domain_shift(aligner: Aligner, rows: Rows) -> DomainShift:
 
 def warn_if_far(aligner: Aligner, rows: Rows, *, corpus: Path, aligner_path: Path | str) -> None:
     """Log one warning, with the figures and the command that refits, where `rows` are of another domain."""
-    if not aligner.uses_statistics:
-        return
+    if not aligner.uses_statistics or MATCHED in aligner.report.details:
+        return  # of matched rows the mean is not the corpus' on purpose
     shift = domain_shift(aligner, rows)
     if shift.is_far:
         other = f"--refit-source {aligner_path}"

@@ -14,6 +14,7 @@ from ..embeddings.rows import Rows
 from ..encoders.identity import Identity
 from ..errors import RevisionError
 
+MATCHED = "matched"  # what `details` call the rows that a fit on matches chose from
 HASH = re.compile(r"[0-9a-f]{64}")
 
 

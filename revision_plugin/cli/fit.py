@@ -14,6 +14,7 @@ from .._common.devices import choose_device
 from .._common.folders import require_free
 from ..aligners import ALIGNERS, Aligner, create, load_aligner
 from ..aligners.auto import CANDIDATES, SAMPLE_ROWS, choice_table, choose
+from ..aligners.matched_fit import fit_on_matches
 from ..embeddings.item_views import of_view
 from ..embeddings.store import Store
 from ..errors import RevisionError
@@ -34,6 +35,11 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--option", action="append", default=[], metavar="NAME=VALUE", help="of the method, see below")
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = describe_options()
+    parser.add_argument(
+        "--matched",
+        action="store_true",
+        help="fit on the texts and images that the encoder matches, where the corpora differ in content",
+    )
     flags = FlagsOf(parser, Aligner.fit)
     flags.add("--held-out", type=share(0.5), help="share of both corpora for the held-out report")
     add_seed(flags)
@@ -48,6 +54,9 @@ def run(a: argparse.Namespace) -> None:
     settings: dict[str, Any] = dict(seed=a.seed, held_out=a.held_out, device=device)
     if a.refit_source and (a.method or a.option):
         raise RevisionError("--refit-source keeps the method and options of its aligner; leave out yours")
+    if a.matched and (a.refit_source or a.method == AUTO):
+        other = "--refit-source has no images to match" if a.refit_source else f"{AUTO} says itself when to match"
+        raise RevisionError(f"--matched: {other}; leave it out")
     fitted = load_aligner(a.refit_source) if a.refit_source else None
     options = read_options(a.option)
     if a.method == AUTO and (unknown := sorted(set(options) - {"candidates", "rows"})):
@@ -61,11 +70,12 @@ def run(a: argparse.Namespace) -> None:
         aligner = fitted.refit_source(source, **settings)
     else:
         target = of_view(Store.open(a.target), a.view)
-        aligner = (
-            choose(source, target, **options, **settings)
-            if aligner is None
-            else aligner.fit(source, target, **settings)
-        )
+        if aligner is None:
+            aligner = choose(source, target, **options, **settings)
+        elif a.matched:
+            aligner = fit_on_matches(aligner, source, target, **settings)
+        else:
+            aligner.fit(source, target, **settings)
     if distributed.rank() == 0:
         aligner.save(a.out)
         print(f"{a.out}: {aligner.summary()}")

@@ -89,16 +89,12 @@ class EveryNth:
                 yield part
 
 
-class RandomRows:
-    """`count` rows of `rows`, drawn without replacement by `seed` and in their order; all of them where there are no
-    more. `positions` says which.
-    """
+class ChosenRows:
+    """The rows of `rows` at `positions`, in their order; it says what store and view they are of."""
 
-    def __init__(self, rows: Rows, count: int, seed: int):
-        self._rows, self.dim = rows, rows.dim
-        self.positions = np.arange(len(rows))
-        if len(rows) > count:
-            self.positions = np.sort(np.random.default_rng(seed).choice(len(rows), count, replace=False))
+    def __init__(self, rows: Rows, positions: np.ndarray):
+        self._rows, self.dim, self.positions = rows, rows.dim, np.sort(positions)
+        self.manifest, self.view = getattr(rows, "manifest", None), getattr(rows, "view", None)
 
     def __len__(self) -> int:
         return len(self.positions)
@@ -113,6 +109,16 @@ class RandomRows:
             if first < last:
                 yield block[chosen[first:last] - position]
             position += len(block)
+
+
+class RandomRows(ChosenRows):
+    """`count` rows of `rows`, drawn without replacement by `seed`; all of them where there are no more."""
+
+    def __init__(self, rows: Rows, count: int, seed: int):
+        positions = np.arange(len(rows))
+        if len(rows) > count:
+            positions = np.random.default_rng(seed).choice(len(rows), count, replace=False)
+        super().__init__(rows, positions)
 
 
 def as_rows(value: Rows | np.ndarray | torch.Tensor | str | Path) -> Rows:

@@ -9,11 +9,10 @@ import numpy as np
 from revision_plugin._common.devices import choose_device
 from revision_plugin._common.files import read_json, write_json
 from revision_plugin.aligners.auto import CANDIDATES, compare, read_candidates
-from scripts.claims.plan import ENCODERS, METHODS, OTHER, Settings
+from scripts.claims.plan import ENCODERS, OTHER, Settings
 from scripts.claims.variant_training import unpaired_rows
 
 NAMES = dict(zip(CANDIDATES, ("none", "mean_shift", "realign", "monge", "monge blend .5", "monge shrunk .9")))
-assert set(NAMES.values()) <= set(METHODS)
 
 
 def choice_file(out: Path, encoder: str, content: str, seed: int) -> Path:
@@ -44,7 +43,10 @@ def make_choice(out: Path, settings: Settings, encoder: str, content: str, seed:
         device=choose_device("cpu"),
         show=False,
     )
-    made = {"encoder": encoder, "content": content, "seed": seed, "chosen": NAMES[record["chosen"]]}
+    chosen = NAMES[record["chosen"]]
+    if record["other_content"] and content == OTHER:  # no cell has such a fit where the content is the same
+        chosen = f"{chosen} on matches"
+    made = {"encoder": encoder, "content": content, "seed": seed, "chosen": chosen}
     path = choice_file(out, encoder, content, seed)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path, made | {"other_content": record["other_content"], "reason": record["reason"]})

@@ -24,7 +24,8 @@ METHODS: dict[str, tuple[str, dict]] = {
     "monge blend .5": ("monge", {"blend": 0.5}),
     "monge shrunk .9": ("monge", {"shrinkage": 0.9}),
 }
-WITH_OTHER_CONTENT = ("mean_shift", "realign", "aniso", "monge", "monge blend .5", "monge shrunk .9")
+ON_MATCHES = {"realign on matches": ("realign", {}), "monge on matches": ("monge", {})}  # rows that the encoder matches
+WITH_OTHER_CONTENT = ("mean_shift", "realign", "aniso", "monge", "monge blend .5", "monge shrunk .9", *ON_MATCHES)
 LARGE = ("none", "mean_shift", "realign", "monge", "paired")  # that are run with SmolLM2-135M, too
 
 
@@ -81,6 +82,7 @@ class Variant:
     times: int = 1
     content: str = "same"
     statistics: int | None = None  # rows, instead of the settings'
+    matched: bool = False  # fitted on the rows that the encoder matches
     encoder: str = UNEQUAL
     large: bool = False  # with SmolLM2
     quick: bool = False
@@ -103,7 +105,13 @@ def _cells() -> list[Variant]:
             for rows, kind in (("paired", "pairs"), ("shuffled", "shuffled"))
         ]
         variants += [
-            Variant(cell(name, encoder, content=OTHER), *METHODS[name], content=OTHER, encoder=encoder)
+            Variant(
+                cell(name, encoder, content=OTHER),
+                *(METHODS | ON_MATCHES)[name],
+                content=OTHER,
+                matched=name in ON_MATCHES,
+                encoder=encoder,
+            )
             for name in WITH_OTHER_CONTENT
         ]
     return variants

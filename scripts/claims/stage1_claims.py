@@ -117,6 +117,10 @@ def content(r: Results) -> Judgement:
             parts.append(Part(f"{encoder}: {method}, same content over other", "-", f"{gain} nats", better(gain)))
         more = bootstrap(lost["monge"] - lost["realign"])
         parts.append(Part(f"{encoder}: monge loses more than realign", "-", f"{more} nats", better(more)))
+        for method in ("realign", "monge"):
+            gain = r.gain(*(cell(each, encoder, content=OTHER) for each in (f"{method} on matches", method)))
+            said = f"{encoder}: other content, {method} on the encoder's matches over {method} on all rows"
+            parts.append(Part(said, "-", f"{gain} nats", better(gain)))
         names = (cell(each, encoder, content=OTHER) for each in ("monge shrunk .9", "realign"))
         gain = r.gain(*names)
         verdict = no_worse(gain, margin(r, encoder))

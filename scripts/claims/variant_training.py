@@ -15,6 +15,7 @@ from revision_plugin._common.files import read_json, write_json
 from revision_plugin._common.timing import timed
 from revision_plugin.aligners import ALIGNERS, Aligner, create, load_aligner
 from revision_plugin.aligners.criteria import unpaired_criteria
+from revision_plugin.aligners.matched_fit import fit_on_matches
 from revision_plugin.demo.jobs import training_flags
 from revision_plugin.demo.measures import caption_likelihood, image_inputs, rotate
 from revision_plugin.embeddings.moments import stream_moments
@@ -78,7 +79,10 @@ def fit_aligner(out: Path, settings: Settings, variant: Variant, seed: int) -> t
     count = variant.statistics or settings.statistics
     fitted, unseen = unpaired_rows(out, settings, variant.encoder, variant.content, seed, count)
     aligner = create(ALIGNERS.get(variant.method), variant.options)
-    return aligner.fit(*fitted, encoder=encoder_spec(variant.encoder), seed=seed, held_out=0), unseen
+    settings: dict = dict(encoder=encoder_spec(variant.encoder), seed=seed, held_out=0)
+    if variant.matched:
+        return fit_on_matches(aligner, *fitted, **settings), unseen
+    return aligner.fit(*fitted, **settings), unseen
 
 
 def unpaired_rows(
