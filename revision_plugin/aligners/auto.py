@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -25,9 +25,9 @@ from ..embeddings.rows import ArrayRows, Rows, as_rows
 from ..encoders import Identity
 from ..errors import RevisionError
 from .base import ALIGNERS, Aligner, create
-from .criteria import LEAST_ROWS, gaussian_distances, unpaired_criteria
-from .fitting import common_encoder, fit_without_report
-from .matched_fit import SAMPLE_ROWS, fit_on_matches, unit_sample
+from .criteria import LEAST_ROWS, PairwiseCriteria, gaussian_distances
+from .fitting import add_detail, common_encoder, fit_without_report
+from .matched_fit import SAMPLE_ROWS, fit_on_matches_of, unit_sample
 from .matching import content_shift, mutual_matches
 
 logger = logging.getLogger(__name__)
@@ -65,16 +65,17 @@ def choose(
     corpora, place = [as_rows(source), as_rows(target)], choose_device(device)
     identity = common_encoder(corpora[0], corpora[1], encoder)
     samples = [_sample(role, each, rows, seed) for role, each in zip(CORPORA.values(), corpora)]
-    record = compare(aligners, *samples, seed=seed, device=place)
+    shuffled = (array[np.random.default_rng(seed).permutation(len(array))] for array, _ in samples)
+    record = compare(aligners, *shuffled, seed=seed, device=place)
     if record["other_content"] and distributed.rank() == 0:
         logger.warning(f"auto: {record['reason']}; see docs/choosing.md")
     chosen = aligners[record["chosen"]]
     settings: dict[str, Any] = dict(encoder=identity, seed=seed, held_out=held_out, device=place)
     if record["other_content"]:
-        fit_on_matches(chosen, *corpora, rows=rows, **settings)
+        fit_on_matches_of(samples, chosen, corpora, **settings)
     else:
         chosen.fit(*corpora, **settings)
-    chosen._report = replace(chosen.report, details={**chosen.report.details, "auto": record})
+    add_detail(chosen, "auto", record)
     return chosen
 
 
@@ -165,12 +166,11 @@ def read_candidates(candidates: Sequence[str]) -> dict[str, Aligner]:
     return aligners
 
 
-def _sample(role: str, rows: Rows, count: int, seed: int) -> np.ndarray:
-    """At most `count` rows, unit-norm float64, in random order."""
+def _sample(role: str, rows: Rows, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """`unit_sample` of a corpus that is large enough to choose by."""
     if min(len(rows), count) < 2 * LEAST_ROWS:
         raise RevisionError(f"auto compares aligners on {2 * LEAST_ROWS} rows of each corpus or more, not {len(rows)}")
-    array, _ = unit_sample(role, rows, count, seed)
-    return array[np.random.default_rng(seed).permutation(len(array))]
+    return unit_sample(role, rows, count, seed)
 
 
 def _half(aligners, source, target, fold: int, seed: int, device, advance) -> dict[str, dict[str, float]]:
@@ -179,12 +179,11 @@ def _half(aligners, source, target, fold: int, seed: int, device, advance) -> di
         [rows[: len(rows) // 2] if first else rows[len(rows) // 2 :] for rows in (source, target)]
         for first in (fold == 0, fold != 0)
     )
-    pairwise = texts[:PAIRWISE_ROWS], images[:PAIRWISE_ROWS]
+    pairwise = PairwiseCriteria(texts[:PAIRWISE_ROWS], images[:PAIRWISE_ROWS], seed=seed)
     measured = {}
     for name, aligner in aligners.items():
         rows = ArrayRows(fitted_texts), ArrayRows(fitted_images)
         aligned = fit_without_report(aligner, *rows, seed=seed, device=device).transform(texts)
-        quantities = unpaired_criteria(pairwise[0], aligned[:PAIRWISE_ROWS], pairwise[1], seed=seed)
-        measured[name] = {**quantities, **gaussian_distances(aligned, images)}
+        measured[name] = {**gaussian_distances(aligned, images), **pairwise.of(aligned[:PAIRWISE_ROWS])}
         advance(1)
     return measured

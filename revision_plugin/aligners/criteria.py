@@ -18,7 +18,7 @@ from ..errors import RevisionError
 from .base import Aligner, create
 from .covariances import dominant_directions, power
 from .fitting import MINIMUM_ROWS, fit_without_report
-from .matching import around_mean, mutual_matches
+from .matching import agree, around_mean, mutual_matches
 from .monge import Monge
 
 LEAST_ROWS = 12  # ten neighbours of another row, and one to spare
@@ -48,21 +48,38 @@ def unpaired_criteria(
     Raises RevisionError for other shapes and for fewer than 12 rows.
     """
     _check(raw_source, aligned_source, target)
-    between = similarities(aligned_source, target)
-    inside_target, inside_source = without_self(target), without_self(aligned_source)
-    return {
-        **gaussian_distances(aligned_source, target),
-        **sliced_distances(aligned_source, target, seed=seed),
-        **kept_structure(without_self(raw_source), inside_source),
-        **variance_ratios(aligned_source, target, seed=seed),
-        **ball_shares(between, inside_source, inside_target),
-        "energy_distance": energy_distance(between, inside_source, inside_target),
-        **nearest_rows(between),
-        "assignment_cosine": assignment_cosine(between),
-        **cluster_shift(aligned_source, target, seed=seed),
-        **encoder_matches(raw_source, target, between),
-        "reference_cosine": reference_cosine(raw_source, aligned_source, target),
-    }
+    pairwise = PairwiseCriteria(raw_source, target, seed=seed)
+    return {**gaussian_distances(aligned_source, target), **pairwise.of(aligned_source)}
+
+
+class PairwiseCriteria:
+    """All of `unpaired_criteria` but the distances between Gaussians, for several aligners of the same raw rows: what
+    does not depend on the aligner is computed once.
+    """
+
+    def __init__(self, raw_source: np.ndarray, target: np.ndarray, *, seed: int):
+        _check(raw_source, raw_source, target)
+        self._target, self._seed = target, seed
+        self._inside_raw, self._inside_target = without_self(raw_source), without_self(target)
+        self._before = similarities(around_mean(raw_source), around_mean(target))
+        self._reference = matched_monge(raw_source, target).transform(raw_source)
+
+    def of(self, aligned_source: np.ndarray) -> dict[str, float]:
+        """The quantities of the aligner that made `aligned_source` [n, d] of the raw rows."""
+        target, seed, inside_target = self._target, self._seed, self._inside_target
+        between, inside_source = similarities(aligned_source, target), without_self(aligned_source)
+        return {
+            **sliced_distances(aligned_source, target, seed=seed),
+            **kept_structure(self._inside_raw, inside_source),
+            **variance_ratios(aligned_source, target, seed=seed),
+            **ball_shares(between, inside_source, inside_target),
+            "energy_distance": energy_distance(between, inside_source, inside_target),
+            **nearest_rows(between),
+            "assignment_cosine": assignment_cosine(between),
+            **cluster_shift(aligned_source, target, seed=seed),
+            **encoder_matches(self._before, between),
+            "reference_cosine": reference_cosine(aligned_source, self._reference),
+        }
 
 
 def similarities(first: np.ndarray, second: np.ndarray) -> np.ndarray:
@@ -195,7 +212,6 @@ def nearest_rows(between: np.ndarray) -> dict[str, float]:
     al. 2010).
     """
     image_of_text, text_of_image = between.argmax(1), between.argmax(0)
-    mutual = text_of_image[image_of_text] == np.arange(len(between))
     text_scale, image_scale = (
         np.partition(each, -NEIGHBOURS, axis=1)[:, -NEIGHBOURS:].mean(1) for each in (between, between.T)
     )
@@ -204,7 +220,7 @@ def nearest_rows(between: np.ndarray) -> dict[str, float]:
         "nearest_cosine_source": float(between.max(1).mean()),
         "nearest_cosine_target": float(between.max(0).mean()),
         "csls_cosine": float(between[np.arange(len(between)), csls].mean()),
-        "mutual_nearest": float(mutual.mean()),
+        "mutual_nearest": float(agree(image_of_text, text_of_image).mean()),
         "reached_targets": len(np.unique(image_of_text)) / between.shape[1],
         "hubness": float(skew(_nearest_mask(between).sum(0))),
     }
@@ -231,15 +247,15 @@ def cluster_shift(source: np.ndarray, target: np.ndarray, *, seed: int) -> dict[
     }
 
 
-def encoder_matches(raw_source: np.ndarray, target: np.ndarray, between: np.ndarray) -> dict[str, float]:
-    """Mean cosines, after the aligner, of the matches that the dual encoder makes before it: for every text the image
-    with the largest cosine once each modality is centred, for every image such a text, and those where both agree;
-    and the correlation of all cosines before with the cosines after. The matches are the same for every aligner.
+def encoder_matches(before: np.ndarray, between: np.ndarray) -> dict[str, float]:
+    """Mean cosines, after the aligner (`between` [n, m]), of the matches that the dual encoder makes before it, by
+    cosines of both modalities centred (`before` [n, m]): for every text the image with the largest one, for every image
+    such a text, and those where both agree; and the correlation of all cosines before with the cosines after. The
+    matches are the same for every aligner.
     """
-    before = similarities(around_mean(raw_source), around_mean(target))
     image_of_text, text_of_image = before.argmax(1), before.argmax(0)
     texts, images = np.arange(len(before)), np.arange(before.shape[1])
-    mutual = text_of_image[image_of_text] == texts
+    mutual = agree(image_of_text, text_of_image)
     of_texts, of_images = between[texts, image_of_text], between[text_of_image, images]
     return {
         "matched_cosine_source": float(of_texts.mean()),
@@ -249,11 +265,11 @@ def encoder_matches(raw_source: np.ndarray, target: np.ndarray, between: np.ndar
     }
 
 
-def reference_cosine(raw_source: np.ndarray, aligned_source: np.ndarray, target: np.ndarray) -> float:
+def reference_cosine(aligned_source: np.ndarray, reference: np.ndarray) -> float:
     """Mean cosine of the aligned rows and the same rows under a reference: the Monge map, fitted on the encoder's
     mutual matches alone, which are about the same things also where the corpora are not.
     """
-    return float(np.einsum("ij,ij->i", aligned_source, matched_monge(raw_source, target).transform(raw_source)).mean())
+    return float(np.einsum("ij,ij->i", aligned_source, reference).mean())
 
 
 def matched_monge(source: np.ndarray, target: np.ndarray) -> Aligner:

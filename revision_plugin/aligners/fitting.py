@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -68,11 +68,8 @@ class Fit:
         return aligner
 
     def _compute(self, source: Rows, source_moments: Moments, target: Rows | None, target_moments: Moments) -> Aligner:
-        computed = self.aligner.compute(
-            source, source_moments, target, target_moments, seed=self.seed, device=self.device
-        )
-        means = {"source_mean": source_moments.mean, "target_mean": target_moments.mean}
-        return self.aligner.with_parameters(source.dim, {**means, **computed})
+        settings: dict[str, Any] = dict(seed=self.seed, device=self.device)
+        return _computed(self.aligner, source, source_moments, target, target_moments, **settings)
 
     def _aligned(self, source: Rows, aligner: Aligner) -> Moments:
         """Moments of the source as training sees it: with the noise of a method that has one, by the fit's seed."""
@@ -115,9 +112,26 @@ class Fit:
 def fit_without_report(aligner: Aligner, source: Rows, target: Rows, *, seed: int, device: torch.device) -> Any:
     """A copy of `aligner`, fitted on both; it measures nothing, checks nothing and logs nothing."""
     moments = [stream_moments(rows, covariance=aligner.reads_covariances, device=device) for rows in (source, target)]
-    computed = aligner.compute(source, moments[0], target, moments[1], seed=seed, device=device)
-    means = {"source_mean": moments[0].mean, "target_mean": moments[1].mean}
+    return _computed(aligner, source, moments[0], target, moments[1], seed=seed, device=device)
+
+
+def _computed(
+    aligner: Aligner,
+    source: Rows,
+    source_moments: Moments,
+    target: Rows | None,
+    target_moments: Moments,
+    **settings: Any,
+) -> Aligner:
+    """A copy of `aligner` with the parameters that it computes."""
+    computed = aligner.compute(source, source_moments, target, target_moments, **settings)
+    means = {"source_mean": source_moments.mean, "target_mean": target_moments.mean}
     return aligner.with_parameters(source.dim, {**means, **computed})
+
+
+def add_detail(aligner: Aligner, name: str, value: Any) -> None:
+    """Add to the report of a fitted aligner."""
+    aligner._report = replace(aligner.report, details={**aligner.report.details, name: value})
 
 
 def require_rows(role: str, rows: Rows) -> None:

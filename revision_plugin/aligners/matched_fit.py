@@ -7,7 +7,6 @@ pairs: no text was written about its match (docs/choosing.md has what it wins an
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -19,7 +18,7 @@ from ..encoders import Identity
 from ..errors import RevisionError
 from .base import Aligner
 from .fit_report import MATCHED
-from .fitting import common_encoder
+from .fitting import add_detail, common_encoder
 from .matching import mutual_matches
 from .realign import LEAST_TRACE
 
@@ -47,20 +46,25 @@ def fit_on_matches(
     """
     corpora = [as_rows(source), as_rows(target)]
     identity = common_encoder(corpora[0], corpora[1], encoder)
-    with verified(*corpora):
-        (texts, drawn_texts), (images, drawn_images) = (
-            unit_sample(role, each, rows, seed) for role, each in zip(("source", "target"), corpora)
+    samples = [unit_sample(role, each, rows, seed) for role, each in zip(("source", "target"), corpora)]
+    return fit_on_matches_of(samples, aligner, corpora, encoder=identity, seed=seed, held_out=held_out, device=device)
+
+
+def fit_on_matches_of(
+    samples: list[tuple[np.ndarray, np.ndarray]], aligner: A, corpora: list[Rows], **settings: Any
+) -> A:
+    """`fit_on_matches` among rows that `unit_sample` has read of both; `settings` are those of `Aligner.fit`."""
+    (texts, drawn_texts), (images, drawn_images) = samples
+    matched = mutual_matches(texts, images)
+    if len(matched[0]) < LEAST_MATCHES:
+        raise RevisionError(
+            f"the encoder matches {len(matched[0])} of {len(texts)} texts and {len(images)} images; a fit on matches "
+            f"needs {LEAST_MATCHES}: give larger corpora, or fit on all rows"
         )
-        matched = mutual_matches(texts, images)
-        if len(matched[0]) < LEAST_MATCHES:
-            raise RevisionError(
-                f"the encoder matches {len(matched[0])} of {len(texts)} texts and {len(images)} images; a fit on "
-                f"matches needs {LEAST_MATCHES}: give larger corpora, or fit on all rows"
-            )
-        chosen = (ChosenRows(corpora[0], drawn_texts[matched[0]]), ChosenRows(corpora[1], drawn_images[matched[1]]))
-        aligner.fit(*chosen, encoder=identity, seed=seed, held_out=held_out, device=device)
-    details = {**aligner.report.details, MATCHED: {"source": len(texts), "target": len(images)}}
-    aligner._report = replace(aligner.report, details=details)
+    chosen = (ChosenRows(corpora[0], drawn_texts[matched[0]]), ChosenRows(corpora[1], drawn_images[matched[1]]))
+    with verified(*corpora):
+        aligner.fit(*chosen, **settings)
+    add_detail(aligner, MATCHED, {"source": len(texts), "target": len(images)})
     return aligner
 
 

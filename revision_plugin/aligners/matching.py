@@ -39,8 +39,13 @@ def mutual_matches(source: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, 
         values = products[rows, np.arange(len(images))]
         better = values > best
         best[better], text_of_image[better] = values[better], start + rows[better]
-    matched = np.flatnonzero(text_of_image[image_of_text] == np.arange(len(texts)))
+    matched = np.flatnonzero(agree(image_of_text, text_of_image))
     return matched, image_of_text[matched]
+
+
+def agree(image_of_text: np.ndarray, text_of_image: np.ndarray) -> np.ndarray:
+    """Of every text [n] whether the image [n] that it is matched with is matched [m] with it."""
+    return text_of_image[image_of_text] == np.arange(len(image_of_text))
 
 
 @dataclass(frozen=True)

@@ -33,16 +33,19 @@ def caption_images(assistant, pictures) -> list[str]:
 
 
 def right_answers(assistant, pictures, asked: list[tuple[int, Question]]) -> list[int]:
-    """1 or 0 for each (picture's index, question), whether the greedy answer is right."""
+    """1 or 0 for each (picture's index, question), whether the greedy answer is right; for None as `pictures` questions
+    are asked without an image.
+    """
     texts = [question.text for _, question in asked]
-    replies = _ask(assistant, [pictures[index] for index, _ in asked], texts, max_new_tokens=6)
+    shown = None if pictures is None else [pictures[index] for index, _ in asked]
+    replies = _ask(assistant, shown, texts, max_new_tokens=6)
     return [int(short_answer(reply, question.answer)) for reply, (_, question) in zip(replies, asked)]
 
 
 def _ask(assistant, pictures, texts, *, max_new_tokens: int) -> list[str]:
     answers = []
     for start in range(0, len(texts), BATCH):
-        images = [Image.fromarray(p) for p in pictures[start : start + BATCH]]
+        images = None if pictures is None else [Image.fromarray(p) for p in pictures[start : start + BATCH]]
         answers += assistant.ask(images, texts[start : start + BATCH], max_new_tokens=max_new_tokens)
     return answers
 

@@ -18,7 +18,7 @@ from . import neighbours, preservation, spectrum
 from .decomposition import ENERGY, Decomposition, Frame, Frames
 from .density import js_divergence, pairwise_cosines
 from .measured import SOURCE, TARGET, Geometry
-from .pairs import match_ids, stream_differences, unit_rows
+from .pairs import match_ids, sampled_rows, stream_differences
 from .sweep import ENERGIES, check_energies, measure_sweep, note_chance, note_noise
 
 logger = logging.getLogger(__name__)
@@ -64,28 +64,10 @@ def _measure(
 ) -> Geometry:
     partners = match_ids(source, target) if pairs else None
     geometry = Geometry(
-        settings={
-            "source": str(source.path),
-            "target": str(target.path),
-            **({"view": source.view} if source.view else {}),
-            "source_rows": len(source),
-            "target_rows": len(target),
-            "dim": source.dim,
-            "encoder": source.encoder.spec,
-            "pairs": pairs,
-            "sample_rows": rows,
-            "energy": energy,
-            "seed": seed,
-        }
+        settings={**about_stores(source, target, pairs=pairs, rows=rows), "energy": energy, "seed": seed}
     )
-    rng = np.random.default_rng(seed)
-    chosen = np.sort(rng.choice(len(source), min(rows, len(source)), replace=False))
-    target_rows = (
-        partners[chosen]
-        if partners is not None
-        else np.sort(rng.choice(len(target), min(rows, len(target)), replace=False))
-    )
-    texts, images = unit_rows(source.take(chosen)), unit_rows(target.take(target_rows)).numpy()
+    texts, of_target = sampled_rows(source, target, partners, rows=rows, seed=seed)
+    images = of_target.numpy()
     moments = {TARGET: stream_moments(target, covariance=True), SOURCE: stream_moments(source, covariance=True)}
     _measure_cloud(geometry, TARGET, images, moments[TARGET], seed)
     source_neighbours = _neighbourhoods(texts.numpy())
@@ -125,6 +107,21 @@ def check_stores(source: Store, target: Store, rows: int) -> None:
         raise RevisionError(f"{source.path} and {target.path} differ in dimension: {source.dim} and {target.dim}")
     if rows < 2:
         raise RevisionError(f"the sample must have at least 2 rows, not {rows}")
+
+
+def about_stores(source: Store, target: Store, *, pairs: bool, rows: int) -> dict:
+    """What a report says of the stores that it is about, and of the sample of at most `rows` rows of each."""
+    return {
+        "source": str(source.path),
+        "target": str(target.path),
+        **({"view": source.view} if source.view else {}),
+        "source_rows": len(source),
+        "target_rows": len(target),
+        "dim": source.dim,
+        "encoder": source.encoder.spec,
+        "pairs": pairs,
+        "sample_rows": rows,
+    }
 
 
 def _check(source: Store, target: Store, aligners: dict, rows: int, energy: float) -> None:

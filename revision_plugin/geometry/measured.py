@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -33,6 +33,27 @@ class Numbers:
             return
         values = result if isinstance(names, tuple) else (result,)
         self.metrics.setdefault(thing, {}).update(zip(metric_names, map(float, values), strict=True))
+
+    def cell(self, thing: str, metric: str) -> str:
+        """A number as a report's table shows it: empty where nothing was to be measured."""
+        if metric in self.skipped.get(thing, {}):
+            return "not measured"
+        return shown(self.metrics.get(thing, {}).get(metric))
+
+
+def shown(number: float | None) -> str:
+    """A number with four digits; nothing for None."""
+    return "" if number is None else f"{number:.4g}"
+
+
+def not_measured(skipped: Iterable[tuple[str, dict[str, str]]], *, separator: str = ", ") -> list[str]:
+    """A report's section on what is missing: (where, reasons by metric) as a line a reason; no section for none."""
+    reasons: dict[str, list[str]] = {}
+    for where, metrics in skipped:
+        for metric, reason in metrics.items():
+            reasons.setdefault(reason, []).append(f"{where}: {metric}")
+    lines = [f"- {reason} ({separator.join(places)})" for reason, places in reasons.items()]
+    return ["## Not measured", "\n".join(lines)] if lines else []
 
 
 @dataclass

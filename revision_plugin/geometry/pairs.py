@@ -68,6 +68,23 @@ def stream_differences(source, target, partners: np.ndarray, transform: Callable
     return Differences(start, mean, outer.numpy() / start - np.outer(mean, mean))
 
 
+def sample(rng: np.random.Generator, count: int, most: int) -> np.ndarray:
+    """At most `most` of the positions below `count`, in their order."""
+    return np.sort(rng.choice(count, min(most, count), replace=False))
+
+
+def sampled_rows(
+    source, target, partners: np.ndarray | None, *, rows: int, seed: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """At most `rows` unit-norm float64 rows [n, d] of each store, drawn by `seed`: pairs where `partners` [N] of the
+    source's rows are given, as `match_ids` gives them, else independent.
+    """
+    rng = np.random.default_rng(seed)
+    chosen = sample(rng, len(source), rows)
+    others = sample(rng, len(target), rows) if partners is None else partners[chosen]
+    return unit_rows(source.take(chosen)), unit_rows(target.take(others))
+
+
 def unit_rows(block: np.ndarray):
     """A block [n, d] of any float dtype as a float64 tensor of unit-norm rows."""
     x = to_float64(block)

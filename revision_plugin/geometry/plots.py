@@ -179,9 +179,8 @@ def _panels(
 
 
 def _spectra(geometry: Geometry, folder: Path) -> str:
-    level = next(
-        iter(geometry.spectra.values())
-    ).sum()  # the target's trace, as ReVision normalises them (appendix D.1)
+    # the target's trace, as ReVision normalises them (appendix D.1)
+    level = next(iter(geometry.spectra.values())).sum()
     curves = {}
     for cloud, values in geometry.spectra.items():
         nonzero_values = values[values > 1e-9 * values[0]]

@@ -24,8 +24,9 @@ from ..embeddings.verification import verified
 from ..errors import NotMeasurable, RevisionError
 from . import neighbours, preservation, spectrum
 from .density import js_divergence, pairwise_cosines
-from .measure import OVERLAP_DIMENSIONS, SAMPLE_ROWS, SOURCE, TARGET, Geometry, as_in_training, check_stores
-from .pairs import match_ids, unit_rows
+from .measure import OVERLAP_DIMENSIONS, SAMPLE_ROWS, about_stores, as_in_training, check_stores
+from .measured import SOURCE, TARGET, Geometry
+from .pairs import match_ids, sample, sampled_rows
 from .raw_cloud import RawCloud, covariance, eigenpairs, nearest_cosines
 
 logger = logging.getLogger(__name__)
@@ -106,22 +107,8 @@ def measure_projected(
         raise RevisionError("no checkpoint to measure; give at least one")
     with verified(source, target):
         partners = match_ids(source, target) if pairs else None
-        rng = np.random.default_rng(seed)
-        chosen = _sample(rng, len(source), rows)
-        others = partners[chosen] if partners is not None else _sample(rng, len(target), rows)
-        texts, images = unit_rows(source.take(chosen)), unit_rows(target.take(others))
-        settings = {
-            "source": str(source.path),
-            "target": str(target.path),
-            **({"view": source.view} if source.view else {}),
-            "source_rows": len(source),
-            "target_rows": len(target),
-            "dim": source.dim,
-            "encoder": source.encoder.spec,
-            "pairs": pairs,
-            "sample_rows": rows,
-            "seed": seed,
-        }
+        texts, images = sampled_rows(source, target, partners, rows=rows, seed=seed)
+        settings = {**about_stores(source, target, pairs=pairs, rows=rows), "seed": seed}
         measured = []
         for checkpoint in in_order(checkpoints):
             logger.info("measuring %s", checkpoint.name)
@@ -138,10 +125,6 @@ def in_order(checkpoints: Sequence[Checkpoint]) -> list[Checkpoint]:
     )
 
 
-def _sample(rng: np.random.Generator, count: int, most: int) -> np.ndarray:
-    return np.sort(rng.choice(count, min(most, count), replace=False))
-
-
 def _measure(
     checkpoint: Checkpoint, texts: torch.Tensor, images: torch.Tensor, pairs: bool, rows: int, seed: int
 ) -> Geometry:
@@ -154,7 +137,7 @@ def _measure(
     table = table[np.linalg.norm(table, axis=1) > 0]
     if not len(table):
         raise RevisionError(f"{checkpoint.path}: all token embeddings are zero; get the language model again")
-    few_tokens = table[_sample(np.random.default_rng(seed), len(table), rows)]
+    few_tokens = table[sample(np.random.default_rng(seed), len(table), rows)]
     geometry = Geometry(
         settings={
             "name": checkpoint.name,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from matplotlib.lines import Line2D
 
-from .measure import SOURCE, TARGET, Geometry
+from .measured import SOURCE, TARGET, Geometry
 from .plots import COLORS, new_figure, save
 from .projected import ALIGNED, TOKENS
 

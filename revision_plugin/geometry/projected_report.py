@@ -9,7 +9,7 @@ from pathlib import Path
 from .._common.files import write_json, write_text
 from .._common.folders import new_folder
 from .._common.markdown import table
-from .measure import SOURCE, TARGET, Geometry
+from .measured import SOURCE, TARGET, Geometry, not_measured, shown
 from .projected import ALIGNED, TOKENS, VISUAL, ProjectedGeometry
 from .projected_plot import plot_projected
 
@@ -117,26 +117,25 @@ def _markdown(geometry: ProjectedGeometry, picture: str | None) -> str:
         table(["checkpoint", "training", "step", "aligner", "width", "token embeddings"], map(_about, checkpoints)),
     ]
     for title, clouds, columns in TABLES:
-        shown = {
+        columns_shown = {
             metric: label
             for metric, label in columns.items()
-            if any(_cell(each, cloud, metric) for each in checkpoints for cloud in clouds)
+            if any(each.cell(cloud, metric) for each in checkpoints for cloud in clouds)
         }
-        head = ["checkpoint", "step", "of", *shown.values()]
+        head = ["checkpoint", "step", "of", *columns_shown.values()]
         body = [
-            [*_place(each), NAMES[cloud], *(_cell(each, cloud, metric) for metric in shown)]
+            [*_place(each), NAMES[cloud], *(each.cell(cloud, metric) for metric in columns_shown)]
             for each in checkpoints
             for cloud in clouds
         ]
         parts += [f"## {title}", table(head, body)]
     parts += _overlap_table(checkpoints)
-    reasons: dict[str, list[str]] = {}
-    for each in checkpoints:
-        for cloud, metrics in each.skipped.items():
-            for metric, reason in metrics.items():
-                reasons.setdefault(reason, []).append(f"{each.settings['name']}, {NAMES[cloud]}: {metric}")
-    if reasons:
-        parts += ["## Not measured", "\n".join(f"- {reason} ({'; '.join(where)})" for reason, where in reasons.items())]
+    skipped = [
+        (f"{each.settings['name']}, {NAMES[cloud]}", metrics)
+        for each in checkpoints
+        for cloud, metrics in each.skipped.items()
+    ]
+    parts += not_measured(skipped, separator="; ")
     if picture:
         parts.append(f"## Over the steps\n\n![Over the steps]({picture})")
     return "\n\n".join(parts) + "\n"
@@ -168,18 +167,8 @@ def _overlap_table(checkpoints: list[Geometry]) -> list[str]:
         return []
     head = ["checkpoint", "step", "of", *(f"O_{q}" for q in counts)]
     body = [
-        [*_place(each), NAMES[cloud], *(_number(each.overlaps.get(cloud, {}).get(q)) for q in counts)]
+        [*_place(each), NAMES[cloud], *(shown(each.overlaps.get(cloud, {}).get(q)) for q in counts)]
         for each in checkpoints
         for cloud in (ALIGNED, SOURCE)
     ]
     return ["## Subspaces shared with the image-made visual tokens", table(head, body)]
-
-
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.4g}"
-
-
-def _cell(one: Geometry, cloud: str, metric: str) -> str:
-    if metric in one.skipped.get(cloud, {}):
-        return "not measured"
-    return _number(one.metrics.get(cloud, {}).get(metric))

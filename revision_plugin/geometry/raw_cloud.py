@@ -72,12 +72,12 @@ def nearest_cosines(rows: np.ndarray, table: np.ndarray, *, chunk: int = 4096) -
 
     Exact, over all rows of the table; [1024, chunk] cosines are held at a time.
     """
-    best = np.full(len(rows), -1.0, np.float32)
+    best, directions = np.full(len(rows), -1.0, np.float32), _unit(rows)
     for first in range(0, len(table), chunk):
         others = _unit(table[first : first + chunk])
         for start in range(0, len(rows), 1024):
             here = slice(start, start + 1024)
-            best[here] = np.maximum(best[here], (_unit(rows[here]) @ others.T).max(1))
+            best[here] = np.maximum(best[here], (directions[here] @ others.T).max(1))
     return best
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from .._common.files import write_json, write_text
 from .._common.folders import new_folder
 from .._common.markdown import table
-from .measured import SOURCE, TARGET, Geometry, Numbers
+from .measured import SOURCE, TARGET, Geometry, not_measured
 from .plots import plot_all
 from .sweep import STATEMENTS, verdict
 from .sweep_plot import plot_sweep
@@ -147,7 +147,7 @@ def _markdown(geometry: Geometry, pictures: dict[str, str]) -> str:
         shown = clouds if title == "Each cloud" else clouds[1:]
         rows = []
         for metric, label in labels.items():
-            cells = [_cell(geometry, cloud, metric) for cloud in shown]
+            cells = [geometry.cell(cloud, metric) for cloud in shown]
             if any(cells):
                 rows.append([label, *cells])
         if rows:
@@ -155,14 +155,8 @@ def _markdown(geometry: Geometry, pictures: dict[str, str]) -> str:
             parts += [f"## {title}", table(head, rows)]
     if geometry.sweep.metrics:
         parts += _sweep(geometry)
-    if geometry.skipped or geometry.sweep.skipped:
-        reasons: dict[str, list[str]] = {}
-        at_energies = {f"energy {energy}": metrics for energy, metrics in geometry.sweep.skipped.items()}
-        for cloud, metrics in {**geometry.skipped, **at_energies}.items():
-            for metric, reason in metrics.items():
-                reasons.setdefault(reason, []).append(f"{cloud}: {metric}")
-        listed = "\n".join(f"- {reason} ({', '.join(where)})" for reason, where in reasons.items())
-        parts += ["## Not measured", listed]
+    at_energies = [(f"energy {energy}", metrics) for energy, metrics in geometry.sweep.skipped.items()]
+    parts += not_measured([*geometry.skipped.items(), *at_energies])
     parts += [f"## {title}\n\n![{title}]({name})" for title, name in pictures.items()]
     return "\n\n".join(parts) + "\n"
 
@@ -170,7 +164,7 @@ def _markdown(geometry: Geometry, pictures: dict[str, str]) -> str:
 def _sweep(geometry: Geometry) -> list[str]:
     """The raw pairs in frames of several energies, and what they say together."""
     sweep = geometry.sweep
-    rows = [[energy, *(_cell(sweep, energy, metric) for metric in SWEEP_COLUMNS)] for energy in sweep.metrics]
+    rows = [[energy, *(sweep.cell(energy, metric) for metric in SWEEP_COLUMNS)] for energy in sweep.metrics]
     statements = [[statement.words, verdict(sweep, statement)] for statement in STATEMENTS]
     return [
         "## The raw pairs in frames of several energies",
@@ -178,10 +172,3 @@ def _sweep(geometry: Geometry) -> list[str]:
         table(["energy of U", *SWEEP_COLUMNS.values()], rows),
         table(["statement", "over these energies"], statements),
     ]
-
-
-def _cell(numbers: Numbers, thing: str, metric: str) -> str:
-    if metric in numbers.skipped.get(thing, {}):
-        return "not measured"
-    value = numbers.metrics.get(thing, {}).get(metric)
-    return "" if value is None else f"{value:.4g}"

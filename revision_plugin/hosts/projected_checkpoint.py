@@ -21,7 +21,7 @@ from ..encoders import Identity, require_same
 from ..errors import RevisionError
 from .llava.weights import PROJECTOR_FILE, read_weights
 from .native_form import TRAINED, is_native, require_own_module
-from .projector_weights import NATIVE_PROJECTOR, folder_projector, projector_module
+from .projector_weights import folder_projector, in_llavas_names, native_tensors, projector_module
 from .run_record import COMPLETE
 from .token_table import at_first_layer, bare_model, read_table, text_config
 from .trained_with import (
@@ -33,9 +33,7 @@ from .trained_with import (
     trained_aligner,
     trained_record,
 )
-from .weight_files import PATTERNS, PROJECTOR, names_in, read_tensor, require_finite_tensors, saved_names
-
-LAYERS = {"linear_1": "0", "linear_2": "2"}  # of the HF-native projector, by their places in LLaVA's
+from .weight_files import PATTERNS, PROJECTOR, names_in, require_finite_tensors, saved_names
 
 
 @dataclass(frozen=True)
@@ -98,21 +96,11 @@ class ProjectedCheckpoint:
             tensors = read_weights(self.path, None if self.base is None else str(self.base)).projector
             return {name.partition(PROJECTOR)[2]: value for name, value in tensors.items()}
         file = self.path / TRAINED
-        tensors = {
-            name.partition(NATIVE_PROJECTOR)[2]: read_tensor(file, name)
-            for name in names_in(file)
-            if NATIVE_PROJECTOR in name
-        }
+        tensors = native_tensors(names_in(file))
         if not tensors:
             raise RevisionError(f"{file}: holds no weights of a projector, which this training froze")
         require_finite_tensors(file, tensors)
-        if not any(name.startswith("linear_2.") for name in tensors):
-            return {name.removeprefix("linear_1."): value for name, value in tensors.items()}
-        return {f"{LAYERS.get(layer, layer)}.{part}": tensors[f"{layer}.{part}"] for layer, part in _split(tensors)}
-
-
-def _split(names: dict[str, torch.Tensor]) -> list[tuple[str, str]]:
-    return [(layer, part) for layer, _, part in (name.partition(".") for name in names)]
+        return in_llavas_names(tensors)
 
 
 def open_checkpoints(

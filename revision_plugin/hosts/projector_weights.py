@@ -14,6 +14,7 @@ from .native_form import CONFIG
 from .weight_files import read_tensor, require_finite_tensors, saved_names
 
 NATIVE_PROJECTOR = "multi_modal_projector."  # behind `model.`, in some releases of transformers
+LAYERS = {"linear_1": "0", "linear_2": "2"}  # of the HF-native projector, by their places in LLaVA's
 NAME = re.compile(r"(?:(\d+)\.)?(weight|bias)")
 
 
@@ -49,16 +50,31 @@ def folder_projector(path: Path, scale: float) -> dict[str, torch.Tensor]:
     """
     config = read_object(path / CONFIG)
     names = saved_names(path)
-    tensors = {
-        name.partition(NATIVE_PROJECTOR)[2]: read_tensor(file, name).float()
+    tensors = {name: value.float() for name, value in native_tensors(names).items()}
+    require_finite_tensors(path, tensors)
+    if tensors.keys() != {f"linear_{layer}.{part}" for layer in (1, 2) for part in ("weight", "bias")}:
+        raise RevisionError(f"{path}: holds no projector of two layers; get it again")
+    if config.get("projector_hidden_act") == "linear":  # the second layer is the identity
+        return in_llavas_names({name: value for name, value in tensors.items() if name.startswith("linear_1.")})
+    return in_llavas_names(
+        {name: value * scale if name.startswith("linear_2.") else value for name, value in tensors.items()}
+    )
+
+
+def native_tensors(names: dict[str, Path]) -> dict[str, torch.Tensor]:
+    """The weights of an HF-native projector, `linear_1.weight` and the like, among those that lie in files by their
+    names.
+    """
+    return {
+        name.partition(NATIVE_PROJECTOR)[2]: read_tensor(file, name)
         for name, file in names.items()
         if NATIVE_PROJECTOR in name
     }
-    require_finite_tensors(path, tensors)
-    parts = {"weight", "bias"}
-    if tensors.keys() != {f"linear_{layer}.{part}" for layer in (1, 2) for part in parts}:
-        raise RevisionError(f"{path}: holds no projector of two layers; get it again")
-    if config.get("projector_hidden_act") == "linear":
-        return {part: tensors[f"linear_1.{part}"] for part in parts}
-    first = {f"0.{part}": tensors[f"linear_1.{part}"] for part in parts}
-    return first | {f"2.{part}": tensors[f"linear_2.{part}"] * scale for part in parts}
+
+
+def in_llavas_names(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """An HF-native projector's weights by the names in LLaVA's file, which has no numbers where there is one layer."""
+    if not any(name.startswith("linear_2.") for name in tensors):
+        return {name.removeprefix("linear_1."): value for name, value in tensors.items()}
+    parts = [(name, *name.partition(".")) for name in tensors]
+    return {f"{LAYERS.get(layer, layer)}.{part}": tensors[name] for name, layer, _, part in parts}
