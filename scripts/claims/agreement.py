@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,13 +28,22 @@ class Agreement:
     largest_loss: float
 
 
+def alternatives(encoder: str, content: str) -> list[str]:
+    """The variants that are alternatives to each other: the aligners of one encoder and content."""
+    if content == OTHER:
+        return [cell("none", encoder), *(cell(m, encoder, content=OTHER) for m in WITH_OTHER_CONTENT)]
+    return [cell(m, encoder) for m in METHODS if m not in LEFT_OUT]
+
+
 def aligner_cells(r: Results) -> list[list[str]]:
-    """The variants that are alternatives to each other: an encoder's aligners, with the same and with other content."""
-    groups = [[cell(m, e) for m in METHODS if m not in LEFT_OUT] for e in ENCODERS]
-    for encoder in ENCODERS:
-        names = [cell(m, encoder, content=OTHER) for m in WITH_OTHER_CONTENT]
-        groups.append([cell("none", encoder), *names])
+    """The alternatives of every cell that were run, with the same content first."""
+    groups = [alternatives(encoder, content) for content in ("same", OTHER) for encoder in ENCODERS]
     return [[name for name in group if name in r] for group in groups]
+
+
+def _agreement(name: str, losses: np.ndarray, correlation: float = math.nan) -> Agreement:
+    """Of what a rule's choices lose to the best in every cell and seed."""
+    return Agreement(name, correlation, float((losses < TIE).mean()), float(losses.mean()), float(losses.max()))
 
 
 def agreements(r: Results) -> list[Agreement]:
@@ -42,11 +52,11 @@ def agreements(r: Results) -> list[Agreement]:
     if not cells:
         return []
     criteria = list(r.of(cells[0][0])[0]["criteria"])
-    found = [_agreement(r, cells, criterion) for criterion in criteria]
+    found = [_of_criterion(r, cells, criterion) for criterion in criteria]
     return sorted((each for each in found if each), key=lambda each: each.loss)
 
 
-def _agreement(r: Results, cells: list[list[str]], criterion: str) -> Agreement | None:
+def _of_criterion(r: Results, cells: list[list[str]], criterion: str) -> Agreement | None:
     rows = []
     for names in cells:
         nll = np.array([r.nll(name).mean(1) for name in names])
@@ -57,28 +67,19 @@ def _agreement(r: Results, cells: list[list[str]], criterion: str) -> Agreement 
     correlations = [spearmanr(values, -nll).statistic for nll, values in rows if np.ptp(values) > 0]
     sign = np.sign(np.mean(correlations)) or 1.0
     losses = np.array([nll[np.argmax(sign * values)] - nll.min() for nll, values in rows])
-    return Agreement(
-        criterion, float(np.mean(correlations)), float((losses < TIE).mean()), float(losses.mean()), float(losses.max())
-    )
+    return _agreement(criterion, losses, float(np.mean(correlations)))
 
 
 def of_choices(r: Results, choices: list[dict]) -> Agreement | None:
     """What the choices of `fit --method auto` cost."""
     losses = []
     for made in choices:
-        content = made["content"]
-        names = [cell("none", made["encoder"])] if content == OTHER else []
-        methods = WITH_OTHER_CONTENT if content == OTHER else [m for m in METHODS if m not in LEFT_OUT]
-        names += [cell(m, made["encoder"], content=content) for m in methods]
+        content, names = made["content"], alternatives(made["encoder"], made["content"])
         chosen = cell(made["chosen"], made["encoder"], content="same" if made["chosen"] == "none" else content)
         if all(name in r for name in names):
             nll = {name: r.nll(name).mean(1)[made["seed"]] for name in names}
             losses.append(nll[chosen] - min(nll.values()))
-    if not losses:
-        return None
-    every = np.array(losses)
-    ties, mean, largest = float((every < TIE).mean()), float(every.mean()), float(every.max())
-    return Agreement("`fit --method auto`", float("nan"), ties, mean, largest)
+    return _agreement("`fit --method auto`", np.array(losses)) if losses else None
 
 
 def always(r: Results, method: str) -> Agreement | None:
@@ -89,8 +90,4 @@ def always(r: Results, method: str) -> Agreement | None:
         if len(names) > 2 and mine:
             nll = np.array([r.nll(name).mean(1) for name in names])
             losses.append(nll[names.index(mine[0])] - nll.min(0))
-    if not losses:
-        return None
-    every = np.concatenate(losses)
-    mean, largest = float(every.mean()), float(every.max())
-    return Agreement(f"always {method}", float("nan"), float((every < TIE).mean()), mean, largest)
+    return _agreement(f"always {method}", np.concatenate(losses)) if losses else None

@@ -7,7 +7,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
-import re
 import shutil
 import time
 from collections.abc import Iterator
@@ -23,9 +22,7 @@ from revision_plugin.demo.jobs import training_flags
 from revision_plugin.demo.questions import Question, questions
 from revision_plugin.demo.recipe import HELD_OUT_SEED
 from revision_plugin.errors import RevisionError
-from revision_plugin.evaluation.replies import short_answer
 from revision_plugin.hosts import find_host
-from revision_plugin.hosts.base import Assistant
 from scripts.claims.pool import run_all, time_kept
 from scripts.claims.tuning_corpora import (
     ENCODER,
@@ -48,11 +45,10 @@ from scripts.claims.tuning_plan import (
     TuningSettings,
     TuningVariant,
 )
-from scripts.claims.variant_training import schedule
+from scripts.claims.variant_training import RESULT, train_projector, training_folder
 
 LANGUAGE_MODEL = world.ASSETS / "llm"
 MARK = "tuning.json"
-ANSWER_TOKENS = 6  # as `measures.right_answers` takes of an answer about an image
 
 
 def run_tuning(
@@ -91,13 +87,9 @@ def run_tuning(
     return [read_json(result_file(out, name, seed)) for name in names for seed in seeds]
 
 
-def _folder(out: Path, name: str, seed: int) -> Path:
-    return out / "trainings" / f"{re.sub(r'[^0-9A-Za-z]+', '-', name)}-seed-{seed}"
-
-
 def stage1_folder(out: Path, stage1: str, seed: int) -> Path:
     """Of the projector of one Stage 1, which several variants share."""
-    return _folder(out, f"stage 1 {stage1}", seed)
+    return training_folder(out, f"stage 1 {stage1}", seed)
 
 
 def stage1_mark(out: Path, stage1: str, seed: int) -> Path:
@@ -107,7 +99,7 @@ def stage1_mark(out: Path, stage1: str, seed: int) -> Path:
 
 def result_file(out: Path, name: str, seed: int) -> Path:
     """The record of a variant."""
-    return _folder(out, name, seed) / "result.json"
+    return training_folder(out, name, seed) / RESULT
 
 
 @contextlib.contextmanager
@@ -139,15 +131,8 @@ def train_stage1(out: Path, settings: TuningSettings, stage1: str, seed: int) ->
             aligner.save(folder / "aligner")
         flags = ["--data_path", pretraining_store(out, seed), "--revision_aligner", folder / "aligner"]
     with _processor_time(seconds, "stage 1"):
-        find_host().train(
-            [
-                *_flags(seed, settings.steps, settings.batch, settings.rate),
-                *("--version", "plain", "--tune_mm_mlp_adapter", "True"),
-                *map(str, flags),
-                *schedule(settings.steps),
-                *("--output_dir", str(folder / "projector")),
-            ]
-        )
+        shared = _flags(seed, settings.steps, settings.batch, settings.rate)
+        train_projector([*shared, *map(str, flags)], settings.steps, folder / "projector")
     write_json(stage1_mark(out, stage1, seed), seconds)
 
 
@@ -157,8 +142,8 @@ def train_stage2(out: Path, settings: TuningSettings, names: list[str], seed: in
     """
     variant = TUNING_BY_NAME[names[0]].trained
     for name in names:
-        shutil.rmtree(_folder(out, name, seed), ignore_errors=True)
-    model, stage1 = _folder(out, variant.name, seed) / "model", stage1_folder(out, variant.stage1, seed)
+        shutil.rmtree(training_folder(out, name, seed), ignore_errors=True)
+    model, stage1 = training_folder(out, variant.name, seed) / "model", stage1_folder(out, variant.stage1, seed)
     data, seconds = tuning_data(out, seed), {}
     if variant.stage2 == TEXTS:
         flags = ["--data_path", captioned_questions_store(out, seed), "--revision_aligner", stage1 / "aligner"]
@@ -180,11 +165,12 @@ def train_stage2(out: Path, settings: TuningSettings, names: list[str], seed: in
             ]
         )
     assistant = find_host().load(str(model))
-    _, asked = held_out_questions(settings)
+    pictures, asked = held_out_questions(settings)
     for name in names:
         times = dict(seconds)
         with _processor_time(times, "answers"):
-            right = right_answers(settings, assistant, blind=TUNING_BY_NAME[name].blind)
+            shown = None if TUNING_BY_NAME[name].blind else pictures
+            right = measures.right_answers(assistant, shown, asked)
         record = {
             "part": PART,
             "variant": name,
@@ -208,16 +194,3 @@ def held_out_questions(settings: TuningSettings) -> tuple[np.ndarray, list[tuple
     """
     scenes = world.sample_scenes(settings.asked, seed=HELD_OUT_SEED, held_out=True, distinct=True)
     return world.render_all(scenes, seed=HELD_OUT_SEED), questions(scenes, seed=HELD_OUT_SEED)
-
-
-def right_answers(settings: TuningSettings, assistant: Assistant, *, blind: bool) -> list[int]:
-    """1 or 0 for each question, whether the greedy answer is right; `blind` asks without an image."""
-    pictures, asked = held_out_questions(settings)
-    if not blind:
-        return measures.right_answers(assistant, pictures, asked)
-    right = []
-    for start in range(0, len(asked), measures.BATCH):
-        batch = [question for _, question in asked[start : start + measures.BATCH]]
-        replies = assistant.ask(None, [question.text for question in batch], max_new_tokens=ANSWER_TOKENS)
-        right += [int(short_answer(reply, question.answer)) for reply, question in zip(replies, batch)]
-    return right

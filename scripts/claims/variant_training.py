@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -43,7 +44,8 @@ LARGE_MODEL = "smollm2"
 
 
 def training_folder(out: Path, name: str, seed: int) -> Path:
-    return out / "trainings" / f"{name.replace(' ', '-').replace(',', '')}-seed-{seed}"
+    """Of one training of either part: everything of its name but letters and digits becomes a dash."""
+    return out / "trainings" / f"{re.sub(r'[^0-9A-Za-z]+', '-', name)}-seed-{seed}"
 
 
 def run_training(out: Path, settings: Settings, name: str, seed: int) -> Path:
@@ -142,8 +144,22 @@ def train_stage1(out: Path, settings: Settings, variant: Variant, seed: int, fol
     number_type = ["--bf16", "True", *([] if torch.cuda.is_available() else ["--use_cpu", "True"])]
     flags = training_flags(language_model(out, variant), spec, seed=seed + 1, steps=steps, batch=batch, rate=rate)
     data = ["--data_path", str(folder / "rows"), "--revision_aligner", str(folder / "aligner")]
-    stage = ["--version", "plain", "--tune_mm_mlp_adapter", "True", "--output_dir", str(folder / "stage1")]
-    find_host().train([*flags, *number_type, *stage, *data, *schedule(steps)])
+    train_projector([*flags, *number_type, *data], steps, folder / "stage1")
+
+
+def train_projector(flags: list[str], steps: int, out: Path) -> None:
+    """Stage 1 with the flags of its model and data: the projector alone, in the `plain` form."""
+    stage = ["--version", "plain", "--tune_mm_mlp_adapter", "True", "--output_dir", str(out)]
+    find_host().train([*flags, *stage, *schedule(steps)])
+
+
+@functools.cache
+def held_out_rows(count: int, encoder_name: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """Embeddings [count, d] of the held-out scenes' captions and of their pictures, which all trainings share."""
+    _, drawn, captions = held_out(count)
+    encoder = load_encoder(encoder_spec(encoder_name))
+    pixels = encoder.image_processor.preprocess([Image.fromarray(picture) for picture in drawn])["pixel_values"]
+    return encoder.encode_texts(captions).clone(), encoder.encode_pixels(pixels).clone()
 
 
 @functools.cache
@@ -166,7 +182,7 @@ def measure(out: Path, settings: Settings, variant: Variant, folder: Path) -> di
     own = pixels
     if variant.rows == "texts":
         assistant.tower.use_aligner(load_aligner(folder / "aligner"))
-        own = load_encoder(encoder_spec(variant.encoder)).encode_texts(captions).clone()
+        own, _ = held_out_rows(count, variant.encoder)
         nll["own"] = caption_likelihood(assistant, own, captions)
     nll["another"] = caption_likelihood(assistant, own, rotate(captions))
     record: dict = {"nll": {name: [round(float(v), 5) for v in values] for name, values in nll.items()}}
@@ -188,11 +204,7 @@ def true_is_likeliest(assistant, pixels, asked: list[Choice]) -> np.ndarray:
 
 def geometry(settings: Settings, variant: Variant, aligner: Aligner) -> dict[str, float]:
     """The held-out texts before and after alignment, beside the images of the same scenes."""
-    _, drawn, captions = held_out(settings.held_out)
-    encoder = load_encoder(encoder_spec(variant.encoder))
-    texts = encoder.encode_texts(captions).double()
-    pixels = encoder.image_processor.preprocess([Image.fromarray(picture) for picture in drawn])["pixel_values"]
-    images = encoder.encode_pixels(pixels).double()
+    texts, images = (rows.double() for rows in held_out_rows(settings.held_out, variant.encoder))
     aligned = aligner.transform(texts)
     raw, moved, of_images = (stream_moments(as_rows(rows)) for rows in (texts, aligned, images))
     return {

@@ -6,7 +6,6 @@ loads through the same code as any other open_clip checkpoint.
 
 from __future__ import annotations
 
-import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,8 @@ from sklearn.linear_model import Ridge
 
 from revision_plugin.demo import world
 from revision_plugin.demo.tokenizer import build_encoder_tokenizer
-from scripts.dual_encoder.clip import bound_logit_scale, new_clip, new_optimizer, write_clip
+from scripts.demo_artefacts.small_training import set_rate
+from scripts.dual_encoder.clip import bound_logit_scale, half_weights, new_clip, new_optimizer, write_clip
 from scripts.dual_encoder.demo_model import CONTEXT_LENGTH, PIXEL_MEAN, PIXEL_STD, model_config, preprocess_config
 
 RETRIEVAL_SIZE = 256
@@ -55,10 +55,10 @@ def pixels_to_tensor(images: np.ndarray):
     return tensor.contiguous(memory_format=torch.channels_last)
 
 
-def _tokenize(tokenizer, captions: list[str]):
-    return tokenizer(
-        captions, return_tensors="pt", padding="max_length", truncation=True, max_length=CONTEXT_LENGTH
-    ).input_ids
+def token_ids(tokenizer, captions: list[str], length: int = CONTEXT_LENGTH) -> torch.Tensor:
+    """Ids [N, length] of captions, padded or cut."""
+    padded = tokenizer(captions, return_tensors="pt", padding="max_length", truncation=True, max_length=length)
+    return padded.input_ids
 
 
 def _embed_scenes(model, tokenizer, scenes: list[world.Scene], *, seed: int):
@@ -68,7 +68,7 @@ def _embed_scenes(model, tokenizer, scenes: list[world.Scene], *, seed: int):
     model.eval()
     with torch.no_grad():
         image = model.encode_image(pixels_to_tensor(world.render_all(scenes, seed=seed)), normalize=True)
-        text = model.encode_text(_tokenize(tokenizer, [world.caption(s) for s in scenes]), normalize=True)
+        text = model.encode_text(token_ids(tokenizer, [world.caption(s) for s in scenes]), normalize=True)
     model.train()
     return image, text
 
@@ -134,15 +134,12 @@ def train_encoder(out: Path, recipe: EncoderRecipe, *, log=print) -> dict:
 
     started, order = time.time(), np.empty(0, int)
     for step in range(recipe.steps):
-        progress = step / recipe.steps
-        rate = recipe.learning_rate * min(1, (step + 1) / recipe.warmup)
-        for group in optimizer.param_groups:
-            group["lr"] = rate * (0.01 + 0.99 * (0.5 + 0.5 * math.cos(math.pi * progress)))
+        set_rate(optimizer, recipe, step, floor=0.01)
         if len(order) < recipe.groups:
             order = rng.permutation(len(groups))
         chosen, order = order[: recipe.groups], order[recipe.groups :]
         batch = np.concatenate([groups[i] for i in chosen])
-        tokens = _tokenize(tokenizer, [world.partial_caption(scenes[i], rng) for i in batch])
+        tokens = token_ids(tokenizer, [world.partial_caption(scenes[i], rng) for i in batch])
         with torch.autocast("cpu", torch.bfloat16):
             image, text = model.encode_image(pixels_to_tensor(pictures[batch])), model.encode_text(tokens)
         image, text = F.normalize(image.float(), dim=-1), F.normalize(text.float(), dim=-1)
@@ -158,8 +155,7 @@ def train_encoder(out: Path, recipe: EncoderRecipe, *, log=print) -> dict:
             log(f"step {step + 1}/{recipe.steps} {time.time() - started:.0f} s loss {loss.item():.3f} {quality}")
 
     quality = held_out_quality(model, tokenizer) | place_probe(model, tokenizer)
-    half = {key: value.half() if value.is_floating_point() else value for key, value in model.state_dict().items()}
-    write_clip(out, half, config, preprocess_config(), tokenizer)
+    write_clip(out, half_weights(model), config, preprocess_config(), tokenizer)
     return {
         "license": "Apache-2.0",
         "data": "scenes of the embedded world, made by the script",

@@ -19,11 +19,12 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 import transformers
-from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
+from transformers import LlamaForCausalLM
 
 from revision_plugin.demo import questions, world
 from revision_plugin.demo.tokenizer import SYSTEM_PROMPT, build_tokenizer
 from scripts.demo_artefacts.attention_guidance import guidance, guidance_loss
+from scripts.demo_artefacts.small_training import SavedState, set_rate, small_llama, write_language_model
 
 PACKED = "<packed>"
 QUESTIONS_PER_CHAT = 10
@@ -198,19 +199,7 @@ def train_language_model(out: Path, recipe: LanguageModelRecipe, *, log=print) -
     """
     torch.manual_seed(recipe.seed)
     tokenizer = build_tokenizer()
-    config = LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=recipe.hidden_size,
-        intermediate_size=recipe.hidden_size * 8 // 3 // 32 * 32,
-        num_hidden_layers=recipe.layers,
-        num_attention_heads=recipe.heads,
-        num_key_value_heads=recipe.heads,
-        max_position_embeddings=2048,
-        tie_word_embeddings=True,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-    )
+    config = small_llama(tokenizer, recipe)
     config._attn_implementation = "eager"  # guidance reads the attention
     model, table = LlamaForCausalLM(config), FactTable(recipe.hidden_size)
     _initialise(model)
@@ -222,19 +211,11 @@ def train_language_model(out: Path, recipe: LanguageModelRecipe, *, log=print) -
         betas=(0.9, 0.98),
     )
     scenes = world.sample_scenes(60000, seed=recipe.seed + 1, held_out=False)
-    started, first, saved = time.time(), 0, out.with_name(out.name + ".state.pt")
-    if saved.exists():
-        state = torch.load(saved, weights_only=True)
-        model.load_state_dict(state["model"])
-        table.embedding.load_state_dict(state["table"])
-        optimizer.load_state_dict(state["optimizer"])
-        first = state["step"]
-        log(f"resumed at step {first}")
-    for step in range(first, recipe.steps):
+    started = time.time()
+    saved = SavedState(out.with_name(out.name + ".state.pt"), model=model, table=table.embedding, optimizer=optimizer)
+    for step in range(saved.load(torch.device("cpu"), log), recipe.steps):
         rng = np.random.default_rng([recipe.seed, step])
-        rate = recipe.learning_rate * min(1, (step + 1) / recipe.warmup)
-        for group in optimizer.param_groups:
-            group["lr"] = rate * (0.02 + 0.98 * (0.5 + 0.5 * math.cos(math.pi * step / recipe.steps)))
+        set_rate(optimizer, recipe, step, floor=0.02)
         batch = [scenes[i] for i in rng.integers(len(scenes), size=recipe.batch_size)]
         chats, packed = next(shares for until, shares in SCHEDULE if step < until)
         texts = [sample_text(scene, rng, chats=chats, packed=packed) for scene in batch]
@@ -261,17 +242,11 @@ def train_language_model(out: Path, recipe: LanguageModelRecipe, *, log=print) -
             quality = held_out_quality(model, tokenizer, table, scenes=100) if step % 250 == 249 else ""
             log(f"step {step + 1}/{recipe.steps} {time.time() - started:.0f} s loss {loss.item():.4f} {quality}")
         if step % 100 == 99:
-            state = {"model": model.state_dict(), "table": table.embedding.state_dict(), "step": step + 1}
-            torch.save({**state, "optimizer": optimizer.state_dict()}, saved.with_suffix(".tmp"))
-            saved.with_suffix(".tmp").replace(saved)
+            saved.save(step + 1)
 
     quality = held_out_quality(model, tokenizer, table)
-    model.generation_config = GenerationConfig(
-        bos_token_id=config.bos_token_id, eos_token_id=config.eos_token_id, pad_token_id=config.pad_token_id
-    )
-    model.half().save_pretrained(out)
-    tokenizer.save_pretrained(out)
-    saved.unlink(missing_ok=True)
+    write_language_model(out, model, tokenizer)
+    saved.remove()
     return {
         "recipe": recipe.__dict__,
         "torch": torch.__version__,

@@ -37,6 +37,11 @@ def bound_logit_scale(model: open_clip.CLIP, highest: float) -> None:
     model.logit_scale.clamp_(0, math.log(highest))
 
 
+def half_weights(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """The model's state with its floating-point tensors in float16."""
+    return {key: value.half() if value.is_floating_point() else value for key, value in model.state_dict().items()}
+
+
 def write_clip(folder: Path, state: dict, config: dict, preprocess: dict, tokenizer=None) -> None:
     """Write an open_clip folder, for `--encoder open_clip:FOLDER`, with a tokenizer of its own if it has one."""
     folder.mkdir(parents=True, exist_ok=True)

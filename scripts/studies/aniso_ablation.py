@@ -17,7 +17,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from revision_plugin._common.files import write_json
 from revision_plugin._common.folders import require_free
 from revision_plugin._common.markdown import table
 from revision_plugin._common.progress import track
@@ -28,6 +27,7 @@ from revision_plugin.demo import world
 from revision_plugin.encoders import load_encoder
 from revision_plugin.errors import one_line
 from scripts.studies.monge_limits import ENCODERS, IMAGES, PAIRS, TEXTS, captions, interval, pictures, training_scenes
+from scripts.studies.study_page import write_study
 
 DEFAULT, INITIAL = "aniso", "global initialisation alone"
 OTHERS = ("none", "mean_shift", "realign")
@@ -145,12 +145,8 @@ def main() -> None:
         a = parser.parse_args()
         require_free(a.out)
         records = study(list(dict.fromkeys(a.encoders)), a.seeds, a.rows, a.pairs, a.steps, a.processes)
-        a.out.mkdir(parents=True, exist_ok=True)
         settings = {"seeds": a.seeds, "rows": a.rows, "pairs": a.pairs, "steps": a.steps}
-        write_json(a.out / "aniso_ablation.json", {**settings, "records": records})
-        text = page(records)
-        (a.out / "aniso_ablation.md").write_text(f"{text}\n", "utf-8")
-        print(text)
+        write_study(a.out, "aniso_ablation", {**settings, "records": records}, lambda: page(records))
 
 
 if __name__ == "__main__":

@@ -16,7 +16,6 @@ import numpy as np
 import torch
 from scipy.stats import spearmanr
 
-from revision_plugin._common.files import write_json
 from revision_plugin._common.folders import require_free
 from revision_plugin._common.markdown import table
 from revision_plugin._common.progress import track
@@ -42,6 +41,7 @@ from scripts.studies.monge_limits import (
     pictures,
     training_scenes,
 )
+from scripts.studies.study_page import write_study
 
 OBJECTS = "half the objects"
 ROWS = (0.5, 2.0, 10.0, 50.0)  # a dimension
@@ -220,11 +220,8 @@ def main() -> None:
         logging.getLogger("revision_plugin.aligners").setLevel(logging.ERROR)  # few rows are what is studied
         names = [*CANDIDATES, *(["aniso"] if a.aniso else [])]
         cells = study(list(dict.fromkeys(a.encoders)), a.seeds, a.rows, a.pairs, names)
-        a.out.mkdir(parents=True, exist_ok=True)
-        write_json(a.out / "choosing.json", {"seeds": a.seeds, "pairs": a.pairs, "cells": cells})
-        text = page(cells)
-        (a.out / "choosing.md").write_text(f"{text}\n", "utf-8")
-        print(text)
+        record = {"seeds": a.seeds, "pairs": a.pairs, "cells": cells}
+        write_study(a.out, "choosing", record, lambda: page(cells))
 
 
 if __name__ == "__main__":

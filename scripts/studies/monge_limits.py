@@ -16,7 +16,6 @@ from PIL import Image
 from scipy.stats import t
 from sklearn.covariance import ledoit_wolf_shrinkage, oas
 
-from revision_plugin._common.files import write_json
 from revision_plugin._common.folders import require_free
 from revision_plugin._common.markdown import table
 from revision_plugin._common.progress import track
@@ -26,6 +25,7 @@ from revision_plugin.cli.arguments import whole
 from revision_plugin.demo import world
 from revision_plugin.encoders import Encoder, load_encoder
 from revision_plugin.errors import RevisionError, one_line
+from scripts.studies.study_page import write_study
 
 OTHERS = Path(__file__).parents[1] / "claims" / "encoders"
 ENCODERS = {"16": "demo", "8": f"open_clip:{OTHERS / 'scale-8'}", "40": f"open_clip:{OTHERS / 'scale-40'}"}  # by scale
@@ -176,11 +176,8 @@ def main() -> None:
         require_free(a.out)
         logging.getLogger("revision_plugin.aligners").setLevel(logging.ERROR)  # few rows are what is studied
         settings = study(a.seeds, a.rows, a.pairs)
-        a.out.mkdir(parents=True, exist_ok=True)
-        write_json(a.out / "monge_limits.json", {"seeds": a.seeds, "pairs": a.pairs, "settings": settings})
-        text = page(settings)
-        (a.out / "monge_limits.md").write_text(f"{text}\n", "utf-8")
-        print(text)
+        record = {"seeds": a.seeds, "pairs": a.pairs, "settings": settings}
+        write_study(a.out, "monge_limits", record, lambda: page(settings))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from revision_plugin.embeddings.moments import stream_moments
-from revision_plugin.embeddings.rows import Rows
+from revision_plugin.embeddings.rows import ChosenRows, Rows
 from revision_plugin.embeddings.store import Store
 from scripts.studies.held_out import row_counts
 
@@ -17,19 +17,6 @@ BLOCK = 4096
 ROWS_AT_ONCE = (1, 64, 4096)
 LIMB_BITS, LIMBS = 30, 3
 FIT = "stream_moments"
-
-
-class FirstRows:
-    """The first `count` rows of `rows`."""
-
-    def __init__(self, rows: Rows, count: int):
-        self._rows, self._count, self.dim = rows, count, rows.dim
-
-    def __len__(self) -> int:
-        return self._count
-
-    def blocks(self, rows: int, start: int = 0, stop: int | None = None) -> Iterator[np.ndarray]:
-        return self._rows.blocks(rows, start, self._count if stop is None else min(stop, self._count))
 
 
 def mean_error(source: Store, target: Store) -> dict:
@@ -50,7 +37,7 @@ def mean_error(source: Store, target: Store) -> dict:
 def _mean_errors(store: Store, counts: list[int]) -> dict:
     errors: dict[str, list[float]] = {}
     for count in counts:
-        rows = FirstRows(store, count)
+        rows = ChosenRows(store, np.arange(count))
         reference = [total / count for total in exact_sum(_unit_blocks(rows, np.float64), rows.dim)]
         means = {
             f"{dtype.__name__}, {_rows(at_once)} at once": running_mean(rows, dtype, at_once)

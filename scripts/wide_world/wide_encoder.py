@@ -6,7 +6,6 @@ tower. Which are used was decided by gap, traces and retrieval alone, before any
 
 from __future__ import annotations
 
-import math
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,10 +18,12 @@ from open_clip.loss import ClipLoss
 from safetensors.torch import load_file
 
 from revision_plugin.demo.tokenizer import build_encoder_tokenizer
-from scripts.dual_encoder.clip import bound_logit_scale, new_clip, new_optimizer, write_clip
-from scripts.dual_encoder.demo_model import PIXEL_MEAN, PIXEL_STD, preprocess_config
+from scripts.demo_artefacts.demo_encoder import pixels_to_tensor, token_ids
+from scripts.demo_artefacts.small_training import SavedState, set_rate
+from scripts.dual_encoder.clip import bound_logit_scale, half_weights, new_clip, new_optimizer, write_clip
+from scripts.dual_encoder.demo_model import preprocess_config
 from scripts.wide_world.wide_captions import human_caption, vocabulary_words
-from scripts.wide_world.wide_pictures import SIDE, draw_scene, draw_scenes
+from scripts.wide_world.wide_pictures import SIDE, draw_scenes
 from scripts.wide_world.wide_scenes import WideScene, altered, sample_wide_scenes
 
 FACTS, FACT_WEIGHTS = ("thing", "place", "number", "size", "background"), (0.4, 0.3, 0.1, 0.1, 0.1)
@@ -66,17 +67,6 @@ def encoder_config(recipe: WideEncoderRecipe, vocabulary: int) -> dict:
     }
 
 
-def pixels_of(pictures: np.ndarray) -> torch.Tensor:
-    """uint8 [N, H, W, 3] -> normalised float32 [N, 3, H, W]."""
-    tensor = torch.from_numpy(pictures).permute(0, 3, 1, 2).float().div_(255).sub_(PIXEL_MEAN).div_(PIXEL_STD)
-    return tensor.contiguous(memory_format=torch.channels_last)
-
-
-def token_ids(tokenizer, captions: list[str], length: int) -> torch.Tensor:
-    padded = tokenizer(captions, return_tensors="pt", padding="max_length", truncation=True, max_length=length)
-    return padded.input_ids
-
-
 def trained_pairs(recipe: WideEncoderRecipe) -> tuple[list[WideScene], np.ndarray]:
     """Training scenes, each followed by its altered twin, and their pictures. No twin is held out."""
     rng = np.random.default_rng([recipe.seed, 1])
@@ -92,12 +82,12 @@ def trained_pairs(recipe: WideEncoderRecipe) -> tuple[list[WideScene], np.ndarra
 def gap_and_retrieval(model, tokenizer, *, length: int, seed: int = 90) -> dict[str, float]:
     """On GALLERY held-out scenes with their human captions: centroid gap, traces, and retrieval both ways."""
     scenes = sample_wide_scenes(GALLERY, seed=seed, held_out=True)
-    pictures = np.stack([draw_scene(scene, np.random.default_rng([seed, i])) for i, scene in enumerate(scenes)])
+    pictures = draw_scenes(scenes, seed=seed)
     captions = [human_caption(scene, np.random.default_rng([seed, i])) for i, scene in enumerate(scenes)]
     model.eval()
     device = model.logit_scale.device
     with torch.no_grad():
-        parts = [pixels_of(part).to(device) for part in np.array_split(pictures, 4)]
+        parts = [pixels_to_tensor(part).to(device) for part in np.array_split(pictures, 4)]
         image = torch.cat([model.encode_image(part, normalize=True) for part in parts]).cpu().double()
         text = model.encode_text(token_ids(tokenizer, captions, length).to(device), normalize=True).cpu().double()
     model.train()
@@ -145,23 +135,19 @@ def train_wide_encoder(out: Path, recipe: WideEncoderRecipe, *, device: torch.de
     loss_function = ClipLoss()
     scenes, pictures = trained_pairs(recipe)
     log(f"{len(scenes)} scenes, {sum(p.numel() for p in model.parameters()) / 1e6:.2f}M parameters")
-    started, first, saved = time.monotonic(), 0, out.with_name(out.name + ".state.pt")
-    if saved.exists():
-        state = torch.load(saved, map_location=device, weights_only=True)
-        model.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
-        first = state["step"]
-        log(f"goes on at step {first}")
+    saved, started = (
+        SavedState(out.with_name(out.name + ".state.pt"), model=model, optimizer=optimizer),
+        time.monotonic(),
+    )
+    first = saved.load(device, log)
     for step in range(first, recipe.steps):
         rng = np.random.default_rng([recipe.seed, 2, step])
-        rate = recipe.learning_rate * min(1, (step + 1) / recipe.warmup)
-        for group in optimizer.param_groups:
-            group["lr"] = rate * (0.01 + 0.99 * (0.5 + 0.5 * math.cos(math.pi * step / recipe.steps)))
+        set_rate(optimizer, recipe, step, floor=0.01)
         chosen = rng.choice(recipe.scenes, recipe.pairs, replace=False)
         batch = np.concatenate([2 * chosen, 2 * chosen + 1])
         tokens = token_ids(tokenizer, [human_caption(scenes[i], rng) for i in batch], length).to(device)
         with torch.autocast(device.type, torch.bfloat16):
-            image, text = model.encode_image(pixels_of(pictures[batch]).to(device)), model.encode_text(tokens)
+            image, text = model.encode_image(pixels_to_tensor(pictures[batch]).to(device)), model.encode_text(tokens)
         image, text = F.normalize(image.float(), dim=-1), F.normalize(text.float(), dim=-1)
         loss = loss_function(image, text, model.logit_scale.exp())
         loss.backward()
@@ -175,11 +161,8 @@ def train_wide_encoder(out: Path, recipe: WideEncoderRecipe, *, device: torch.de
             scale = model.logit_scale.exp().item()
             log(f"step {done}/{recipe.steps} {rest:.0f} s left, loss {loss.item():.3f} scale {scale:.1f} {quality}")
         if done % SAVED_EVERY == 0:
-            state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": done}
-            torch.save(state, saved.with_suffix(".tmp"))
-            saved.with_suffix(".tmp").replace(saved)
-    half = {key: value.half() if value.is_floating_point() else value for key, value in model.state_dict().items()}
-    write_clip(out, half, config, preprocess_config(), tokenizer)
+            saved.save(done)
+    write_clip(out, half_weights(model), config, preprocess_config(), tokenizer)
     record = {
         "license": "Apache-2.0",
         "data": "scenes of the wide world, made by the script",
@@ -190,5 +173,5 @@ def train_wide_encoder(out: Path, recipe: WideEncoderRecipe, *, device: torch.de
         "logit_scale": round(model.logit_scale.exp().item(), 2),
         "held_out": gap_and_retrieval(model, tokenizer, length=length),
     }
-    saved.unlink(missing_ok=True)
+    saved.remove()
     return record

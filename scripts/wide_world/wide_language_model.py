@@ -7,7 +7,6 @@ each thing bound to its place by an elementwise product. The table of those vect
 
 from __future__ import annotations
 
-import math
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,9 +15,10 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 import transformers
-from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
+from transformers import LlamaForCausalLM
 
 from revision_plugin.demo.tokenizer import build_tokenizer
+from scripts.demo_artefacts.small_training import SavedState, set_rate, small_llama, write_language_model
 from scripts.wide_world.things import things
 from scripts.wide_world.wide_captions import human_caption, plain_caption, vocabulary_words
 from scripts.wide_world.wide_scenes import COLORS, PLACES, SIZES, WideScene, sample_wide_scenes
@@ -124,19 +124,7 @@ def train_wide_language_model(out: Path, recipe: WideModelRecipe, *, device: tor
     """
     torch.manual_seed(recipe.seed)
     tokenizer = build_tokenizer(vocabulary_words())
-    config = LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=recipe.hidden_size,
-        intermediate_size=recipe.hidden_size * 8 // 3 // 32 * 32,
-        num_hidden_layers=recipe.layers,
-        num_attention_heads=recipe.heads,
-        num_key_value_heads=recipe.heads,
-        max_position_embeddings=2048,
-        tie_word_embeddings=True,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-    )
+    config = small_llama(tokenizer, recipe)
     model, facts = LlamaForCausalLM(config).to(device), PackedFacts(recipe.hidden_size).to(device)
     torch.nn.init.normal_(model.get_input_embeddings().weight, std=0.1)  # words stay recognisable through the layers
     optimizer = torch.optim.AdamW(
@@ -147,19 +135,12 @@ def train_wide_language_model(out: Path, recipe: WideModelRecipe, *, device: tor
     )
     log(f"{sum(p.numel() for p in model.parameters()) / 1e6:.2f}M parameters")
     scenes = sample_wide_scenes(recipe.scenes, seed=recipe.seed + 1, held_out=False)
-    started, first, saved = time.monotonic(), 0, out.with_name(out.name + ".state.pt")
-    if saved.exists():
-        state = torch.load(saved, map_location=device, weights_only=True)
-        model.load_state_dict(state["model"])
-        facts.load_state_dict(state["facts"])
-        optimizer.load_state_dict(state["optimizer"])
-        first = state["step"]
-        log(f"goes on at step {first}")
+    started = time.monotonic()
+    saved = SavedState(out.with_name(out.name + ".state.pt"), model=model, facts=facts, optimizer=optimizer)
+    first = saved.load(device, log)
     for step in range(first, recipe.steps):
         rng = np.random.default_rng([recipe.seed, step])
-        rate = recipe.learning_rate * min(1, (step + 1) / recipe.warmup)
-        for group in optimizer.param_groups:
-            group["lr"] = rate * (0.02 + 0.98 * (0.5 + 0.5 * math.cos(math.pi * step / recipe.steps)))
+        set_rate(optimizer, recipe, step, floor=0.02)
         batch = [scenes[i] for i in rng.integers(len(scenes), size=recipe.batch_size)]
         contexts = rng.choice(len(CONTEXT_WEIGHTS), recipe.batch_size, p=CONTEXT_WEIGHTS)
         ids, labels = caption_batch(tokenizer, batch, contexts, rng)
@@ -175,16 +156,10 @@ def train_wide_language_model(out: Path, recipe: WideModelRecipe, *, device: tor
             rest = (time.monotonic() - started) / (done - first) * (recipe.steps - done)
             log(f"step {done}/{recipe.steps} {rest:.0f} s left, loss {loss.item():.4f} {quality}")
         if done % SAVED_EVERY == 0:
-            state = {"model": model.state_dict(), "facts": facts.state_dict(), "step": done}
-            torch.save({**state, "optimizer": optimizer.state_dict()}, saved.with_suffix(".tmp"))
-            saved.with_suffix(".tmp").replace(saved)
+            saved.save(done)
     losses = caption_losses(model, tokenizer, facts, count=1000)
-    model.generation_config = GenerationConfig(
-        bos_token_id=config.bos_token_id, eos_token_id=config.eos_token_id, pad_token_id=config.pad_token_id
-    )
-    model.half().save_pretrained(out)
-    tokenizer.save_pretrained(out)
-    saved.unlink(missing_ok=True)
+    write_language_model(out, model, tokenizer)
+    saved.remove()
     return {
         "license": "Apache-2.0",
         "data": "the wide world's text, made by the script; no picture and no encoder's embedding",

@@ -11,16 +11,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from revision_plugin.demo import world
 from scripts.wide_world.things import lookalikes, things, things_of
 
 PLACES = 4  # quadrants, from the top left row by row
 BACKGROUNDS = {
-    "red": (200, 60, 60),
-    "green": (70, 160, 80),
-    "blue": (70, 100, 200),
-    "yellow": (225, 205, 80),
-    "purple": (140, 80, 170),
-    "gray": (140, 140, 140),
+    **world.BACKGROUNDS,
     "white": (240, 240, 235),
     "black": (30, 30, 35),
     "orange": (235, 140, 50),
@@ -32,7 +28,6 @@ PARTS_WEIGHTS = (0.25, 0.5, 0.25)  # of one, two and three kinds of things in a 
 NUMBER_WEIGHTS = (0.7, 0.2, 0.1)  # of one, two and three of a kind
 SIZE_WEIGHTS = (0.2, 0.6, 0.2)
 COMMON = 0.5  # exponent of how common things are, by rank; real corpora have a tail
-HELD_OUT_ONE_IN = 10
 CONTENT_GROUPS = ("animals-nature", "food-drink")  # of a corpus that shows part of the world
 
 
@@ -54,7 +49,7 @@ class WideScene:
     @property
     def held_out(self) -> bool:
         facts = [(p.place, p.thing, p.number, p.size) for p in sorted(self.parts)]
-        return zlib.crc32(repr((facts, self.background)).encode()) % HELD_OUT_ONE_IN == 0
+        return zlib.crc32(repr((facts, self.background)).encode()) % world.HELD_OUT_ONE_IN == 0
 
 
 @functools.cache

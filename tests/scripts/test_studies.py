@@ -12,7 +12,7 @@ from conftest import ENVIRONMENT, FORKS, ROOT, unit_rows, write_store
 from scipy.linalg import sqrtm
 
 from revision_plugin.aligners import ConnectCollapseCorrupt
-from revision_plugin.embeddings.rows import ArrayRows
+from revision_plugin.embeddings.rows import ArrayRows, ChosenRows
 from revision_plugin.embeddings.store import Store
 from revision_plugin.errors import RevisionError
 from scripts.studies import centroids, held_out, measurements, rounding, spectra
@@ -203,7 +203,7 @@ def test_a_running_mean_adds_in_its_own_type():
             one_by_one = one_by_one + row.astype(dtype)
         for start in range(0, 500, 7):
             by_sevens = by_sevens + torch.tensor(rows[start : start + 7].astype(dtype)).sum(0).numpy()
-        array = rounding.FirstRows(ArrayRows(np.concatenate([raw, raw])), 500)
+        array = ChosenRows(ArrayRows(np.concatenate([raw, raw])), np.arange(500))
         assert rounding.running_mean(array, dtype, 1).tolist() == (one_by_one / dtype(500)).tolist()
         assert rounding.running_mean(array, dtype, 7).tolist() == (by_sevens / dtype(500)).tolist()
         assert rounding.running_mean(array, dtype, 1).dtype == dtype
@@ -320,7 +320,7 @@ def test_blockwise_covariance_amplifies_what_hardly_varies(tmp_path):
 
 
 def moments_of(folder, count):
-    return rounding.stream_moments(rounding.FirstRows(Store.open(folder / "t"), count), covariance=True)
+    return rounding.stream_moments(ChosenRows(Store.open(folder / "t"), np.arange(count)), covariance=True)
 
 
 def test_kept_ranks_run_from_the_first_to_the_last():
