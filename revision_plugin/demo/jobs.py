@@ -1,19 +1,24 @@
-"""Runs the quickstart's trainings: each in a process of its own, as a user launches them, as many as fit at a time."""
+"""Runs the quickstart's trainings: each in a process of its own, through what a user launches, as many as fit at a
+time. The processes find the libraries loaded.
+"""
 
 from __future__ import annotations
 
 import os
 import re
 import shutil
-import subprocess
-import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
-from .._common.processes import start_child
+from .._common.forked import call, forked_processes
 from .._common.progress import track
-from ..errors import RevisionError
+from ..errors import RevisionError, one_line
+from ..evaluation.run import evaluate
+from ..hosts.launch import main as launch
 
 COMMON_FLAGS = """
     --mm_projector_type mlp2x_gelu --mm_use_im_start_end False --mm_use_im_patch_token False --vision_tower revision
@@ -21,6 +26,7 @@ COMMON_FLAGS = """
     --logging_steps 5 --model_max_length 2048 --dataloader_num_workers 0 --lazy_preprocess True --report_to none
 """.split()
 STEP = re.compile(rb"(\d+)/\d+ \[")
+PRELOADED = ("revision_plugin.hosts.launch", "revision_plugin.encoders.open_clip", "transformers.trainer", "peft")
 
 
 def training_flags(language_model: Path, encoder: str, *, seed: int, steps: int, batch: int, rate: float) -> list[str]:
@@ -50,12 +56,10 @@ class Job:
     def log(self) -> Path:
         return self.out.with_name(self.out.name + ".log")
 
-    def start(self, threads: int) -> subprocess.Popen:
+    def start(self, threads: int) -> BaseProcess:
         shutil.rmtree(self.out, ignore_errors=True)  # an unfinished run of an earlier, stopped quickstart
         flags = [*COMMON_FLAGS, "--max_steps", str(self.steps), "--output_dir", str(self.out), *self.flags]
-        command = [sys.executable, "-P", "-m", "revision_plugin.hosts.launch", *flags]
-        with open(self.log, "wb") as log:
-            return start_child(command, stdout=log, stderr=subprocess.STDOUT, env=_environment(threads))
+        return _start(launch, (flags,), self.log, threads)
 
     def steps_done(self) -> int:
         if not self.log.exists():
@@ -64,8 +68,13 @@ class Job:
         return min(int(step_numbers[-1]), self.steps) if step_numbers else 0
 
 
-def _environment(threads: int) -> dict[str, str]:
-    return {**os.environ, "PYTHONSAFEPATH": "1", "OMP_NUM_THREADS": str(threads), "TOKENIZERS_PARALLELISM": "false"}
+def _start(function: Callable[..., Any], arguments: tuple, log: Path, threads: int) -> BaseProcess:
+    """A process of its own that writes `log` anew."""
+    log.write_bytes(b"")
+    with forked_processes(PRELOADED, threads) as context:
+        process = context.Process(target=call, args=(log, threads, function, arguments))
+        process.start()
+    return process
 
 
 def _last_line(log: Path) -> str:
@@ -78,7 +87,7 @@ def run_jobs(jobs: list[Job]) -> None:
     slots = min(2, os.cpu_count() or 1)
     threads = max(1, (os.cpu_count() or 1) // slots)
     waiting = [job for job in jobs if not job.finished]
-    running: dict[Job, subprocess.Popen] = {}
+    running: dict[Job, BaseProcess] = {}
     total = sum(job.steps for job in waiting)
     shown = 0
     try:
@@ -92,9 +101,9 @@ def run_jobs(jobs: list[Job]) -> None:
                     running[job] = job.start(threads)
                 time.sleep(0.5)
                 for job, process in list(running.items()):
-                    if process.poll() is not None:
+                    if process.exitcode is not None:
                         del running[job]
-                        _require_success(job, process.returncode)
+                        _require_success(job, process.exitcode)
                 done = sum(job.steps_done() for job in jobs if job not in waiting and (job in running or job.finished))
                 done = max(shown, min(done, total))
                 advance(done - shown)
@@ -102,28 +111,32 @@ def run_jobs(jobs: list[Job]) -> None:
     finally:
         for process in running.values():
             process.terminate()
-            process.wait()
+            process.join()
 
 
-def run_commands(commands: list[list], logs: list[Path]) -> None:
-    """Run `revision` commands side by side, each with its log. Raises RevisionError with the last line of one that
-    fails.
+def run_evaluations(settings: list[dict[str, Any]], logs: list[Path]) -> None:
+    """Run `evaluate` with each of these settings side by side, each with its log. Raises RevisionError with the last
+    line of one that fails.
     """
-    threads = max(1, (os.cpu_count() or 1) // len(commands))
-    environment, running = _environment(threads), []
+    threads = max(1, (os.cpu_count() or 1) // len(settings))
+    running: list[BaseProcess] = []
     try:
-        for command, log in zip(commands, logs):
-            with open(log, "wb") as log_file:
-                full_command = [sys.executable, "-P", "-m", "revision_plugin.cli", *map(str, command)]
-                running.append(start_child(full_command, stdout=log_file, stderr=subprocess.STDOUT, env=environment))
-        for process, command, log in zip(running, commands, logs):
-            if process.wait():
+        for each, log in zip(settings, logs):
+            running.append(_start(_evaluate, (each,), log, threads))
+        for process, log in zip(running, logs):
+            process.join()
+            if process.exitcode:
                 last = _last_line(log).removeprefix("error: ")
-                raise RevisionError(f"revision {command[0]} failed: {last} (whole log in {log})")
+                raise RevisionError(f"an evaluation failed: {last} (whole log in {log})")
     finally:
         for process in running:
             process.terminate()
-            process.wait()
+            process.join()
+
+
+def _evaluate(settings: dict[str, Any]) -> None:
+    with one_line():
+        evaluate(**settings)
 
 
 def _require_success(job: Job, status: int) -> None:

@@ -25,7 +25,7 @@ from ..evaluation import run
 from ..hosts import find_host
 from . import corpus, measures, world
 from . import quickstart_report as report
-from .jobs import Job, run_commands, run_jobs
+from .jobs import Job, run_evaluations, run_jobs
 from .questions import questions
 from .recipe import ENCODER, HELD_OUT_SEED, STAGE2_LABELS, Recipe, choose
 from .smollm2 import export_smollm2
@@ -227,25 +227,18 @@ def _evaluate_stage2(out: Path, results: dict, scenes) -> list[dict]:
     scene_questions = questions(scenes, seed=HELD_OUT_SEED)
     root = corpus.write_benchmark(scenes, out / "data" / "benchmark", seed=HELD_OUT_SEED)
     names = tuple(STAGE2_LABELS)
-    commands = [
-        [
-            "evaluate",
-            "--model",
-            out / f"stage2-{name}",
-            "--tasks",
-            "demo",
-            "--data-root",
-            root,
-            "--out",
-            out / f"evaluation-{name}",
-            "--device",
-            "cpu",
-            "--batch-size",
-            measures.BATCH,
-        ]
+    settings = [
+        {
+            "model": out / f"stage2-{name}",
+            "tasks": ["demo"],
+            "data_root": root,
+            "out": out / f"evaluation-{name}",
+            "device": "cpu",
+            "batch_size": measures.BATCH,
+        }
         for name in names
     ]
-    run_commands(commands, [out / f"evaluation-{name}.log" for name in names])
+    run_evaluations(settings, [out / f"evaluation-{name}.log" for name in names])
     results["stage2"], answers = {}, {}
     for name in names:
         answers[name] = run.replies(out / f"evaluation-{name}", "revision_demo")

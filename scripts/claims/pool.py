@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import multiprocessing
 import os
-import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
-import torch
-
 from revision_plugin._common.files import read_json, write_json
 from revision_plugin._common.folders import ClaimedFolder
+from revision_plugin._common.forked import enter, forked_processes
 from revision_plugin._common.progress import track
 from revision_plugin.demo.smollm2 import export_smollm2
 from revision_plugin.errors import RevisionError
@@ -102,37 +99,13 @@ def run_all(
 def _pool(workers: int, log: Path) -> Iterator[ProcessPoolExecutor]:
     """Processes that share the processor's cores and write what the libraries print into `log`."""
     threads = max(1, (os.cpu_count() or 1) // workers)
-    quiet = {"OMP_NUM_THREADS": str(threads), "TOKENIZERS_PARALLELISM": "false", "TORCH_WARM_POOL": "0"}
-    saved_environment = {name: os.environ.get(name) for name in quiet}
-    os.environ.update(quiet)
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(PRELOADED)  # read once for all processes
-    pool = ProcessPoolExecutor(workers, context, initializer=_start, initargs=(log, threads))
-    try:
-        yield pool
-        pool.shutdown()
-    except BaseException:
-        for process in list((pool._processes or {}).values()):  # no public way to stop what already runs
-            process.terminate()
-        pool.shutdown(cancel_futures=True)
-        raise
-    finally:
-        for name, value in saved_environment.items():
-            os.environ.pop(name) if value is None else os.environ.__setitem__(name, value)
-
-
-def _start(log: Path, threads: int) -> None:
-    """In a worker: take so many threads, send all output to `log`, and end with the process that started it, even if
-    that one is killed.
-    """
-    torch.set_num_threads(threads)
-    file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    os.dup2(file, 1)
-    os.dup2(file, 2)
-    parent = multiprocessing.parent_process()
-
-    def follow() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=follow, daemon=True).start()
+    with forked_processes(PRELOADED, threads) as context:
+        pool = ProcessPoolExecutor(workers, context, initializer=enter, initargs=(log, threads))
+        try:
+            yield pool
+            pool.shutdown()
+        except BaseException:
+            for process in list((pool._processes or {}).values()):  # no public way to stop what already runs
+                process.terminate()
+            pool.shutdown(cancel_futures=True)
+            raise

@@ -175,6 +175,26 @@ def test_a_child_ends_with_a_killed_parent(tmp_path):
     assert child.wait(timeout=20) is None or not child.is_running()
 
 
+def test_a_forked_process_ends_with_a_killed_parent(tmp_path):
+    (tmp_path / "main.py").write_text(
+        "import time\nfrom pathlib import Path\nfrom revision_plugin._common.forked import call, forked_processes\n"
+        "if __name__ == '__main__':\n"
+        f"    log = Path({str(tmp_path / 'log')!r})\n"
+        "    with forked_processes(['json'], 1) as context:\n"
+        "        child = context.Process(target=call, args=(log, 1, print, ('begun',)))\n"
+        "        child.start()\n        child.join()\n"
+        "        sleeper = context.Process(target=call, args=(log, 1, time.sleep, (600,)))\n"
+        "        sleeper.start()\n"
+        "    print(sleeper.pid, flush=True)\n    sleeper.join()\n"
+    )
+    parent = subprocess.Popen([sys.executable, tmp_path / "main.py"], stdout=subprocess.PIPE, text=True)
+    child = psutil.Process(int(parent.stdout.readline()))
+    assert (tmp_path / "log").read_text() == "begun\n"
+    parent.send_signal(signal.SIGKILL)
+    parent.wait()
+    assert child.wait(timeout=20) is None or not child.is_running()
+
+
 def test_another_number_of_processes_than_before(tmp_path, monkeypatch):
     (tmp_path / "checkpoint-1").mkdir()
     run_record.begin(tmp_path, ["--seed", "1"])

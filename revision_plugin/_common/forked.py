@@ -1,0 +1,61 @@
+"""Processes that find their libraries loaded: each is forked from one process that has imported them, so a second
+training begins in a fraction of a second.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from multiprocessing import process
+from multiprocessing.context import ForkServerContext
+from pathlib import Path
+from typing import Any
+
+import torch
+
+
+@contextlib.contextmanager
+def forked_processes(modules: Sequence[str], threads: int) -> Iterator[ForkServerContext]:
+    """A context of `multiprocessing` whose processes are forked from one that has imported `modules`, and use
+    `threads` threads each. Each must call `enter` first.
+
+    The process that they are forked from starts with the first of them, in the environment that holds here.
+    """
+    wanted = {"OMP_NUM_THREADS": str(threads), "TOKENIZERS_PARALLELISM": "false", "TORCH_WARM_POOL": "0"}
+    before = {name: os.environ.get(name) for name in wanted}
+    os.environ.update(wanted)
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(list(modules))
+    try:
+        yield context
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.__setitem__(name, value)
+
+
+def enter(log: Path, threads: int) -> None:
+    """In such a process: take so many threads, write all output to the end of `log`, and end with the process that
+    asked for this one, even if that is killed.
+    """
+    torch.set_num_threads(threads)
+    file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(file, 1)
+    os.dup2(file, 2)
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        raise RuntimeError("only a process of forked_processes can enter")
+    threading.Thread(target=_follow, args=(parent,), daemon=True).start()
+
+
+def _follow(parent: process.BaseProcess) -> None:
+    parent.join()
+    os._exit(1)
+
+
+def call(log: Path, threads: int, function: Callable[..., Any], arguments: tuple) -> None:
+    """What a process of one task runs: `enter`, then the task."""
+    enter(log, threads)
+    function(*arguments)
