@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field, replace
 
 from revision_plugin.errors import RevisionError
 
-PAPERS_GAP = "scale 26"  # logit scale; as the papers' encoder has it, with nearly equal traces
+PAPERS_GAP = "scale 30"  # logit scale; as the papers' encoder has it, with nearly equal traces
 UNEQUAL = "unequal traces"  # where ReAlign is more than a shift, so where ablations are run
 ENCODERS = (PAPERS_GAP, UNEQUAL)  # chosen by gap and traces, before an aligner was compared on them
 OTHER = "other content"
@@ -25,7 +25,7 @@ METHODS: dict[str, tuple[str, dict]] = {
     "monge shrunk .9": ("monge", {"shrinkage": 0.9}),
 }
 ON_MATCHES = {"realign on matches": ("realign", {}), "monge on matches": ("monge", {})}  # rows that the encoder matches
-WITH_OTHER_CONTENT = ("mean_shift", "realign", "aniso", "monge", "monge blend .5", "monge shrunk .9", *ON_MATCHES)
+WITH_OTHER_CONTENT = ("mean_shift", "realign", "monge", "monge blend .5", "monge shrunk .9", *ON_MATCHES)
 LARGE = ("none", "mean_shift", "realign", "monge", "paired")  # that are run with SmolLM2-135M, too
 
 
@@ -34,10 +34,10 @@ class Settings:
     """Sizes of a run. Learning rates are for a language model of three million parameters, `large_...` for SmolLM2."""
 
     seeds: int = 5
-    steps: int = 250  # with fewer the training on pairs has not come down yet
+    steps: int = 320  # with fewer the training on pairs has not come down yet
     batch: int = 16
     rate: float = 4e-2
-    texts: int = 2000  # "1x": so many texts, or as many pairs, twice over
+    texts: int = 2560  # "1x": so many texts, or as many pairs, twice over
     statistics: int = 6000  # rows a modality that aligners are fitted on
     criteria: int = 1000  # others, that the unpaired criteria are measured on
     held_out: int = 240  # scenes whose captions are scored
@@ -123,16 +123,13 @@ VARIANTS = [
     Variant("realign, 5 rounds", options={"centroid_rounds": 5}),
     Variant("realign, 500 rows", statistics=500),
     Variant("monge, 500 rows", "monge", statistics=500),
-    Variant("c3 0.05", "c3", {"sigma": 0.05}),
     Variant("c3 0.1", "c3", {"sigma": 0.1}),
     Variant("aniso, initialisation", "aniso", {"refinement": False}),
     Variant("aniso, prior alone", "aniso", {"phase_loss": False}),
     Variant("aniso, phases alone", "aniso", {"prior_loss": False}),
     Variant("aniso, full bounds", "aniso", {"prior_scaling": False}),
-    Variant("aniso, initialisation without D_V", "aniso", {"refinement": False, "v_scaling": False}),
     Variant("realign, 2x text", times=2),
     Variant("realign, 4x text", times=4),
-    Variant("monge, 2x text", "monge", times=2),
 ]
 LARGE_VARIANTS = [
     Variant(f"{name}, SmolLM2", "none" if name == "paired" else METHODS[name][0], rows=rows, large=True)

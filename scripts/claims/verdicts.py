@@ -98,14 +98,13 @@ QUESTIONS = [
             "aniso, prior alone",
             "aniso, phases alone",
             "aniso, full bounds",
-            "aniso, initialisation without D_V",
         ),
         stage1_claims.aniso,
     ),
     Question(
         "Does C3's noise hurt?",
         "C3 gets worse as its noise grows",
-        (*_names("mean_shift", "c3", encoders=(UNEQUAL,)), "c3 0.05", "c3 0.1"),
+        (*_names("mean_shift", "c3", encoders=(UNEQUAL,)), "c3 0.1"),
         stage1_claims.noise,
     ),
     Question(
@@ -115,7 +114,6 @@ QUESTIONS = [
             *_names("realign", "monge", "paired", encoders=(UNEQUAL,)),
             "realign, 2x text",
             "realign, 4x text",
-            "monge, 2x text",
         ),
         stage1_claims.amount,
     ),

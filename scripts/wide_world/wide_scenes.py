@@ -27,7 +27,7 @@ SIZES = ("small", "plain", "big")
 PARTS_WEIGHTS = (0.25, 0.5, 0.25)  # of one, two and three kinds of things in a scene
 NUMBER_WEIGHTS = (0.7, 0.2, 0.1)  # of one, two and three of a kind
 SIZE_WEIGHTS = (0.2, 0.6, 0.2)
-COMMON = 0.5  # exponent of how common things are, by rank; real corpora have a tail
+COMMON = 1.0  # exponent of how common things are, by rank, as of words (Zipf)
 CONTENT_GROUPS = ("animals-nature", "food-drink")  # of a corpus that shows part of the world
 
 
