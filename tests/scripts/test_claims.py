@@ -131,16 +131,13 @@ OTHERS = {  # of other variants
     "realign, 5 rounds": 1.2,
     "realign, 500 rows": 1.2,
     "monge, 500 rows": 0.9,
-    "c3 0.05": 1.8,
     "c3 0.1": 2.2,
     "aniso, initialisation": 1.3,
     "aniso, prior alone": 1.2,
     "aniso, phases alone": 1.2,
     "aniso, full bounds": 1.2,
-    "aniso, initialisation without D_V": 1.3,
     "realign, 2x text": 0.7,
     "realign, 4x text": 0.6,
-    "monge, 2x text": 0.5,
 }
 
 
