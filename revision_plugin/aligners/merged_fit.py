@@ -78,9 +78,7 @@ class SummedRows:
         return self._passes[0].count
 
     def blocks(self, rows: int, start: int = 0, stop: int | None = None) -> Iterator[np.ndarray]:
-        raise RevisionError(
-            "this method reads rows, of which sums are no substitute; encode both corpora and fit on them"
-        )
+        raise RevisionError("this method reads rows, which sums do not keep; encode both corpora and fit on them")
 
     def known_moments(self, mapping: Any, covariance: bool) -> Moments:
         """The moments that a fit asks for. Raises PassNeeded where these are not among the passes."""
