@@ -9,10 +9,10 @@ independent:
     se(g)^2 = (1 - n_y / N_y) var(u.y) / n_y + (1 - n_x / N_x) var(u.x) / n_x
     se(T)^2 = 4 (1 - n / N) var(m.e) / n
 
-so each needs the variance of one product a row. It holds where means are large beside their errors. The error of a difference of
-means as a vector has the expected square (1 - n_y / N_y) T_y / n_y + (1 - n_x / N_x) T_x / n_x with the traces of the
-covariances; its root is `centroid_error`. A fit on the sample closes the sample's gap and leaves about as much of the
-gap on all rows. The length of a vector with errors is too large on average: the sample's g by about
+so each needs the variance of one product a row. It holds where means are large beside their errors. The error of a
+difference of means as a vector has the expected square (1 - n_y / N_y) T_y / n_y + (1 - n_x / N_x) T_x / n_x with the
+traces of the covariances; its root is `centroid_error`. A fit on the sample closes the sample's gap and leaves about as
+much of the gap on all rows. The length of a vector with errors is too large on average: the sample's g by about
 (centroid_error^2 - se(g)^2) / (2 g), the second term of the expansion.
 """
 

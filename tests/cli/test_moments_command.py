@@ -5,7 +5,7 @@ import re
 
 import numpy as np
 import pytest
-from conftest import refuse, run, unit_rows, write_store
+from conftest import ROOT, refuse, run, unit_rows, write_store
 
 from revision_plugin.aligners import load_aligner
 from revision_plugin.demo import corpus
@@ -93,6 +93,24 @@ def test_a_sampled_fit_prints_its_errors(folder, capsys):
     record = json.loads((folder / "drawn" / "aligner.json").read_text())
     assert record["source"]["count"] == record["target"]["count"] == 40
     assert f"gap before {record['sampled']['gap_error']:.2g}" in printed and "drawn from 90 and 70" in printed
+
+
+def test_the_pages_commands(folder):
+    """docs/moments.md, as an array of two tasks."""
+    (block,) = re.findall(r"```bash\n(.*?)```", (ROOT / "docs" / "moments.md").read_text(), re.S)
+    for line in block.splitlines():
+        words = line.split("#")[0].replace("$SLURM_ARRAY_TASK_COUNT", "2").split()
+        for task in "12" if "$SLURM_ARRAY_TASK_ID" in line else " ":
+            assert words[0] == "revision"
+            run(*(word.replace("$SLURM_ARRAY_TASK_ID", task) for word in expanded(folder, words[1:])))
+    run("fit", "--source", "texts", "--target", "images", "--held-out", "0", "--out", "whole")
+    same("whole", "aligner")
+
+
+def expanded(folder, words):
+    """Words with their wildcards replaced, as a shell does."""
+    for word in words:
+        yield from [str(path) for path in folder.glob(word)] if "*" in word else [word]
 
 
 @pytest.mark.parametrize(
