@@ -47,8 +47,8 @@ class Fit:
             raise RevisionError(f"the held-out share must be between 0 and 0.5, not {self.held_out}")
         moments = stream_moments(source, covariance=self.aligner.reads_covariances, device=self.device)
         aligner = self._compute(source, moments, self.target, self.target_moments)
-        aligned = self._aligned(source, aligner)
-        gap = float(np.linalg.norm(aligned.mean - self.target_moments.mean))
+        aligned = self._aligned(source, aligner) if getattr(source, "measured", True) else None
+        gap = None if aligned is None else float(np.linalg.norm(aligned.mean - self.target_moments.mean))
         shifts = aligner.final_shifts
         aligner._report = FitReport(
             seed=self.seed,
@@ -58,7 +58,7 @@ class Fit:
             centroid_gap_before=float(np.linalg.norm(moments.mean - self.target_moments.mean)),
             centroid_gap=gap,
             held_out=self._held_out(source, moments),
-            aligned_trace=aligned.trace,
+            aligned_trace=None if aligned is None else aligned.trace,
             phantom_drift=None if shifts is None else float(np.linalg.norm(shifts[0])) if len(shifts) else gap,
             details=aligner.details,
         )

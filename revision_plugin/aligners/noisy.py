@@ -27,6 +27,7 @@ class NoisyRows:
 
     def __init__(self, rows: Rows, aligner: Aligner, seed: int):
         self._rows, self._aligner, self._seed, self.dim = rows, aligner, seed, rows.dim
+        self.in_order = getattr(rows, "in_order", False)
 
     def __len__(self) -> int:
         return len(self._rows)

@@ -15,7 +15,8 @@ from .environment import require_own_environment
 COMMANDS = {
     "encode": "encode texts or images into an embedding store (torchrun shares the work)",
     "convert": "bring features made elsewhere into an embedding store",
-    "fit": "fit an aligner on unpaired stores (torchrun shares the work)",
+    "moments": "sum a store or part of one for 'fit --merge' (torchrun shares the work)",
+    "fit": "fit an aligner on unpaired stores, on corpora or on sums (torchrun shares the work)",
     "apply": "align a text store",
     "geometry": "how large the modality gap is, what shape it has, what each aligner makes of it",
     "inspect": "what a store, aligner or checkpoint is, and whether it is whole",

@@ -15,7 +15,7 @@ from __future__ import annotations
 import contextlib
 import math
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,6 +32,7 @@ SPAN_BYTES = 2**26  # of float64 rows: what one thread sums before the partial r
 SPANS_OF_PRODUCTS = 2  # as one: a partial result with outer products is large itself
 BLOCKS_OF_A_PRODUCT = 16  # as one: the outer products are read and written once a product
 BLOCKS_ON_A_GPU, SPANS_ON_A_GPU = 64, 8  # as one: a GPU wants more rows at a time than a processor's cache holds
+SPAN_IN_ORDER = 2**16  # rows that are made as they are read: of several processes each makes many at a time
 PROGRESS_AFTER = 2.0  # seconds; a shorter pass shows none
 
 
@@ -78,6 +79,15 @@ class Moments:
         if self.outer is not None:
             self.outer += other.outer
 
+    @classmethod
+    def sum(cls, parts: Sequence[Moments], *, covariance: bool) -> Moments:
+        """The moments of all `parts` together, with outer products where `covariance` asks for them, rounded about
+        once however many there are (Neumaier's compensated summation, in their order).
+        """
+        count = sum(part.count for part in parts)
+        outer = _compensated([part.outer for part in parts if part.outer is not None]) if covariance else None
+        return cls(count, _compensated([part.total for part in parts]), outer)
+
     def minus(self, part: Moments) -> Moments:
         """The moments of the rows that are not in `part`, a part of these."""
         outer = None if self.outer is None or part.outer is None else self.outer - part.outer
@@ -94,27 +104,43 @@ class Moments:
         return cls(int(flat[0]), flat[1 : 1 + dim], outer)
 
 
-def stream_moments(rows: Rows, *, covariance: bool = False, transform=None, device="cpu") -> Moments:
-    """Moments of `rows` in one pass, each row scaled to unit norm; the same in every process of a torchrun launch, and
-    for every number of processes and threads.
+def _compensated(arrays: Sequence[np.ndarray]) -> np.ndarray:
+    total = np.array(arrays[0])
+    lost = np.zeros_like(total)
+    for array in arrays[1:]:
+        new = total + array
+        lost += np.where(np.abs(total) >= np.abs(array), (total - new) + array, (array - new) + total)
+        total = new
+    return total + lost
+
+
+def stream_moments(
+    rows: Rows, *, covariance: bool = False, transform=None, start: int = 0, stop: int | None = None, device="cpu"
+) -> Moments:
+    """Moments of `rows` (of those from `start` to `stop`) in one pass, each row scaled to unit norm; the same in every
+    process of a torchrun launch, and for every number of processes and threads.
 
     `transform` maps the rows first: an `IsotropicMap`, a `LinearMap`, or a function of float64 tensors [n, d] whose
     results have unit norm. All sums are float64: from s products of k rows each an entry of the covariance is off by at
     most (k + s + d + 4) 2^-53 (E|e_i e_j| + |m_i m_j|), below 1e-12, and in practice by 1e-15. Raises RevisionError, in
     every process, for a row that is not finite, is zero, or has another norm than its store promises.
     """
-    moments = Moments.empty(rows.dim, covariance=covariance)
+    known = getattr(rows, "known_moments", None)  # of rows that were summed before, of which nothing else is left
+    if known is not None:
+        return known(transform, covariance)
+    moments, stop = Moments.empty(rows.dim, covariance=covariance), len(rows) if stop is None else stop
     work = image_sums(transform, device) if isinstance(transform, (IsotropicMap, LinearMap)) else transform
-    span = _span_rows(rows.dim, covariance, device)
-    starts, upcast = range(0, len(rows), span), _Upcast(device)
+    in_order = getattr(rows, "in_order", False)  # of rows that are made as they are read
+    span = max(_span_rows(rows.dim, covariance, device), SPAN_IN_ORDER if in_order else 0)
+    starts, upcast = range(start, stop, span), _Upcast(device)
     mine = starts[distributed.rank() :: distributed.world_size()]
 
-    def partial(start: int) -> Moments:
-        return _span_moments(rows, start, start + span, covariance, work, upcast, device)
+    def partial(first: int) -> Moments:
+        return _span_moments(rows, first, min(first + span, stop), covariance, work, upcast, device)
 
     with (
-        track("moments", total=len(rows), unit="row", show=distributed.rank() == 0, delay=PROGRESS_AFTER) as advance,
-        _in_threads(partial, mine, device, own_libraries=callable(transform)) as partials,
+        track("moments", total=stop - start, unit="row", show=distributed.rank() == 0, delay=PROGRESS_AFTER) as advance,
+        _in_threads(partial, mine, device, own_libraries=callable(transform), in_order=in_order) as partials,
     ):
         for _ in range(0, len(starts), distributed.world_size()):
             part = Moments.empty(rows.dim, covariance=covariance)
@@ -133,7 +159,7 @@ def _span_rows(dim: int, covariance: bool, device) -> int:
 
 
 @contextlib.contextmanager
-def _in_threads(work, items, device, *, own_libraries: bool) -> Iterator[Iterator]:
+def _in_threads(work, items, device, *, own_libraries: bool, in_order: bool) -> Iterator[Iterator]:
     """Results of `work` on `items`, in order, from as many threads as torch uses; few are ever in memory.
 
     Threads that each run single-threaded kernels on their own rows keep a processor busier than kernels that share

@@ -12,6 +12,7 @@ import torch
 from ..errors import RevisionError
 from .store import Store
 
+TAKEN_ROWS = 16384  # chosen rows that are read as one
 BLOCK_BYTES = 2**21  # of float64 rows: small enough to stay in a processor's cache between operations
 
 
@@ -50,6 +51,10 @@ class ArrayRows:
         for first in range(start, stop, rows):
             yield self._array[first : min(first + rows, stop)]
 
+    def take(self, rows: np.ndarray) -> np.ndarray:
+        """The rows [len(rows), D] at these positions, a copy."""
+        return self._array[rows]
+
 
 class EveryNth:
     """Every `period`-th row of `rows` (`chosen`), or all the others: a systematic sample, the same every time."""
@@ -58,7 +63,7 @@ class EveryNth:
         if period < 2:
             raise ValueError("a period of at least 2 rows")
         self._rows, self._period, self._chosen = rows, period, chosen
-        self.dim = rows.dim
+        self.dim, self.in_order = rows.dim, getattr(rows, "in_order", False)
 
     def __len__(self) -> int:
         inside = len(self._rows) // self._period
@@ -90,11 +95,15 @@ class EveryNth:
 
 
 class ChosenRows:
-    """The rows of `rows` at `positions`, in their order; it says what store and view they are of."""
+    """The rows of `rows` at `positions`, in their order; it says what store and view they are of.
+
+    Where `rows` can `take` rows, as stores and arrays do, no others are read.
+    """
 
     def __init__(self, rows: Rows, positions: np.ndarray):
         self._rows, self.dim, self.positions = rows, rows.dim, np.sort(positions)
         self.manifest, self.view = getattr(rows, "manifest", None), getattr(rows, "view", None)
+        self.in_order = getattr(rows, "in_order", False)
 
     def __len__(self) -> int:
         return len(self.positions)
@@ -102,6 +111,13 @@ class ChosenRows:
     def blocks(self, rows: int, start: int = 0, stop: int | None = None) -> Iterator[np.ndarray]:
         chosen = self.positions[start:stop]
         if not len(chosen):
+            return
+        take = getattr(self._rows, "take", None)
+        if take is not None:
+            for first in range(0, len(chosen), TAKEN_ROWS):
+                taken = take(chosen[first : first + TAKEN_ROWS])
+                for at in range(0, len(taken), rows):
+                    yield taken[at : at + rows]
             return
         position = int(chosen[0])
         for block in self._rows.blocks(rows, position, int(chosen[-1]) + 1):
@@ -115,10 +131,16 @@ class RandomRows(ChosenRows):
     """`count` rows of `rows`, drawn without replacement by `seed`; all of them where there are no more."""
 
     def __init__(self, rows: Rows, count: int, seed: int):
-        positions = np.arange(len(rows))
-        if len(rows) > count:
-            positions = np.random.default_rng(seed).choice(len(rows), count, replace=False)
-        super().__init__(rows, positions)
+        super().__init__(rows, random_positions(len(rows), count, seed))
+
+
+def random_positions(total: int, count: int, seed: int) -> np.ndarray:
+    """`count` of the positions 0 to `total`, drawn without replacement by `seed`, in their order; all of them where
+    there are no more.
+    """
+    if total <= count:
+        return np.arange(total)
+    return np.sort(np.random.default_rng(seed).choice(total, count, replace=False))
 
 
 def as_rows(value: Rows | np.ndarray | torch.Tensor | str | Path) -> Rows:

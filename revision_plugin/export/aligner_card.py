@@ -52,9 +52,7 @@ def aligner_card(aligner: Aligner, name: str | None = None) -> str:
 
 def _fit(report: FitReport) -> str:
     corpora = [("texts (source)", report.source), ("images (target)", report.target)]
-    gaps = [
-        ["all rows", f"{report.centroid_gap_before:.4g}", f"{report.centroid_gap:.4g}", f"{report.aligned_trace:.4f}"]
-    ]
+    gaps = [["all rows", f"{report.centroid_gap_before:.4g}", report.gap_after, report.trace_after]]
     if report.held_out:
         unseen = report.held_out
         rows = f"held out: {unseen.source_rows} texts, {unseen.target_rows} images, fitted without them"

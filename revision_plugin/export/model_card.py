@@ -168,7 +168,7 @@ def _aligner_line(folder: str | None, content: str | None) -> str:
     held_out = f", on held-out rows {report.held_out.centroid_gap:.4g}" if report.held_out else ""
     return (
         f"Aligner `{aligner.method}`, fitted on {report.source.count} texts and {report.target.count} images without "
-        f"pairs: centroid gap {report.centroid_gap_before:.4g} before, {report.centroid_gap:.4g} after{held_out}."
+        f"pairs: centroid gap {report.centroid_gap_before:.4g} before, {report.gap_after} after{held_out}."
     )
 
 

@@ -10,6 +10,7 @@ import command_faults  # noqa: F401
 import data_faults  # noqa: F401
 import feature_faults  # noqa: F401
 import model_faults  # noqa: F401
+import moments_faults  # noqa: F401
 import pytest
 from catalogue import ENCODE_IMAGES, ENCODE_TEXTS, FAULTS, FIT, HELD
 from conftest import ENVIRONMENT, FORKS, run
