@@ -10,8 +10,8 @@ import torch
 
 from .._common import distributed
 from .._common.devices import choose_device
-from ..corpora.corpus import Corpus, open_images, open_texts
 from ..corpora.image_views import ImageViews
+from ..corpora.inputs import Corpus, open_images, open_texts
 from ..corpora.text_views import TextViews
 from ..embeddings.encode import encode_images, encode_texts
 from ..embeddings.manifest import DTYPES

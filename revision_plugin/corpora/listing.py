@@ -6,7 +6,7 @@ import glob
 import os
 import posixpath
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,17 +40,22 @@ class Listing:
 
 @dataclass(frozen=True)
 class _Found:
-    """What one name stands for: the folder that parts are relative to, files by their paths with size and version."""
+    """What one name stands for: the folder that parts are relative to, files by their paths with size and version;
+    whether it is a file's own name or a glob, and which files it does not mean (`aside`): in a folder those behind a
+    name that begins with a dot or an underscore, as of what is written still.
+    """
 
     protocol: str
     root: str
     files: dict[str, tuple[int, str]]
     named: bool = False
+    by_glob: bool = False
+    aside: frozenset[str] = frozenset()
 
 
-def list_shards(names: Sequence[str], suffixes: Sequence[str]) -> Listing:
-    """The files that `names` stand for. Of a folder, and of one that a glob finds, those that end in one of `suffixes`,
-    and whose names do not begin with a dot or an underscore; of a folder of `save_to_disk`, those its state names.
+def list_shards(names: Sequence[str], suffixes: Sequence[str], glob_suffixes: Sequence[str]) -> Listing:
+    """The files that `names` stand for. Of a folder those that end in one of `suffixes`, and whose names do not begin
+    with a dot or an underscore; of a folder of `save_to_disk`, those its state names; of a glob, `glob_suffixes`.
 
     Raises RevisionError for what is not there, may not be read or needs a package that is not installed; for links that
     lead out of a folder; and for names of several file systems.
@@ -64,7 +69,7 @@ def list_shards(names: Sequence[str], suffixes: Sequence[str]) -> Listing:
     shards: dict[str, Shard] = {}
     passed_over: list[str] = []
     for name, each in zip(names, found):
-        kept = list(each.files) if each.named else _kept(name, each, suffixes)
+        kept = list(each.files) if each.named else _kept(name, each, glob_suffixes if each.by_glob else suffixes)
         passed_over += each.files.keys() - set(kept)
         for path in kept:
             part = posixpath.relpath(path, root)
@@ -98,8 +103,7 @@ def _kept(name: str, found: _Found, suffixes: Sequence[str]) -> list[str]:
     kept = []
     for path in found.files:
         folder, file = posixpath.split(path)
-        hidden = any(each.startswith((".", "_")) for each in posixpath.relpath(path, found.root).split("/"))
-        if not hidden and file.lower().endswith(tuple(suffixes)) and file in states.get(folder, {file}):
+        if path not in found.aside and file.lower().endswith(tuple(suffixes)) and file in states.get(folder, {file}):
             kept.append(path)
     return kept
 
@@ -122,17 +126,26 @@ def _found(name: str) -> _Found:
 def _found_on_disk(name: str) -> _Found:
     path = os.path.abspath(name)
     if os.path.isdir(path):
-        return _Found(LOCAL, path, _states(path, _walk(path)))
+        files = _walk(path)
+        return _Found(LOCAL, path, _states(path, files), aside=_hidden(path, files))
     if os.path.lexists(path) or not MAGIC.search(name):
         open_regular(Path(name)).close()
         return _Found(LOCAL, os.path.dirname(path), _states(None, [path]), named=True)
     root = _fixed(path)
-    files: list[str] = []
-    for each in glob.glob(path, recursive=True):
-        files += _walk(each) if os.path.isdir(each) else [os.path.normpath(each)]
+    files, aside = [], frozenset[str]()
+    for each in map(os.path.normpath, glob.glob(path, recursive=True)):
+        inside = _walk(each) if os.path.isdir(each) else [each]
+        aside |= _hidden(each, inside)
+        files += inside
     if not files:
         raise RevisionError(f"{name}: no file matches; write the folder and the ending of its files")
-    return _Found(LOCAL, root, _states(root, files))
+    return _Found(LOCAL, root, _states(root, files), by_glob=True, aside=aside)
+
+
+def _hidden(folder: str, files: Iterable[str]) -> frozenset[str]:
+    """Which of the files below `folder` are behind a name that begins with a dot or an underscore."""
+    names = ((path, path.removeprefix(folder).split("/")) for path in files)
+    return frozenset(path for path, parts in names if any(part.startswith((".", "_")) for part in parts))
 
 
 def _fixed(pattern: str) -> str:
@@ -183,23 +196,28 @@ def _found_elsewhere(name: str, protocol: str) -> _Found:
         system.invalidate_cache()
         if protocol == HUB:
             path = _pinned(system, path)
-        path = path.rstrip("/")
-        if MAGIC.search(path):
+        path, aside = path.rstrip("/"), frozenset[str]()
+        by_glob = MAGIC.search(path) is not None
+        if by_glob:
             root = _fixed(path)
             matches = system.glob(path, detail=True)
             files: dict[str, dict] = {}
             for each, info in matches.items():
-                files |= system.find(each, detail=True) if info.get("type") == "directory" else {each: info}
+                inside = system.find(each, detail=True) if info.get("type") == "directory" else {each: info}
+                aside |= _hidden(each, inside)
+                files |= inside
             if not files:
                 raise RevisionError(f"{name}: no file matches; write the folder and the ending of its files")
         elif system.isdir(path):
             root, files = path, system.find(path, detail=True)
+            aside = _hidden(path, files)
         else:
             return _Found(protocol, posixpath.dirname(path), {path: _state(system.info(path))}, named=True)
     outside = [each for each in files if not each.startswith(f"{root.rstrip('/')}/")]
     if outside:
         raise RevisionError(f"{name}: lists {shown(outside[0])}, which does not lie in it")
-    return _Found(protocol, root, {path: _state(info) for path, info in files.items()})
+    states = {path: _state(info) for path, info in files.items()}
+    return _Found(protocol, root, states, by_glob=by_glob, aside=aside)
 
 
 def _state(info: dict) -> tuple[int, str]:

@@ -16,9 +16,9 @@ import torch
 from .._common import distributed
 from .._common.progress import track
 from .._common.threads import prefetch
-from ..corpora.corpus import Corpus, Names, open_images, open_texts
 from ..corpora.image_views import ImageViews
 from ..corpora.images import ImageItem
+from ..corpora.inputs import Corpus, Names, open_images, open_texts
 from ..corpora.text_views import TextViews
 from ..corpora.texts import TextItem
 from ..encoders import Encoder

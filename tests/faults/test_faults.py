@@ -11,6 +11,7 @@ import data_faults  # noqa: F401
 import feature_faults  # noqa: F401
 import model_faults  # noqa: F401
 import pytest
+import shard_faults  # noqa: F401
 from catalogue import ENCODE_IMAGES, ENCODE_TEXTS, FAULTS, FIT, HELD
 from conftest import ENVIRONMENT, FORKS, run
 from page import DOCS, table

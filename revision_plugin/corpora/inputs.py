@@ -20,7 +20,7 @@ from ..errors import RevisionError, shown
 from .columns import ID, IMAGE, TEXT, record_fields, refuse_pickles, table_fields
 from .images import ImageItem, holds_images, identify_images, read_images
 from .items import Reading, first_sample_problem, read_shard
-from .listing import Listing, list_shards
+from .listing import MAGIC, list_shards
 from .locations import LOCAL, Shard, protocol_of
 from .shards import JSON, JSONL, KINDS, PARQUET, TABLES, TAR, TXT, column_types, kind_of
 from .texts import TABLE_TEXTS, TEXT_SUFFIXES, TextItem, parquet_columns, read_texts
@@ -140,7 +140,7 @@ class ShardedCorpus(Corpus):
 
     def identity(self) -> dict:
         name = posixpath.basename(self.where.rstrip("/"))
-        columns = {"columns": dict(self.reading.fields)} if self.reading.fields else {}
+        columns = {"corpus_columns": dict(self.reading.fields)} if self.reading.fields else {}
         first = self.shards[0]
         if len(self.shards) == 1 and first.protocol == LOCAL and first.size <= SMALL:
             return {"corpus": name, "corpus_hash": hash_file(Path(first.path)), **columns}
@@ -214,27 +214,33 @@ def _sharded(given: list[str], said: dict[str, str | None], folder: Path | None,
     content = TEXT if TEXT in said else IMAGE
     where = given[0] if len(given) == 1 else f"{given[0]} and {len(given) - 1} more"
     suffixes = FOUND[TEXT if folder is not None else content]
-    listing = list_shards(given, suffixes)
-    kinds = _kinds(listing, content)
+    listing = list_shards(given, suffixes, list(KINDS))
     if not listing.shards:
+        if any(map(MAGIC.search, given)):
+            raise RevisionError(f"{where}: matches no file of a known form; {advice}")
         raise RevisionError(f"{where}: is a folder; {advice}; it holds none")
+    kinds: set[str] = set()
+    for shard in listing.shards:
+        kind = kind_of(shard.path)
+        if kind is None or kind == TXT and content == IMAGE:
+            raise RevisionError(f"{shard.name}: cannot read '{Path(shard.path).suffix or 'no suffix'}'; {advice}")
+        kinds.add(kind)
     if len(kinds) > 1:
         raise RevisionError(
-            f"{where}: holds shards of {' and '.join(kinds)}; give those of one kind, such as '*.{kinds[0]}'"
+            f"{where}: holds shards of {' and '.join(sorted(kinds))}; give those of one kind, such as '*.{min(kinds)}'"
         )
-    if kinds[0] is None:
-        other = next(shard for shard in listing.shards if kind_of(shard.path) is None)
-        raise RevisionError(f"{other.name}: cannot read '{Path(other.path).suffix or 'no suffix'}'; {advice}")
     if listing.passed_over:
         suffix_counts = Counter(posixpath.splitext(path)[1].lower() or "no suffix" for path in listing.passed_over)
         _log_passed_over(where, suffix_counts, "no shards")
-    kind, first = kinds[0], listing.shards[0]
+    kind, first = kinds.pop(), listing.shards[0]
     if kind in TABLES:
         fields = table_fields(column_types(first, kind), said, first.name)
     else:
         fields = record_fields(said)
-        if kind == TAR:
-            refuse_pickles(said)
+    if kind == TAR:
+        refuse_pickles(said)
+        if folder is not None:
+            raise RevisionError(f"--image-folder {folder}: {first.name} holds its images itself; leave it out")
     if content == IMAGE and kind in (JSON, JSONL) and folder is None:
         raise RevisionError(f"{first.name}: image paths in it need --image-folder")
     by_number = listing.named and len(listing.shards) == 1 and first.path.lower().endswith(TEXT_SUFFIXES)
@@ -243,13 +249,6 @@ def _sharded(given: list[str], said: dict[str, str | None], folder: Path | None,
     if problem:
         raise RevisionError(f"{first.name}: {problem}")
     return ShardedCorpus(where, listing.shards, reading)
-
-
-def _kinds(listing: Listing, content: str) -> list:
-    kinds = {kind_of(shard.path) for shard in listing.shards}
-    if content == IMAGE:
-        kinds = {None if kind == TXT else kind for kind in kinds}
-    return sorted(kinds, key=str)
 
 
 def _log_passed_over(where: str, suffixes: Counter[str], what: str) -> None:
