@@ -71,10 +71,11 @@ def column_types(shard: Shard, kind: str) -> dict[str, pa.DataType]:
     """The columns of a table and their types. Raises RevisionError for a file that is none, or cut."""
     with shard.opened() as handle, _damage(shard, kind):
         schema = pq.read_schema(handle) if kind == PARQUET else _batches_of_arrow(handle)[0]
-    twice = sorted({name for name in schema.names if schema.names.count(name) > 1})
+        names = schema.names  # which may not be UTF-8
+    twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise RevisionError(f"{shard.name}: has two columns '{twice[0]}'; leave one")
-    return {field.name: field.type for field in schema}
+    return dict(zip(names, schema.types))
 
 
 def table_rows(shard: Shard, kind: str, columns: list[str], rows: int) -> Iterator[dict[str, Any]]:
