@@ -28,6 +28,7 @@ setup(
         "transformers>=4.57",
         "open_clip_torch>=3.0",
         "datasets>=3.0",
+        "fsspec>=2023.5",
         "huggingface_hub>=0.34",
         "pyarrow>=15",
         "safetensors>=0.4",

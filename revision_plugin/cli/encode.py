@@ -11,6 +11,7 @@ import torch
 from .._common import distributed
 from .._common.devices import choose_device
 from ..corpora.image_views import ImageViews
+from ..corpora.inputs import Corpus, open_images, open_texts
 from ..corpora.text_views import TextViews
 from ..embeddings.encode import encode_images, encode_texts
 from ..embeddings.manifest import DTYPES
@@ -28,11 +29,29 @@ ENCODER_HELP = (
 def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--encoder", required=True, help=ENCODER_HELP)
     corpus = parser.add_mutually_exclusive_group(required=True)
-    corpus.add_argument("--texts", type=Path, help="LLaVA JSON, JSONL, TXT, parquet, or the authors' dataset.json")
-    corpus.add_argument("--images", type=Path, help="a folder, or a LLaVA JSON or dataset.json with --image-folder")
+    shards = (
+        "folders and globs of parquet, JSONL, webdataset tars or a saved dataset, on disk or at s3://, gs://, hf://"
+    )
+    corpus.add_argument(
+        "--texts",
+        nargs="+",
+        metavar="CORPUS",
+        help=f"LLaVA JSON, JSONL, TXT, parquet, or the authors' dataset.json; {shards}",
+    )
+    corpus.add_argument(
+        "--images",
+        nargs="+",
+        metavar="CORPUS",
+        help=f"a folder, or a LLaVA JSON or dataset.json with --image-folder; {shards}",
+    )
     parser.add_argument("--out", type=Path, required=True)
     flags = FlagsOf(parser, encode_images)
     flags.add("--image-folder", type=Path)
+    named = "column of a table, field of JSON or member of a tar (as txt, jpg, json.caption)"
+    FlagsOf(parser, open_texts).add("--text-column", metavar="NAME", help=f"{named} that is the text")
+    columns = FlagsOf(parser, open_images)
+    columns.add("--image-column", metavar="NAME", help=f"{named} that is the image")
+    columns.add("--id-column", metavar="NAME", help=f"{named} that is the id, or __row__ for the part and the row")
     flags.add("--dtype", choices=list(DTYPES), help="of the stored embeddings")
     parser.add_argument("--batch-size", type=whole(1), help="items at a time")
     flags.add("--precision", choices=list(PRECISIONS), help="of the encoder's weights (default: as they load, fp32)")
@@ -49,8 +68,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 def run(a: argparse.Namespace) -> None:
     use_consent(a)
-    if a.image_folder and (a.texts or a.images.is_dir()):
-        raise RevisionError(f"--image-folder {a.image_folder}: only a JSON of images takes one; leave it out")
+    corpus = _open_corpus(a)
     read_views = TextViews.parse if a.texts else ImageViews.parse
     views = None if a.views is None else read_views(a.views)
     device = choose_device(a.device)
@@ -63,9 +81,21 @@ def run(a: argparse.Namespace) -> None:
     if distributed.rank() == 0:
         logger.info("encoding on %s", device)
     if a.texts:
-        store = encode_texts(encoder, a.texts, a.out, **settings)
+        store = encode_texts(encoder, corpus, a.out, **settings)
     else:
-        store = encode_images(encoder, a.images, a.out, image_folder=a.image_folder, **settings)
+        store = encode_images(encoder, corpus, a.out, **settings)
     if distributed.rank() == 0:
         print(f"{a.out}: {len(store)} {store.manifest.modality} embeddings of dimension {store.dim}")
     distributed.stop()
+
+
+def _open_corpus(a: argparse.Namespace) -> Corpus:
+    if a.texts and a.image_folder:
+        raise RevisionError(f"--image-folder {a.image_folder}: only a JSON of images takes one; leave it out")
+    if a.texts and a.image_column:
+        raise RevisionError(f"--image-column {a.image_column}: is for --images; leave it out")
+    if a.images and a.text_column:
+        raise RevisionError(f"--text-column {a.text_column}: is for --texts; leave it out")
+    if a.texts:
+        return open_texts(a.texts, text_column=a.text_column, id_column=a.id_column)
+    return open_images(a.images, a.image_folder, image_column=a.image_column, id_column=a.id_column)

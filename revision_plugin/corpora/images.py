@@ -1,19 +1,24 @@
-"""Reads images from a folder or a LLaVA JSON.
+"""Reads images from a folder or a LLaVA JSON; what an image of any corpus is.
 
 Readers yield items in order and never drop one: an item that cannot be used is yielded with its `problem`.
 """
 
 from __future__ import annotations
 
+import hashlib
+import io
+import json
 import os
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+
+from PIL import Image
 
 from .._common.files import open_regular, require_regular
 from ..errors import RevisionError, shown
-from .pixels import looks_like_image
+from .pixels import decode_image, looks_like_image, open_image
 from .texts import encodable, identify, read_records
 
 IMAGE_SUFFIXES = (
@@ -24,11 +29,26 @@ HEAD_BYTES = 32
 
 @dataclass(frozen=True)
 class ImageItem:
-    """One image file with its id; `problem` says why it is unusable."""
+    """One image with its id: a file at `path`, or the bytes of one in `data`, from `where`; `problem` says why it is
+    unusable.
+    """
 
     id: str
-    path: Path
+    path: Path | None
     problem: str | None = None
+    data: bytes | None = field(default=None, repr=False)
+    where: str = ""
+
+    def __str__(self) -> str:
+        return self.where or str(self.path)
+
+    def open(self) -> Image.Image:
+        """The picture as RGB `PIL.Image`. Raises RevisionError, naming where it is, where it does not decode."""
+        if self.data is not None:
+            return decode_image(io.BytesIO(self.data), str(self))
+        if self.path is None:
+            raise RevisionError(f"{self}: {self.problem or 'holds no image'}")
+        return open_image(self.path)
 
 
 def read_images(path: Path, image_folder: Path | None = None, others: Counter | None = None) -> Iterator[ImageItem]:
@@ -51,16 +71,53 @@ def read_images(path: Path, image_folder: Path | None = None, others: Counter | 
         raise RevisionError(f"--image-folder {image_folder}: no such folder")
     root = image_folder.resolve()
     for index, record in enumerate(read_records(path, "images")):
-        if isinstance(record, str):
-            record = {"id": record, "image": record}
-        identity, problem = identify(record, str(index)) if isinstance(record, dict) else (str(index), None)
-        name = record.get("image") if isinstance(record, dict) else None
-        if not isinstance(name, str) or not name:
-            problem = problem or "has no 'image'"
-        if problem:
-            yield ImageItem(identity, image_folder, problem)
-        else:
-            yield ImageItem(identity, root / str(name), outside_problem(root, str(name)))
+        identity, name, problem = image_record(record, str(index))
+        yield path_item(identity, root, name, problem)
+
+
+def image_record(record: object, fallback_id: str) -> tuple[str, object, str | None]:
+    """A JSON record's id, what it says is its image, and why it has no id."""
+    if isinstance(record, str):
+        record = {"id": record, "image": record}
+    identity, problem = identify(record, fallback_id) if isinstance(record, dict) else (fallback_id, None)
+    return identity, record.get("image") if isinstance(record, dict) else None, problem
+
+
+def path_item(identity: str, root: Path | None, name: object, problem: str | None, where: str = "") -> ImageItem:
+    """The item of an image at the path `name` in the folder `root`, which is resolved."""
+    if not isinstance(name, str) or not name:
+        problem = problem or "has no 'image'"
+    if problem or root is None:
+        return ImageItem(identity, root, problem or "has a path, and no folder", where=where)
+    return ImageItem(identity, root / str(name), outside_problem(root, str(name)))
+
+
+def identify_images(path: Path, image_folder: Path | None, others: Counter[str]) -> str:
+    """A hash of every image file's id, size and time of change; what is no image is counted in `others`.
+
+    Hashing contents would read the whole corpus twice; a picture that is written again has another time.
+    """
+    digest = hashlib.sha256()
+    for item in read_images(path, image_folder, others):
+        stat = item.path.stat() if item.problem is None and item.path is not None and item.path.is_file() else None
+        state = (item.id, stat.st_size, stat.st_mtime_ns) if stat else (item.id, item.problem)
+        digest.update(json.dumps(state).encode() + b"\n")
+    return digest.hexdigest()
+
+
+def holds_images(folder: Path, shard_suffixes: tuple[str, ...]) -> bool:
+    """Whether a folder is one of images: it holds one, or no shard either. Only shards are not looked into."""
+    shards = False
+    unclear: list[Path] = []
+    for place, _, files in os.walk(folder):
+        for name in files:
+            if Path(name).suffix.lower() in IMAGE_SUFFIXES:
+                return True
+            if name.lower().endswith(shard_suffixes):
+                shards = True
+            else:
+                unclear.append(Path(place, name))
+    return not shards or any(_is_image(file) for file in unclear)
 
 
 def outside_problem(root: Path, name: str) -> str | None:

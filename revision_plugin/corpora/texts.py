@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -17,6 +18,7 @@ from .._common.files import open_regular, parse_json, read_json, require_regular
 from ..errors import RevisionError, first_line
 
 TEXT_SUFFIXES = (".json", ".jsonl", ".txt", ".parquet")
+TABLE_TEXTS = ("text", "caption", "conversations")  # columns of which one at least is needed
 
 
 IMAGE_MARK = "<image>"  # LLaVA puts the visual tokens in its place
@@ -32,7 +34,7 @@ class TextItem:
     problem: str | None = None
 
 
-def _caption_of(record: object, fallback_id: str) -> TextItem:
+def caption_item(record: object, fallback_id: str) -> TextItem:
     """The item of one JSON record: its `text` or `caption`, or else the first reply of its conversation."""
     if isinstance(record, str):
         record = {"text": record}
@@ -127,26 +129,35 @@ def read_records(path: Path, part: str) -> Iterator[object]:
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Lines that end in a line feed, a carriage return or both; numbered from 1. A byte order mark is no text."""
-    number = 0
     with open_regular(path) as handle:
-        for part in handle:
-            for line in part.rstrip(b"\n").removesuffix(b"\r").split(b"\r"):
-                number += 1
-                try:
-                    text = line.decode("utf-8")
-                except UnicodeDecodeError:
-                    raise RevisionError(f"{path}: line {number} is not UTF-8; save it as UTF-8") from None
-                yield number, text.removeprefix("\ufeff") if number == 1 else text
+        yield from numbered_lines(handle, str(path))
+
+
+def numbered_lines(handle: IO[bytes], where: str, most: int = -1) -> Iterator[tuple[int, str]]:
+    """Lines that end in a line feed, a carriage return or both; numbered from 1. A byte order mark is no text.
+
+    Raises RevisionError, naming `where`, for lines that are not UTF-8 or have more than `most` bytes.
+    """
+    number = 0
+    for part in iter(lambda: handle.readline(most), b""):
+        if 0 <= most <= len(part):
+            raise RevisionError(f"{where}: line {number + 1} has {most} bytes or more; is it text, with line ends?")
+        for line in part.rstrip(b"\n").removesuffix(b"\r").split(b"\r"):
+            number += 1
+            try:
+                text = line.decode("utf-8")
+            except UnicodeDecodeError:
+                raise RevisionError(f"{where}: line {number} is not UTF-8; save it as UTF-8") from None
+            yield number, text.removeprefix("\ufeff") if number == 1 else text
 
 
 def _parquet_records(path: Path) -> Iterator[object]:
     names = set(parquet_columns(path))
-    if not names & {"text", "caption", "conversations"}:
+    if not names & {*TABLE_TEXTS}:
         raise RevisionError(
             f"{path}: no column 'text', 'caption' or 'conversations'; it has {', '.join(sorted(names))}"
         )
-    columns = sorted(names & {"id", "text", "caption", "conversations"})
+    columns = sorted(names & {"id", *TABLE_TEXTS})
     for batch in parquet_batches(path, columns):
         values = {name: column_values(path, batch, name) for name in columns}
         yield from (dict(zip(values, row)) for row in zip(*values.values()))
@@ -159,7 +170,7 @@ def parquet_columns(path: Path) -> list[str]:
         with pq.ParquetFile(path) as file:
             names = file.schema_arrow.names
     except (pa.ArrowException, OSError, ValueError) as error:
-        raise _unreadable(path, error) from None
+        raise unreadable_parquet(path, error) from None
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise RevisionError(f"{path}: has two columns '{twice[0]}'; leave one")
@@ -171,7 +182,7 @@ def column_values(path: Path, batch: pa.RecordBatch, name: str) -> list:
     try:
         return batch.column(name).to_pylist()
     except (pa.ArrowException, ValueError, OverflowError, LookupError, TypeError) as error:
-        raise _unreadable(path, error) from None
+        raise unreadable_parquet(path, error) from None
 
 
 def parquet_batches(path: Path, columns: list[str], rows: int = 65536) -> Iterator[pa.RecordBatch]:
@@ -182,10 +193,10 @@ def parquet_batches(path: Path, columns: list[str], rows: int = 65536) -> Iterat
                 batch.validate(full=True)  # a text that is not UTF-8 would fail only where it is read
                 yield batch
     except (pa.ArrowException, OSError, ValueError) as error:
-        raise _unreadable(path, error) from None
+        raise unreadable_parquet(path, error) from None
 
 
-def _unreadable(path: Path, error: Exception) -> RevisionError:
+def unreadable_parquet(path: Path | str, error: Exception) -> RevisionError:
     return RevisionError(f"{path}: not a whole, readable parquet file: {first_line(error)}")
 
 
@@ -195,4 +206,4 @@ def read_texts(path: Path) -> Iterator[TextItem]:
         raise RevisionError(f"{path}: is a folder; give one file of {', '.join(TEXT_SUFFIXES)}")
     require_regular(path)
     for index, record in enumerate(read_records(path, "texts")):
-        yield _caption_of(record, str(index))
+        yield caption_item(record, str(index))

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import itertools
-import json
 import logging
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,14 +14,13 @@ import numpy as np
 import torch
 
 from .._common import distributed
-from .._common.files import hash_file
 from .._common.progress import track
 from .._common.threads import prefetch
 from ..corpora.image_views import ImageViews
-from ..corpora.images import ImageItem, read_images
-from ..corpora.pixels import open_image
+from ..corpora.images import ImageItem
+from ..corpora.inputs import Corpus, Names, open_images, open_texts
 from ..corpora.text_views import TextViews
-from ..corpora.texts import TextItem, read_texts
+from ..corpora.texts import TextItem
 from ..encoders import Encoder
 from ..errors import RevisionError, first_line
 from .store import FAILURES, Store
@@ -51,7 +47,7 @@ class EncodedChunk:
 
 def encode_texts(
     encoder: Encoder,
-    corpus: Path,
+    corpus: Names | Corpus,
     out: Path,
     *,
     dtype: str = "float16",
@@ -60,14 +56,15 @@ def encode_texts(
     precision: str | None = None,
     views: TextViews | None = None,
 ) -> Store:
-    """Encode every text of `corpus` (LLaVA JSON, JSONL, TXT, parquet) into the text store `out`.
+    """Encode every text of `corpus`, one that is open or what `open_texts` opens, into the text store `out`.
 
     `dtype` is that of the stored embeddings; `precision` the one the encoder was moved to, which a resumed run must
     repeat. With `views` a text has a row for the whole and one for each of its parts.
     Raises RevisionError for an empty corpus, duplicate ids, or more unusable items than `max_failures`.
     """
-    count = sum(1 for _ in read_texts(corpus))
-    request: dict[str, Any] = {"corpus": corpus.name, "corpus_hash": hash_file(corpus), "precision": precision}
+    corpus = corpus if isinstance(corpus, Corpus) else open_texts(corpus)
+    count = sum(1 for _ in _items(corpus))
+    request: dict[str, Any] = {**corpus.identity(), "precision": precision}
     if views is not None:
         request["views"] = views.identity
 
@@ -87,15 +84,14 @@ def encode_texts(
         failures = [_failure(item.id, item.problem) for item in items if item.problem is not None]
         return EncodedChunk(usable, rows, failures, truncated, numbers)
 
-    items = read_texts(corpus)
     spec = None if views is None else str(views)
-    task = _Encoding(encoder, items, count, encode, "text", max_failures, str(corpus), spec)
+    task = _Encoding(encoder, _items(corpus), count, encode, "text", max_failures, corpus.where, spec)
     return task.run(out, dtype, request)
 
 
 def encode_images(
     encoder: Encoder,
-    corpus: Path,
+    corpus: Names | Corpus,
     out: Path,
     *,
     image_folder: Path | None = None,
@@ -105,23 +101,15 @@ def encode_images(
     precision: str | None = None,
     views: ImageViews | None = None,
 ) -> Store:
-    """Encode every image of a folder, or of a LLaVA JSON with `image_folder`, into the image store `out`.
+    """Encode every image of `corpus`, one that is open or what `open_images` opens, into the image store `out`.
 
     With `views` of several parts an image has a row for the whole and one for each of them.
     Raises RevisionError as `encode_texts` does, and for images that do not decode. A resumed run must find the same
     files, by name, size and time of change.
     """
-    others: Counter[str] = Counter()
-    count, files = _identify_images(corpus, image_folder, others)
-    if others and distributed.rank() == 0:
-        kinds = ", ".join(f"{count} {suffix}" for suffix, count in sorted(others.items()))
-        logger.info("%s: %d file(s) are no images and are passed over (%s)", corpus, others.total(), kinds)
-    request = {
-        "corpus": corpus.name,
-        "corpus_hash": hash_file(corpus) if corpus.is_file() else None,
-        "image_files": files,
-        "precision": precision,
-    }
+    corpus = corpus if isinstance(corpus, Corpus) else open_images(corpus, image_folder)
+    count = sum(1 for _ in _items(corpus))
+    request: dict[str, Any] = {**corpus.identity(), "precision": precision}
     views = views or ImageViews()
     processor, spec = encoder.image_processor, None
     if views.count > 1:
@@ -133,11 +121,11 @@ def encode_images(
         if item.problem is not None:
             return item.problem
         try:
-            return processor.preprocess(open_image(item.path))["pixel_values"][0]
+            return processor.preprocess(item.open())["pixel_values"][0]
         except RevisionError as error:
             return str(error)
         except (ValueError, TypeError, RuntimeError, MemoryError, ZeroDivisionError) as error:
-            return f"{item.path}: the encoder's preprocessing does not take it ({first_line(error)[:100]})"
+            return f"{item}: the encoder's preprocessing does not take it ({first_line(error)[:100]})"
 
     def encode(items: list[ImageItem]) -> EncodedChunk:
         usable, rows, failures = [], [], []
@@ -154,8 +142,7 @@ def encode_images(
         numbers = None if spec is None else [*range(views.count)] * (len(usable) // views.count)
         return EncodedChunk(usable, embeddings, failures, views=numbers)
 
-    items = read_images(corpus, image_folder)
-    task = _Encoding(encoder, items, count, encode, "image", max_failures, str(corpus), spec)
+    task = _Encoding(encoder, _items(corpus), count, encode, "image", max_failures, corpus.where, spec)
     return task.run(out, dtype, request)
 
 
@@ -170,18 +157,9 @@ def _with_parts(items: list[TextItem], views: TextViews) -> tuple[list[TextItem]
     return split, numbers
 
 
-def _identify_images(corpus: Path, image_folder: Path | None, others: Counter[str]) -> tuple[int, str]:
-    """How many images there are, and a hash of every file's id, size and time of change.
-
-    Hashing contents would read the whole corpus twice; a picture that is written again has another time.
-    """
-    count, digest = 0, hashlib.sha256()
-    for item in read_images(corpus, image_folder, others):
-        stat = item.path.stat() if item.problem is None and item.path.is_file() else None
-        state = (item.id, stat.st_size, stat.st_mtime_ns) if stat else (item.id, item.problem)
-        digest.update(json.dumps(state).encode() + b"\n")
-        count += 1
-    return count, digest.hexdigest()
+def _items(corpus: Corpus) -> Iterator:
+    """The items of all parts, in their order."""
+    return itertools.chain.from_iterable(map(corpus.read, corpus.parts))
 
 
 def _failure(identity: str, reason: str | None) -> dict:

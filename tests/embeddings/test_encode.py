@@ -1,9 +1,13 @@
 """Encoding: what a repeated command finds, what it counts, and the authors' own corpus form."""
 
+import hashlib
 import json
 import os
+import tarfile
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from conftest import refuse, run
 from PIL import Image
@@ -113,3 +117,89 @@ def test_a_folder_with_the_name_of_an_image(demo, tmp_path, rng):
     draw(tmp_path / "pictures", 1, rng)
     draw(tmp_path / "pictures" / "x.png", 1, rng)
     assert encode_images(demo, tmp_path / "pictures", tmp_path / "store").ids() == ["0.png", "x.png/0.png"]
+
+
+def test_shards_are_encoded_as_one_file_is(demo, tmp_path, rng):
+    """The same texts in one JSONL and in two shards, the same pictures in a folder, in tars and in parquet."""
+    texts = [f"a {color} dog" for color in ("red", "blue", "green", "white", "black")]
+    (tmp_path / "shards").mkdir()
+    for name, part in (("one.jsonl", texts), ("shards/0.jsonl", texts[:2]), ("shards/1.jsonl", texts[2:])):
+        (tmp_path / name).write_text("".join(json.dumps({"text": text}) + "\n" for text in part))
+    flags = ("--encoder", "demo", "--dtype", "float32")
+    run("encode", *flags, "--texts", tmp_path / "one.jsonl", "--out", tmp_path / "a")
+    shards = sorted((tmp_path / "shards").iterdir())
+    run("encode", *flags, "--texts", *shards, "--id-column", "__row__", "--out", tmp_path / "b")
+    one, many = Store.open(tmp_path / "a"), Store.open(tmp_path / "b")
+    assert many.ids() == ["0.jsonl:0", "0.jsonl:1", "1.jsonl:0", "1.jsonl:1", "1.jsonl:2"]
+    assert many.column("text") == one.column("text") and (rows_of(many) == rows_of(one)).all()
+
+    draw(tmp_path / "pictures", 3, rng)
+    files = sorted((tmp_path / "pictures").iterdir())
+    with tarfile.open(tmp_path / "p.tar", "w") as tar:
+        for file in files:
+            tar.add(file, file.name)
+    pq.write_table(
+        pa.table({"image": [file.read_bytes() for file in files], "uid": [file.stem for file in files]}),
+        tmp_path / "p.parquet",
+    )
+    run("encode", *flags, "--images", tmp_path / "pictures", "--out", tmp_path / "c")
+    run("encode", *flags, "--images", f"{tmp_path}/*.tar", "--out", tmp_path / "d")
+    run("encode", *flags, "--images", tmp_path / "p.parquet", "--id-column", "uid", "--out", tmp_path / "e")
+    expected = rows_of(Store.open(tmp_path / "c"))
+    for name in "de":
+        assert Store.open(tmp_path / name).ids() == ["0", "1", "2"]
+        assert (rows_of(Store.open(tmp_path / name)) == expected).all()
+
+
+def rows_of(store):
+    return np.concatenate(list(store.blocks()))
+
+
+def test_a_stopped_run_of_old_is_gone_on_with(demo, tmp_path, monkeypatch):
+    """What names a corpus of one file has not changed: a store that an earlier version began is finished."""
+    (tmp_path / "texts.txt").write_text("a dog\na cat\na bus\n")
+    monkeypatch.setattr(encode, "CHUNK_ROWS", 2)
+    digest = hashlib.sha256((tmp_path / "texts.txt").read_bytes()).hexdigest()
+    request = {"corpus": "texts.txt", "corpus_hash": digest, "precision": None, "chunk_rows": 2}
+    old = dict(modality="text", encoder=demo.identity, dim=demo.dim, dtype="float16", request=request)
+    writer.StoreWriter(tmp_path / "store", **old).close()
+    assert len(encode_texts(demo, tmp_path / "texts.txt", tmp_path / "store")) == 3
+
+    Image.new("RGB", (8, 8)).save(tmp_path / "only.png")
+    (tmp_path / "im").mkdir()
+    (tmp_path / "only.png").rename(tmp_path / "im" / "only.png")
+    state = (tmp_path / "im" / "only.png").stat()
+    files = hashlib.sha256(json.dumps(("only.png", state.st_size, state.st_mtime_ns)).encode() + b"\n").hexdigest()
+    request = {"corpus": "im", "corpus_hash": None, "image_files": files, "precision": None, "chunk_rows": 2}
+    writer.StoreWriter(tmp_path / "images", **{**old, "modality": "image", "request": request}).close()
+    assert len(encode_images(demo, tmp_path / "im", tmp_path / "images")) == 1
+    with pytest.raises(RevisionError, match="holds a stopped run with another corpus_hash"):
+        writer.StoreWriter(tmp_path / "other", **old).close()
+        (tmp_path / "texts.txt").write_text("a dog\n")
+        encode_texts(demo, tmp_path / "texts.txt", tmp_path / "other")
+
+
+def test_shards_that_changed_under_a_stopped_run_are_refused(demo, tmp_path, monkeypatch):
+    for name in "ab":
+        (tmp_path / f"{name}.jsonl").write_text('{"text": "a dog"}\n{"text": "a cat"}\n')
+    with monkeypatch.context() as stopped:
+        stop_after(stopped, 1)
+        with pytest.raises(KeyboardInterrupt):
+            encode_texts(demo, f"{tmp_path}/*.jsonl", tmp_path / "store")
+    monkeypatch.setattr(encode, "CHUNK_ROWS", 2)
+    before = (tmp_path / "a.jsonl").stat()
+    os.utime(tmp_path / "a.jsonl", ns=(1, 1))
+    with pytest.raises(RevisionError, match="holds a stopped run with another corpus_parts"):
+        encode_texts(demo, f"{tmp_path}/*.jsonl", tmp_path / "store")
+    os.utime(tmp_path / "a.jsonl", ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert len(encode_texts(demo, f"{tmp_path}/*.jsonl", tmp_path / "store")) == 4
+
+
+def test_ids_that_shards_share_are_refused(tmp_path, capsys):
+    for name in "ab":
+        (tmp_path / f"{name}.jsonl").write_text('{"id": 1, "text": "a dog"}\n')
+    words = ("encode", "--encoder", "demo", "--texts", tmp_path, "--out", tmp_path / "store")
+    assert "id '1' occurs more than once" in refuse(capsys, *words)
+    words = (*words[:-1], tmp_path / "second", "--id-column", "__row__")
+    run(*words)
+    assert Store.open(tmp_path / "second").ids() == ["a.jsonl:0", "b.jsonl:0"]

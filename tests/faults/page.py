@@ -6,6 +6,7 @@ import data_faults  # noqa: F401
 import feature_faults  # noqa: F401
 import model_faults  # noqa: F401
 import moments_faults  # noqa: F401
+import shard_faults  # noqa: F401
 from catalogue import FAULTS, ROOT
 from training_faults import TRAINING_FAULTS
 

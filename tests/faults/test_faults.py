@@ -12,6 +12,7 @@ import feature_faults  # noqa: F401
 import model_faults  # noqa: F401
 import moments_faults  # noqa: F401
 import pytest
+import shard_faults  # noqa: F401
 from catalogue import ENCODE_IMAGES, ENCODE_TEXTS, FAULTS, FIT, HELD
 from conftest import ENVIRONMENT, FORKS, run
 from page import DOCS, table

@@ -1,9 +1,11 @@
 """Random damage to every kind of file that a command reads: it gives a value or one line, whatever is in it."""
 
 import contextlib
+import gzip
 import io
 import json
 import pickle
+import tarfile
 
 import numpy as np
 import pyarrow as pa
@@ -18,6 +20,7 @@ from revision_plugin.aligners import ALIGNERS, load_aligner
 from revision_plugin.cli.inspect import inspect_path
 from revision_plugin.corpora.features import read_features
 from revision_plugin.corpora.images import read_images
+from revision_plugin.corpora.inputs import open_images, open_texts
 from revision_plugin.corpora.pickles import load_plain_pickle
 from revision_plugin.corpora.pixels import decode_image
 from revision_plugin.corpora.texts import read_texts
@@ -69,6 +72,19 @@ def sound(tmp_path_factory):
     )
     (root / "texts.json").write_text(json.dumps(RECORDS))
     (root / "texts.jsonl").write_text("\n".join(map(json.dumps, RECORDS)))
+    lines = "\n".join(map(json.dumps, RECORDS)).encode()
+    (root / "shard.jsonl.gz").write_bytes(gzip.compress(lines))
+    (root / "shard.jsonl.zst").write_bytes(pa.compress(lines, codec="zstd", asbytes=True))
+    table = pa.table({"text": ["a", "b"], "image": [{"bytes": b"x", "path": "y"}, {"bytes": b"z", "path": None}]})
+    pq.write_table(table, root / "shard.parquet")
+    with pa.ipc.new_stream(root / "shard.arrow", table.schema) as writer:
+        writer.write_table(table)
+    for name, mode in (("shard.tar", "w"), ("shard.tar.gz", "w:gz")):
+        with tarfile.open(root / name, mode) as tar:
+            for member in ("texts.json", "rows.npy"):
+                tar.add(root / member, f"a.{member.partition('.')[2]}")
+            tar.add(root / "texts.jsonl", "b/" + "long" * 30 + ".txt")
+            tar.add(root / "rows.npy", "b/" + "long" * 30 + ".jpg")
     for kind in ("png", "jpeg", "gif", "webp", "tiff", "bmp", "avif"):
         Image.fromarray(rng.integers(0, 255, (9, 7, 3), np.uint8)).save(root / f"picture.{kind}")
     return root
@@ -84,6 +100,15 @@ def features(path):
         assert part.embeddings.ndim == 2 and len(part.ids) == len(part.embeddings)
 
 
+def shards(path):
+    for opened in (open_texts, open_images):
+        with contextlib.suppress(RevisionError):
+            corpus = opened(path)
+            for item in (item for part in corpus.parts for item in corpus.read(part)):
+                item.id.encode()
+                assert item.problem or opened is open_images or item.text.strip()
+
+
 def store(path):
     opened = Store.open(path.parent)
     opened.verify()
@@ -94,6 +119,7 @@ FILES = {
     "texts.json": lambda path: list(read_texts(path)) and list(read_images(path, path.parent)),
     "texts.jsonl": lambda path: list(read_texts(path)),
     "rows.parquet": lambda path: list(read_texts(path)) and features(path),
+    **{f"shard.{kind}": shards for kind in ("tar", "tar.gz", "jsonl.gz", "jsonl.zst", "arrow", "parquet")},
     "rows.npy": features,
     "rows.pkl": lambda path: load_plain_pickle(path) and features(path),
     "store/manifest.json": store,

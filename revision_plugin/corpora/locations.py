@@ -1,0 +1,103 @@
+"""Where a shard of a corpus lies, on disk or wherever fsspec reaches, and how it is opened.
+
+A shard is a file that can be read without the others. Names are those of fsspec: `s3://`, `gs://`, `hf://`, `memory://`;
+what has no protocol, or `file://`, lies on disk.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import fsspec
+from fsspec.registry import known_implementations
+from huggingface_hub.errors import EntryNotFoundError
+
+from .._common.files import open_regular
+from .._common.shared_folders import hub_failures
+from ..errors import RevisionError, first_line
+
+LOCAL = "file"
+HUB = "hf"
+PROTOCOL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A file of a corpus: its name among the others (`part`), where its protocol finds it, its size in bytes and what
+    changes when it is written again.
+    """
+
+    part: str
+    protocol: str
+    path: str
+    size: int
+    version: str
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        return self.path if self.protocol == LOCAL else f"{self.protocol}://{self.path.lstrip('/')}"
+
+    @contextlib.contextmanager
+    def opened(self) -> Iterator[IO[bytes]]:
+        """Its bytes, seekable. Raises RevisionError where it cannot be read, then or later."""
+        if self.protocol == LOCAL:
+            with open_regular(Path(self.path)) as handle, reading(self.name, LOCAL):
+                yield handle
+            return
+        with reading(self.name, self.protocol), fsspec.filesystem(self.protocol).open(self.path, "rb") as handle:
+            yield handle
+
+
+def protocol_of(name: str) -> tuple[str, str]:
+    """A name's protocol, and what stands behind it; `file` for what lies on disk. Raises RevisionError for a chain."""
+    if "::" in name and PROTOCOL.search(name):
+        raise RevisionError(f"{name}: chains of file systems are not read; give the name in one of them")
+    match = PROTOCOL.match(name)
+    if match is None:
+        return LOCAL, name
+    protocol = match[1].lower()
+    return (LOCAL, name[match.end() :]) if protocol in (LOCAL, "local") else (protocol, name)
+
+
+@contextlib.contextmanager
+def reading(name: str, protocol: str) -> Iterator[None]:
+    """What reading `name` fails with, as a RevisionError in one line."""
+    try:
+        with hub_failures(name, "dataset") if protocol == HUB else contextlib.nullcontext():
+            try:
+                yield
+            except FileNotFoundError as error:
+                if error.__cause__ is not None and not isinstance(error.__cause__, EntryNotFoundError):
+                    raise  # of the hub, about a repository
+                raise RevisionError(f"{name}: no such file or folder") from None
+            except MemoryError:
+                raise RevisionError(f"{name}: not enough memory for a part of it; write smaller parts") from None
+    except RevisionError:
+        raise
+    except PermissionError as error:
+        raise RevisionError(f"{name}: may not be read ({first_line(error)[:160]}); give the right to") from None
+    except Exception as error:  # each file system has errors of its own
+        raise RevisionError(f"{name}: cannot be read ({type(error).__name__}: {first_line(error)[:160]})") from None
+
+
+def require_protocol(name: str, protocol: str) -> None:
+    """Raise RevisionError, with what to install, for a protocol that fsspec does not know or has no package for."""
+    try:
+        fsspec.get_filesystem_class(protocol)
+    except ImportError:
+        known = known_implementations[protocol]
+        package = known["class"].partition(".")[0]
+        advice = known.get("err", "") if package == "fsspec" else f"pip install {package}"
+        raise RevisionError(
+            f"{name}: '{protocol}://' needs a package that is not installed; {advice}, or copy the files to disk"
+        ) from None
+    except ValueError:
+        raise RevisionError(
+            f"{name}: no file system is called '{protocol}://'; write s3://, gs://, hf:// or another of fsspec's"
+        ) from None
