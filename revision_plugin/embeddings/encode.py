@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import itertools
 import json
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +15,6 @@ import torch
 
 from .._common import distributed
 from .._common.files import hash_file
-from .._common.progress import track
 from .._common.threads import prefetch
 from ..corpora.image_views import ImageViews
 from ..corpora.images import ImageItem, read_images
@@ -27,26 +23,14 @@ from ..corpora.text_views import TextViews
 from ..corpora.texts import TextItem, read_texts
 from ..encoders import Encoder
 from ..errors import RevisionError, first_line
-from .store import FAILURES, Store
-from .writer import StoreWriter
+from .encoding_run import EncodedChunk, EncodingRun, OnePart, batched
+from .store import Store
+from .writer import ROWS_PER_SHARD
 
 logger = logging.getLogger(__name__)
 CHUNK_ROWS = 4096
 DECODE_THREADS = 4
 PREFETCHED_BATCHES = 4
-
-
-@dataclass(frozen=True)
-class EncodedChunk:
-    """The usable items of one chunk with their embeddings [n, dim], the others' reasons, how many texts were cut, and
-    the number of each row's view, where items have several.
-    """
-
-    items: list
-    embeddings: np.ndarray
-    failures: list[dict]
-    truncated: int = 0
-    views: list[int] | None = None
 
 
 def encode_texts(
@@ -59,14 +43,15 @@ def encode_texts(
     max_failures: int = 0,
     precision: str | None = None,
     views: TextViews | None = None,
+    rows_per_shard: int = ROWS_PER_SHARD,
 ) -> Store:
     """Encode every text of `corpus` (LLaVA JSON, JSONL, TXT, parquet) into the text store `out`.
 
     `dtype` is that of the stored embeddings; `precision` the one the encoder was moved to, which a resumed run must
-    repeat. With `views` a text has a row for the whole and one for each of its parts.
+    repeat. With `views` a text has a row for the whole and one for each of its parts. The store has a file for about
+    `rows_per_shard` rows.
     Raises RevisionError for an empty corpus, duplicate ids, or more unusable items than `max_failures`.
     """
-    count = sum(1 for _ in read_texts(corpus))
     request: dict[str, Any] = {"corpus": corpus.name, "corpus_hash": hash_file(corpus), "precision": precision}
     if views is not None:
         request["views"] = views.identity
@@ -87,10 +72,17 @@ def encode_texts(
         failures = [_failure(item.id, item.problem) for item in items if item.problem is not None]
         return EncodedChunk(usable, rows, failures, truncated, numbers)
 
-    items = read_texts(corpus)
-    spec = None if views is None else str(views)
-    task = _Encoding(encoder, items, count, encode, "text", max_failures, str(corpus), spec)
-    return task.run(out, dtype, request)
+    return EncodingRun(
+        encoder=encoder,
+        corpus=OnePart(corpus.name, lambda: read_texts(corpus)),
+        encode=encode,
+        modality="text",
+        where=str(corpus),
+        chunk_rows=CHUNK_ROWS,
+        rows_per_shard=rows_per_shard,
+        max_failures=max_failures,
+        views=None if views is None else str(views),
+    ).run(out, dtype, request)
 
 
 def encode_images(
@@ -104,6 +96,7 @@ def encode_images(
     max_failures: int = 0,
     precision: str | None = None,
     views: ImageViews | None = None,
+    rows_per_shard: int = ROWS_PER_SHARD,
 ) -> Store:
     """Encode every image of a folder, or of a LLaVA JSON with `image_folder`, into the image store `out`.
 
@@ -142,7 +135,7 @@ def encode_images(
     def encode(items: list[ImageItem]) -> EncodedChunk:
         usable, rows, failures = [], [], []
         with prefetch(load, items, threads=DECODE_THREADS, most=2 * images_at_a_time) as loaded:
-            for batch in _batched(zip(items, loaded), images_at_a_time):
+            for batch in batched(zip(items, loaded), images_at_a_time):
                 good = [(item, pixels) for item, pixels in batch if not isinstance(pixels, str)]
                 failures += [_failure(item.id, problem) for item, problem in batch if isinstance(problem, str)]
                 if good:
@@ -154,9 +147,18 @@ def encode_images(
         numbers = None if spec is None else [*range(views.count)] * (len(usable) // views.count)
         return EncodedChunk(usable, embeddings, failures, views=numbers)
 
-    items = read_images(corpus, image_folder)
-    task = _Encoding(encoder, items, count, encode, "image", max_failures, str(corpus), spec)
-    return task.run(out, dtype, request)
+    return EncodingRun(
+        encoder=encoder,
+        corpus=OnePart(corpus.name, lambda: read_images(corpus, image_folder)),
+        encode=encode,
+        modality="image",
+        where=str(corpus),
+        chunk_rows=CHUNK_ROWS,
+        rows_per_shard=rows_per_shard,
+        max_failures=max_failures,
+        count=count,
+        views=spec,
+    ).run(out, dtype, request)
 
 
 def _with_parts(items: list[TextItem], views: TextViews) -> tuple[list[TextItem], list[int]]:
@@ -186,114 +188,3 @@ def _identify_images(corpus: Path, image_folder: Path | None, others: Counter[st
 
 def _failure(identity: str, reason: str | None) -> dict:
     return {"id": identity, "reason": reason}
-
-
-def _batched(items: Iterable, size: int) -> Iterator[list]:
-    iterator = iter(items)
-    while batch := list(itertools.islice(iterator, size)):
-        yield batch
-
-
-@dataclass
-class _Encoding:
-    """One run over a corpus: `encode` turns a chunk of `items` into embeddings; `where` names the corpus in
-    messages, `views` the spec of an item's views where it has several.
-    """
-
-    encoder: Encoder
-    items: Iterable
-    count: int
-    encode: Callable[[list], EncodedChunk]
-    modality: str
-    max_failures: int
-    where: str
-    views: str | None = None
-
-    def run(self, out: Path, dtype: str, request: dict) -> Store:
-        """Encode the chunks of this process (all of them without torchrun); publish the store when all are there."""
-        if self.count == 0:
-            raise RevisionError(f"{self.where}: holds no {self.modality}; nothing to encode")
-        with distributed.together():
-            writer = StoreWriter(
-                out,
-                modality=self.modality,
-                encoder=self.encoder.identity,
-                dim=self.encoder.dim,
-                dtype=dtype,
-                request={**request, "chunk_rows": CHUNK_ROWS},
-                views=self.views,
-                owner=distributed.rank() == 0,
-            )
-        with contextlib.closing(writer):
-            chunks = -(-self.count // CHUNK_ROWS)
-            with distributed.together():
-                self._encode_chunks(writer)
-            with distributed.together():  # all have read the chunks' marks before one of them publishes
-                failures = self._allowed_failures(writer, chunks)
-                truncated = writer.truncated(chunks)
-            with distributed.together():
-                if distributed.rank() == 0:
-                    writer.finish(chunks)
-        store = Store.open(out)
-        if distributed.rank() == 0:
-            if failures:
-                logger.warning("%d item(s) could not be encoded; they are listed in %s", len(failures), out / FAILURES)
-            if truncated:
-                logger.warning(
-                    "%d of %d %s were longer than the encoder's window and were cut",
-                    *(truncated, len(store) if self.views else self.count),
-                    "texts and parts" if self.views else "texts",
-                )
-        return store
-
-    def _encode_chunks(self, writer: StoreWriter) -> None:
-        rank, processes = distributed.rank(), distributed.world_size()
-        seen: set[str] = set()
-        failed_before = 0
-        with track(f"encode {self.modality}s", total=self.count, unit="item", show=rank == 0) as advance:
-            for index, chunk in enumerate(_batched(self.items, CHUNK_ROWS)):
-                self._require_new_ids(chunk, seen)
-                if index % processes == rank:
-                    if not writer.has_chunk(index):
-                        self._write_chunk(writer, index, self.encode(chunk))
-                    failed_before += len(writer.chunk_failures(index))
-                    if failed_before > self.max_failures:
-                        self._allowed_failures(writer, index + 1)
-                advance(len(chunk))
-
-    def _write_chunk(self, writer: StoreWriter, index: int, encoded: EncodedChunk) -> None:
-        columns: dict[str, Any] = {}
-        if self.modality == "text":
-            columns = {
-                "texts": [item.text for item in encoded.items],
-                "conversations": [item.conversations for item in encoded.items],
-            }
-        if encoded.views is not None:
-            columns["views"] = encoded.views
-        writer.write_chunk(
-            index,
-            [item.id for item in encoded.items],
-            encoded.embeddings,
-            failures=encoded.failures,
-            truncated=encoded.truncated,
-            **columns,
-        )
-
-    def _allowed_failures(self, writer: StoreWriter, chunks: int) -> list[dict]:
-        """The failures of the first `chunks` chunks, in input order. Raises, and lists them, beyond the budget."""
-        failures = writer.failures(chunks)
-        if len(failures) > self.max_failures:
-            path = writer.write_failures(failures)
-            first = failures[0]
-            raise RevisionError(
-                f"{self.where}: {len(failures)} unusable item(s), first '{first['id']}': {first['reason']} "
-                f"(all in {path}); mend them and delete {path.parent}, or allow them with "
-                f"--max-failures {len(failures)}"
-            )
-        return failures
-
-    def _require_new_ids(self, items: list, seen: set[str]) -> None:
-        for item in items:
-            if item.id in seen:
-                raise RevisionError(f"{self.where}: id '{item.id}' occurs more than once; ids must be unique")
-            seen.add(item.id)

@@ -115,9 +115,10 @@ class RandomRows(ChosenRows):
     """`count` rows of `rows`, drawn without replacement by `seed`; all of them where there are no more."""
 
     def __init__(self, rows: Rows, count: int, seed: int):
-        positions = np.arange(len(rows))
         if len(rows) > count:
             positions = np.random.default_rng(seed).choice(len(rows), count, replace=False)
+        else:
+            positions = np.arange(len(rows))
         super().__init__(rows, positions)
 
 
