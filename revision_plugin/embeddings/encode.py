@@ -52,6 +52,8 @@ def encode_texts(
     `rows_per_shard` rows.
     Raises RevisionError for an empty corpus, duplicate ids, or more unusable items than `max_failures`.
     """
+    if corpus.is_dir():
+        next(read_texts(corpus))  # which says that it is none
     request: dict[str, Any] = {"corpus": corpus.name, "corpus_hash": hash_file(corpus), "precision": precision}
     if views is not None:
         request["views"] = views.identity

@@ -101,24 +101,31 @@ class EncodingRun:
                 owner=rank == 0,
             )
         with contextlib.closing(writer):
-            with distributed.together():
-                self._encode_parts(writer, rank, processes)
-            with distributed.together():  # all chunks are there before one process asks about them all
-                failures = self._require_few_failures(writer)
-                truncated = writer.truncated()
-            with distributed.together():
-                if rank == 0 and not any(writer.chunks_of(part) for part in range(len(self.corpus.parts))):
-                    writer.discard()
-                    raise RevisionError(f"{self.where}: holds no {self.modality}; nothing to encode")
-            with distributed.together():
-                writer.join(lambda number: number % processes == rank)
-            with distributed.together():
+            try:
+                failures, truncated = self._fill(writer, rank, processes)
+            except RevisionError:
                 if rank == 0:
-                    writer.publish()
+                    writer.discard_empty()
+                raise
         store = Store.open(out)
         if rank == 0:
             self._warn(store, failures, truncated, out)
         return store
+
+    def _fill(self, writer: StoreWriter, rank: int, processes: int) -> tuple[int, int]:
+        """All chunks and shards, published; gives how many items failed, and how many texts were cut."""
+        with distributed.together():
+            self._encode_parts(writer, rank, processes)
+        with distributed.together():  # all chunks are there before one process asks about them all
+            if not any(writer.chunks_of(part) for part in range(len(self.corpus.parts))):
+                raise RevisionError(f"{self.where}: holds no {self.modality}; nothing to encode")
+            failures, truncated = self._require_few_failures(writer), writer.truncated()
+        with distributed.together():
+            writer.join(lambda number: number % processes == rank)
+        with distributed.together():
+            if rank == 0:
+                writer.publish()
+        return failures, truncated
 
     def _warn(self, store: Store, failures: int, truncated: int, out: Path) -> None:
         if failures:

@@ -9,6 +9,7 @@ Nothing is ever half-written under the final name. Each step can be repeated, by
 from __future__ import annotations
 
 import contextlib
+import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -81,12 +82,14 @@ class StoreWriter:
         if self._claim:
             self._claim.close()
 
-    def discard(self) -> None:
-        """Leave nothing behind, where no chunk was written."""
-        for name in (REQUEST, LOCK):
-            (self.partial / name).unlink(missing_ok=True)
-        with contextlib.suppress(OSError):
-            self.partial.rmdir()
+    def discard_empty(self) -> None:
+        """Close, and leave nothing behind where no chunk was written: the corpus will be mended, and be another one."""
+        if not self._chunks.places() and not self._joined.numbers():
+            shutil.rmtree(self._chunks.folder, ignore_errors=True)
+            for name in (REQUEST, LOCK):
+                (self.partial / name).unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                self.partial.rmdir()
         self.close()
 
     def has_chunk(self, chunk: int, part: int = 0) -> bool:
