@@ -66,15 +66,17 @@ def write_store(
     conversations=None,
     views=None,
     numbers=None,
+    rows_per_shard=1_000_000,
 ):
     """A finished store of given rows, for tests that need no encoder; with `views` of several views an item, which are
-    numbered by `numbers`.
+    numbered by `numbers`. A shard ends with the chunk that fills it.
     """
     from revision_plugin.embeddings.writer import StoreWriter
 
     encoder = encoder or {"spec": "test", "fingerprint": "0" * 64}
     dim = rows.shape[1]
-    writer = StoreWriter(path, modality=modality, encoder=encoder, dim=dim, dtype=dtype, request={}, views=views)
+    settings = dict(modality=modality, encoder=encoder, dim=dim, dtype=dtype, views=views)
+    writer = StoreWriter(path, request={}, rows_per_shard=rows_per_shard, **settings)
     ids = ids or [f"row-{i}" for i in range(len(rows))]
     texts = texts or [f"text {i}" for i in range(len(rows))]
     conversations = conversations or [None] * len(rows)

@@ -10,8 +10,11 @@ from tqdm import tqdm
 
 
 @contextlib.contextmanager
-def track(title: str, *, total: int, unit: str, show: bool = True, delay: float = 0) -> Iterator[Callable[[int], None]]:
-    """A tqdm bar on standard error; yields a function that advances it. `show` is for one of several processes; work
+def track(
+    title: str, *, total: int | None, unit: str, show: bool = True, delay: float = 0
+) -> Iterator[Callable[[int], None]]:
+    """A tqdm bar on standard error; yields a function that advances it. Where `total` is not known it
+    shows what is done and the rate. `show` is for one of several processes; work
     shorter than `delay` seconds shows none.
     """
     interval = 0.1 if sys.stderr.isatty() else 10.0  # a log gets a line now and then, not a flood

@@ -80,6 +80,7 @@ class RayEngine:
             )
             with _ray_failures():
                 for batch in results.iter_batches(batch_size=1, batch_format="pyarrow", prefetch_batches=0):
+                    assert isinstance(batch, pa.Table)
                     problem = batch.column("problem")[0].as_py()
                     if problem:
                         raise RevisionError(problem)

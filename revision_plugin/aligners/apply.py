@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from .._common.progress import track
+from ..embeddings.content_hashes import matrices
 from ..embeddings.item_views import require_same_view
 from ..embeddings.store import Store
 from ..embeddings.writer import StoreWriter
@@ -44,19 +45,19 @@ def apply_aligner(aligner: Aligner, source: Store, out: Path, *, dtype: str | No
         request=request,
         aligner=aligner.identity,
     )
-    ids, texts, conversations = (source.column(name) for name in ("id", "text", "conversations"))
-    views = source.column("view") if source.manifest.views else None
-    chunk, start = 0, 0
+    names = ["id", "embedding", "text", "conversations", *(["view"] if source.manifest.views else [])]
+    chunks = 0
     with contextlib.closing(writer), track("align", total=len(source), unit="row") as advance:
-        for block in source.blocks(CHUNK_ROWS):
+        for chunk, table in enumerate(source.tables(names, CHUNK_ROWS)):
             if not writer.has_chunk(chunk):
-                part = [column.slice(start, len(block)).to_pylist() for column in (ids, texts, conversations)]
-                if views is not None:  # an item's parts, which are items of the new store
-                    numbers = views.slice(start, len(block)).to_pylist()
-                    part[0] = [f"{identity}#{view}" if view else identity for identity, view in zip(part[0], numbers)]
-                writer.write_chunk(
-                    chunk, part[0], aligner.transform(block.astype(np.float64)), texts=part[1], conversations=part[2]
-                )
-            chunk, start = chunk + 1, start + len(block)
-            advance(len(block))
-        return writer.finish(chunk)
+                ids = table.column("id").to_pylist()
+                if source.manifest.views:  # an item's parts, which are items of the new store
+                    numbers = table.column("view").to_pylist()
+                    ids = [f"{identity}#{view}" if view else identity for identity, view in zip(ids, numbers)]
+                rows = np.concatenate(list(matrices(table, source.dim))).astype(np.float64)
+                texts, conversations = (table.column(name).to_pylist() for name in ("text", "conversations"))
+                writer.write_chunk(chunk, ids, aligner.transform(rows), texts=texts, conversations=conversations)
+                writer.join()
+            chunks = chunk + 1
+            advance(len(table))
+        return writer.finish(chunks)

@@ -61,6 +61,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         help="a row for the whole and one for each part: of images ROWSxCOLUMNS[:mask|crop][:OVERLAP], of texts "
         "clauses[:LANGUAGE], sentences[:LANGUAGE] or python:MODULE:FUNCTION",
     )
+    flags.add("--rows-per-shard", type=whole(1), help="about so many rows a file of the store")
     flags.add("--max-failures", type=whole(0), help="unusable items to tolerate; they are listed")
     add_device(parser)
     add_consent(parser)
@@ -75,7 +76,9 @@ def run(a: argparse.Namespace) -> None:
     encoder = load_encoder(a.encoder)
     distributed.start()
     encoder.to(device=device, dtype=PRECISIONS.get(a.precision))
-    settings = dict(dtype=a.dtype, max_failures=a.max_failures, precision=a.precision, views=views)
+    settings = dict(
+        dtype=a.dtype, max_failures=a.max_failures, precision=a.precision, views=views, rows_per_shard=a.rows_per_shard
+    )
     if a.batch_size is not None:
         settings["batch_size"] = a.batch_size
     if distributed.rank() == 0:

@@ -61,13 +61,16 @@ def convert(
                     f"{source}: rows of {part.embeddings.shape[1]} dimensions after rows of {dim}; convert them apart"
                 )
             for start in range(0, len(part.ids), CHUNK_ROWS):
-                failures += _write(writer, chunk, part, slice(start, start + CHUNK_ROWS), modality)
+                if not writer.has_chunk(chunk):
+                    _write(writer, chunk, part, slice(start, start + CHUNK_ROWS), modality)
+                failures += len(writer.chunk_failures(chunk))
+                writer.join()
                 chunk += 1
             if failures > max_failures:
-                bad = writer.failures(chunk)
+                first_bad = next(writer.failures())
                 raise RevisionError(
-                    f"{source}: {failures} unusable row(s), first '{bad[0]['id']}': {bad[0]['reason']} "
-                    f"(all in {writer.write_failures(bad)}); allow them with --max-failures {failures}"
+                    f"{source}: {failures} unusable row(s), first '{first_bad['id']}': {first_bad['reason']} "
+                    f"(all in {writer.write_failures(writer.failures())}); allow them with --max-failures {failures}"
                 )
         return writer.finish(chunk)
 
@@ -89,7 +92,7 @@ def _files(source: Path) -> list[Path]:
     return sorted(p for p in source.rglob("*") if p.is_file()) if source.is_dir() else [source]
 
 
-def _write(writer: StoreWriter, chunk: int, part: Features, rows: slice, modality: str) -> int:
+def _write(writer: StoreWriter, chunk: int, part: Features, rows: slice, modality: str) -> None:
     embeddings = part.embeddings[rows].astype(np.float64)
     norms = np.linalg.norm(embeddings, axis=1)
     ids = part.ids[rows]
@@ -110,7 +113,6 @@ def _write(writer: StoreWriter, chunk: int, part: Features, rows: slice, modalit
         failures=failures,
         **extra,
     )
-    return len(failures)
 
 
 def _no_direction(norms: np.ndarray) -> list[int]:

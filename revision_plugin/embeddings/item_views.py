@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 
 import numpy as np
 import pyarrow as pa
 
 from ..errors import RevisionError
+from .mapped_shards import MappedShards
 from .store import Store
 
 WHOLE, PARTS = KINDS = ("whole", "parts")
+VALUES_AT_A_TIME = 65536
+SHARDS_REMEMBERED = 64  # of whose views the positions are kept: up to 8 bytes a row
 PART_NUMBER = re.compile(r"[1-9][0-9]{0,4}")
 
 
@@ -23,26 +27,62 @@ def require_consecutive(ids: Sequence[str], views: Sequence[int]) -> None:
             raise RevisionError(f"view {view} of '{identity}' does not follow view {view - 1} of it")
 
 
-def item_starts(store: Store) -> range | np.ndarray:
+class ItemStarts:
+    """The row at which each item of a store of views begins, and behind the last item the number of rows:
+    [items + 1]. Rows of the shards last asked about are in memory.
+    """
+
+    def __init__(self, store: Store):
+        self._wholes = ViewsOfOneKind(store, WHOLE)
+        self._end = len(store)
+
+    def __len__(self) -> int:
+        return len(self._wholes) + 1
+
+    def __getitem__(self, item: int) -> int:
+        return self._end if item == len(self._wholes) else self._wholes.place(item)
+
+    def __iter__(self) -> Iterator[int]:
+        for starts in self.parts():
+            yield from starts.tolist()
+        yield self._end
+
+    def parts(self) -> Iterator[np.ndarray]:
+        """The items' first rows, shard by shard: int64 [items of it]."""
+        return self._wholes.positions()
+
+    def most_views(self) -> int:
+        """How many views the item with most of them has; reads the numbers of all views."""
+        most, last = 0, 0
+        for starts in [*self.parts(), np.array([self._end])]:
+            if len(starts):
+                most = max(most, int(np.diff(starts, prepend=last).max()))
+                last = int(starts[-1])
+        return most
+
+
+def item_starts(store: Store) -> range | ItemStarts:
     """The row at which each item of a store begins, and behind the last item the number of rows: [items + 1]."""
-    if store.manifest.views is None:
-        return range(len(store) + 1)
-    views = store.column("view").to_numpy()
-    return np.append(np.flatnonzero(views == 0), len(views))
+    return range(len(store) + 1) if store.manifest.views is None else ItemStarts(store)
 
 
-def item_values(store: Store, name: str) -> pa.ChunkedArray:
-    """A column of a store, of each item its first row's value."""
-    if store.manifest.views is None:
-        return store.column(name)
-    return _chosen(store.column(name), store.column("view").to_numpy() == 0)
+def item_texts(store: Store, name: str) -> Iterator[pa.Array]:
+    """A column of a store, of each item its first row's value, in parts."""
+    wholes = of_view(store, WHOLE)
+    for table in wholes.tables([name], VALUES_AT_A_TIME):
+        yield from table.column(name).chunks
 
 
-def _chosen(column: pa.ChunkedArray, mask: np.ndarray) -> pa.ChunkedArray:
-    """The values of a column where `mask` is true, chunk by chunk: together texts may be too long for one array."""
-    ends = np.cumsum([len(chunk) for chunk in column.chunks])
-    chunks = [chunk.filter(pa.array(part)) for chunk, part in zip(column.chunks, np.split(mask, ends[:-1]))]
-    return pa.chunked_array(chunks, column.type)
+def items_named(store: Store, wanted: Container[str | None]) -> dict[str, int]:
+    """By id the number of each item whose id is among `wanted`; reads all ids, and keeps those."""
+    found: dict[str, int] = {}
+    number = 0
+    for ids in item_texts(store, "id"):
+        for identity in ids.to_pylist():
+            if identity in wanted:
+                found[identity] = number
+            number += 1
+    return found
 
 
 def require_same_view(name: str, first: str | None, other: str, second: str | None) -> None:
@@ -79,44 +119,80 @@ class ViewsOfOneKind(Store):
     """The rows of `store` that are one kind of view, in its order; in all else the store itself."""
 
     def __init__(self, store: Store, view: str):
-        super().__init__(store.path, store.manifest, store._tables)
+        super().__init__(store.path, store.manifest, store.shards)
         self._store, self.view = store, view
-        views = store.column("view").to_numpy()
-        self._mask = views == 0 if view == WHOLE else views > 0 if view == PARTS else views == int(view)
-        self._rows = np.flatnonzero(self._mask)
+        self._inside = functools.lru_cache(SHARDS_REMEMBERED)(functools.partial(_rows_of_kind, store.shards, view))
+        items, rows = store.manifest.shard_items, np.diff(store.shards.starts)
+        if items is not None and view in KINDS:
+            counts = np.array(items) if view == WHOLE else rows - np.array(items)
+        else:
+            counts = np.array([len(self._inside(shard)) for shard in range(len(store.shards))])
+        self._starts = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
 
     def __reduce__(self):
         return of_view, (self._store, self.view)
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return int(self._starts[-1])
+
+    def place(self, index: int) -> int:
+        """The row of the store at which such a view stands."""
+        if not 0 <= index < len(self):
+            raise IndexError(f"row {index} of a store with {len(self)} such views")
+        shard = int(np.searchsorted(self._starts, index, side="right")) - 1
+        return int(self.shards.starts[shard] + self._inside(shard)[index - self._starts[shard]])
+
+    def positions(self) -> Iterator[np.ndarray]:
+        """The rows of the store at which they stand, shard by shard."""
+        return (self.shards.starts[shard] + self._inside(shard) for shard in range(len(self.shards)))
 
     def blocks(self, rows: int = 4096, start: int = 0, stop: int | None = None) -> Iterator[np.ndarray]:
         """As the store's, but copies: [<= rows, dim] each, of those among so many rows of the store."""
-        chosen = self._rows[start:stop]
-        if not len(chosen):
-            return
-        position, done = int(chosen[0]), 0
-        for block in self._store.blocks(rows, position, int(chosen[-1]) + 1):
-            upto = int(np.searchsorted(chosen, position + len(block)))
-            if upto > done:
-                yield block[chosen[done:upto] - position]
-            position, done = position + len(block), upto
+        stop = len(self) if stop is None else min(stop, len(self))
+        while start < stop:
+            shard = int(np.searchsorted(self._starts, start, side="right")) - 1
+            first, upto = start - int(self._starts[shard]), min(stop, int(self._starts[shard + 1]))
+            chosen = self._inside(shard)[first : upto - int(self._starts[shard])]
+            position, done = int(chosen[0]), 0
+            base = int(self.shards.starts[shard])
+            for block in self._store.blocks(rows, base + position, base + int(chosen[-1]) + 1):
+                end = int(np.searchsorted(chosen, position + len(block)))
+                if end > done:
+                    yield block[chosen[done:end] - position]
+                position, done = position + len(block), end
+            start = upto
 
     def span(self, start: int, stop: int) -> np.ndarray:
         return self.take(np.arange(start, stop)).astype(np.float32)
 
     def take(self, rows: np.ndarray) -> np.ndarray:
-        return self._store.take(self._rows[rows])
+        rows = np.asarray(rows, np.int64)
+        shards = np.searchsorted(self._starts, rows, side="right") - 1
+        places = np.empty(len(rows), np.int64)
+        for shard in np.unique(shards).tolist():
+            mine = shards == shard
+            places[mine] = self.shards.starts[shard] + self._inside(shard)[rows[mine] - self._starts[shard]]
+        return self._store.take(places)
 
-    def column(self, name: str) -> pa.ChunkedArray:
-        return _chosen(self._store.column(name), self._mask)
+    def _selected(self, names: Sequence[str]) -> Iterator[pa.Table]:
+        for shard in range(len(self.shards)):
+            table = self.shards.table(shard).select(list(names))
+            mask = np.zeros(len(table), bool)
+            mask[self._inside(shard)] = True
+            position = 0
+            for batch in table.to_batches(max_chunksize=VALUES_AT_A_TIME):  # together texts may be too long for one
+                yield pa.Table.from_batches([batch.filter(pa.array(mask[position : position + len(batch)]))])
+                position += len(batch)
 
     def row(self, index: int) -> dict:
-        if not 0 <= index < len(self):
-            raise IndexError(f"row {index} of a store with {len(self)} such views")
-        return self._store.row(int(self._rows[index]))
+        return self._store.row(self.place(index))
 
     def verify_embeddings(self) -> None:
         """`verify` of the embeddings, and of which view each is."""
-        self._verify_columns(["embedding", "view"])
+        self._verify(["embedding", "view"])
+
+
+def _rows_of_kind(shards: MappedShards, view: str, shard: int) -> np.ndarray:
+    """Where the views of one kind stand in a shard."""
+    views = shards.table(shard).column("view").to_numpy()
+    return np.flatnonzero(views == 0 if view == WHOLE else views > 0 if view == PARTS else views == int(view))

@@ -10,14 +10,18 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from .._common.files import hash_json, is_count, is_texts, require_types
+from .._common.files import hash_json, is_count, is_texts, read_object, require_types
 from ..encoders.identity import Identity
 from ..errors import RevisionError
+from .content_hashes import hash_of_shards
 
 MANIFEST = "manifest.json"
-FORMAT_VERSION = 1
+SHARD_HASHES = "shards.json"  # of a store of several: a file of its own, since only a check of all rows reads it
+ONE_HASH, HASH_A_SHARD = FORMAT_VERSIONS = (1, 2)  # by what a store's columns are hashed
+SHARD_NAMES = "data-%05d.arrow"
 DTYPES = {"float16": np.float16, "float32": np.float32}
 SHARD_NAME = re.compile(r"[\w-][\w.-]*")  # a file of the store's own folder
+SIZES = ("rows", "bytes", "items")  # that are known of each shard
 HASH = re.compile(r"[0-9a-f]{128}")
 MANIFEST_TYPES = {
     "modality": lambda value: value in ("text", "image"),
@@ -28,7 +32,7 @@ MANIFEST_TYPES = {
     "content_hash": lambda value: isinstance(value, str),
     "conversations": is_count,
     "failures": is_count,
-    "shards": lambda value: is_texts(value) and len({*value}) == len(value) and all(map(SHARD_NAME.fullmatch, value)),
+    "shards": lambda value: isinstance(value, dict) or _is_names(value),
     "versions": lambda value: isinstance(value, dict),
 }
 UNIT_NORM_TOLERANCE = {"float16": 1e-2, "float32": 1e-3}
@@ -36,7 +40,11 @@ UNIT_NORM_TOLERANCE = {"float16": 1e-2, "float32": 1e-3}
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a store holds and where it came from."""
+    """What a store holds and where it came from.
+
+    Of format version 1 `columns` are hashes of all rows, as stores have always had them; of version 2, which several
+    shards have, hashes of the shards' hashes, and it says of each shard how many rows and bytes it has.
+    """
 
     modality: str
     encoder: Identity
@@ -51,13 +59,22 @@ class Manifest:
     versions: dict
     aligner: dict | None = None
     kind: str = "store"
-    format_version: int = FORMAT_VERSION
+    format_version: int = ONE_HASH
     columns: dict[str, str] | None = None  # hashes by column, of which `content_hash` is made
     views: str | None = None  # of an item, where there are several: their spec
+    shard_rows: list[int] | None = None
+    shard_bytes: list[int] | None = None
+    shard_items: list[int] | None = None  # where an item has several views
 
     def to_json(self) -> dict:
         """Plain values under a hash of their own."""
         values = {**asdict(self), "encoder": self.encoder.to_json()}
+        sizes = {name: values.pop(f"shard_{name}") for name in SIZES}
+        if self.format_version == HASH_A_SHARD:
+            values["shards"] = {
+                "names": SHARD_NAMES,
+                **{name: each for name, each in sizes.items() if each is not None},
+            }
         if self.views is None:
             del values["views"]  # as stores of one vector an item have always been
         return {**values, "manifest_hash": hash_json(values)}
@@ -67,8 +84,9 @@ class Manifest:
         """Read what `to_json` gave. Raises RevisionError with everything that is wrong with it."""
         remedy = "encode the store again"
         value = dict(value)
-        if value.get("kind") != "store" or value.get("format_version") != FORMAT_VERSION:
-            raise RevisionError(f"{where}: not the manifest of a store of format version {FORMAT_VERSION}; {remedy}")
+        if value.get("kind") != "store" or value.get("format_version") not in FORMAT_VERSIONS:
+            known = " or ".join(map(str, FORMAT_VERSIONS))
+            raise RevisionError(f"{where}: not the manifest of a store of format version {known}; {remedy}")
         require_types(value, MANIFEST_TYPES, str(where), remedy)
         if value.pop("manifest_hash", None) not in (None, hash_json(value)):  # stores of old have none
             raise RevisionError(f"{where}: was edited or damaged; {remedy}")
@@ -77,11 +95,16 @@ class Manifest:
             raise RevisionError(f"{where}: its 'aligner' names none; {remedy}")
         if not isinstance(value.get("views", "1"), str):
             raise RevisionError(f"{where}: its 'views' name none; {remedy}")
-        unknown = sorted(value.keys() - cls.__dataclass_fields__.keys())
+        unknown = sorted(value.keys() - cls.__dataclass_fields__.keys() | value.keys() & {f"shard_{n}" for n in SIZES})
         if unknown:
             raise RevisionError(f"{where}: holds '{unknown[0]}', which no manifest has; {remedy}")
+        if value["format_version"] == HASH_A_SHARD:
+            value |= _shards(value, str(where), remedy)
+        elif not _is_names(value["shards"]):
+            raise RevisionError(f"{where}: shards cannot be what it says; {remedy}")
         manifest = cls(**{**value, "encoder": encoder})
-        if not _is_hashes(manifest.columns, manifest.schema.names):
+        old = manifest.columns is None and manifest.format_version == ONE_HASH
+        if not old and not is_hashes(manifest.columns, manifest.schema.names):
             raise RevisionError(f"{where}: its 'columns' are no hashes of its columns; {remedy}")
         if manifest.columns is not None and manifest.content_hash != manifest.joined(manifest.columns):
             raise RevisionError(f"{where}: was edited or damaged; {remedy}")
@@ -97,10 +120,45 @@ class Manifest:
         return joined_hash(columns, self.modality, self.dim, self.dtype)
 
 
-def _is_hashes(columns: object, names: list[str]) -> bool:
-    """Whether they are hashes of exactly these columns, or None, as in stores of old."""
-    if columns is None:
-        return True
+def shard_hashes(manifest: Manifest, path: Path) -> list[dict[str, str]]:
+    """By shard of a store the hashes of its columns, from the file `path` beside a manifest of format version 2.
+
+    Raises RevisionError where they are not those that the manifest's hashes are made of.
+    """
+    columns, names = read_object(path).get("columns"), manifest.schema.names
+    rows = manifest.shard_rows or []
+    if not isinstance(columns, dict) or sorted(columns) != sorted(names):
+        raise RevisionError(f"{path}: holds no hashes of the store's columns; encode the store again")
+    for name, hashes in columns.items():
+        whole = is_texts(hashes) and len(hashes) == len(rows) and all(map(HASH.fullmatch, hashes))
+        if not whole or hash_of_shards(rows, hashes) != (manifest.columns or {}).get(name):
+            raise RevisionError(f"{path}: was edited or damaged; encode the store again")
+    return [dict(zip(columns, each)) for each in zip(*columns.values())]
+
+
+def _is_names(value: object) -> bool:
+    return is_texts(value) and len({*value}) == len(value) and all(map(SHARD_NAME.fullmatch, value))  # type: ignore
+
+
+def _shards(value: dict, where: str, remedy: str) -> dict:
+    """The shards' names, rows and bytes, as fields of a manifest."""
+    shards = value["shards"]
+    wanted = {"names", "rows", "bytes"} | ({"items"} if value.get("views") else set())
+    if not isinstance(shards, dict) or shards.keys() != wanted or shards["names"] != SHARD_NAMES:
+        raise RevisionError(f"{where}: its 'shards' are not described as a store's are; {remedy}")
+    numbers = [shards[name] for name in SIZES if name in wanted]
+    if not all(isinstance(each, list) and len(each) == len(numbers[0]) for each in numbers) or not all(
+        all(map(is_count, each)) for each in numbers
+    ):
+        raise RevisionError(f"{where}: the sizes of its 'shards' are no numbers; {remedy}")
+    if sum(shards["rows"]) != value["count"]:
+        raise RevisionError(f"{where}: says {value['count']} rows, its shards {sum(shards['rows'])}; {remedy}")
+    names = [SHARD_NAMES % number for number in range(len(shards["rows"]))]
+    return {"shards": names, **{f"shard_{name}": shards.get(name) for name in SIZES}}
+
+
+def is_hashes(columns: object, names: list[str]) -> bool:
+    """Whether they are hashes of exactly these columns."""
     return (
         isinstance(columns, dict)
         and sorted(columns) == sorted(names)

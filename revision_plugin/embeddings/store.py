@@ -2,29 +2,28 @@
 
 Columns: `id` (string), `embedding` (fixed-size list of float16 or float32) and, for texts, `text` and
 `conversations` (null where none was given). A store of views has a row a view, one after another for each item, and
-their numbers in `view`: 0 for the whole, then its parts. Reading maps the files into memory: opening costs
-milliseconds, and all processes of a machine share the pages.
+their numbers in `view`: 0 for the whole, then its parts. Opening reads the manifest; a shard is mapped into memory when
+something reads it, and all processes of a machine share the pages.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
-from .._common.files import read_object, require_regular
+from .._common.files import read_object
 from .._common.shared_folders import SharedKind, is_shared, local_folder
 from ..encoders.identity import Identity
 from ..errors import RevisionError, first_line
-from .manifest import DTYPES, MANIFEST, UNIT_NORM_TOLERANCE, Manifest
+from .content_hashes import column_hashes, matrices
+from .manifest import DTYPES, MANIFEST, SHARD_HASHES, UNIT_NORM_TOLERANCE, Manifest, shard_hashes
+from .mapped_shards import MappedShards, damaged, map_shard, require_sizes
 
 FAILURES = "failures.jsonl"
-SHARED = SharedKind("embedding store", "dataset", (MANIFEST, "*.arrow"))
+SHARED = SharedKind("embedding store", "dataset", (MANIFEST, SHARD_HASHES, "*.arrow"))
 
 
 def is_store(path: str | Path) -> bool:
@@ -44,17 +43,17 @@ class Store:
 
     view: str | None = None  # which kind it shows, where it has several views an item and one of them was chosen
 
-    def __init__(self, path: Path, manifest: Manifest, tables: list[pa.Table]):
+    def __init__(self, path: Path, manifest: Manifest, shards: MappedShards):
         self.path = path
         self.manifest = manifest
-        self._tables = [table for table in tables if table.num_rows]
-        self._starts = np.cumsum([0] + [table.num_rows for table in self._tables])
+        self.shards = shards
 
     @classmethod
     def open(cls, path: str | Path) -> Store:
-        """Map a finished store: a folder, or `hf:OWNER/NAME@COMMIT` of a dataset repository in the hub.
+        """Open a finished store: a folder, or `hf:OWNER/NAME@COMMIT` of a dataset repository in the hub.
 
         Raises RevisionError for anything missing, unfinished, cut or inconsistent, or that cannot be had from the hub.
+        What is inside a shard is looked at when the shard is first read, and raises RevisionError then.
         """
         path = store_folder(path)
         if not path.is_dir():
@@ -64,13 +63,16 @@ class Store:
                 f"{path}: no {MANIFEST}, so not a finished embedding store; make one with 'revision encode'"
             )
         manifest = Manifest.from_json(read_object(path / MANIFEST), path / MANIFEST)
-        tables = [map_shard(path / name, manifest.schema) for name in manifest.shards]
-        rows = sum(table.num_rows for table in tables)
-        if rows != manifest.count:
-            raise RevisionError(
-                f"{path}: the manifest says {manifest.count} rows, the shards hold {rows}; encode it again"
-            )
-        return cls(path, manifest, tables)
+        rows = manifest.shard_rows
+        if rows is None or manifest.shard_bytes is None:  # of old: it says no sizes, so every shard is looked into
+            rows = [map_shard(path / name, manifest.schema).num_rows for name in manifest.shards]
+            if sum(rows) != manifest.count:
+                raise RevisionError(
+                    f"{path}: the manifest says {manifest.count} rows, the shards hold {sum(rows)}; encode it again"
+                )
+        else:
+            require_sizes(path, manifest.shards, manifest.shard_bytes)
+        return cls(path, manifest, MappedShards(path, manifest.shards, rows, manifest.schema))
 
     def __reduce__(self):
         return Store.open, (self.path,)
@@ -95,38 +97,64 @@ class Store:
     def blocks(self, rows: int = 4096, start: int = 0, stop: int | None = None) -> Iterator[np.ndarray]:
         """Embeddings `start` to `stop` in order, as read-only zero-copy blocks [<= rows, dim] of the store's dtype."""
         stop = len(self) if stop is None else min(stop, len(self))
-        position = 0
-        for table in self._tables:
-            for matrix in _matrices(table, self.dim):
-                low, high = max(start - position, 0), min(stop - position, len(matrix))
+        while start < stop:
+            shard, offset = self.shards.place(start)
+            end = min(stop - start + offset, int(self.shards.starts[shard + 1] - self.shards.starts[shard]))
+            position = 0
+            for matrix in matrices(self.shards.table(shard), self.dim):
+                low, high = max(offset - position, 0), min(end - position, len(matrix))
                 for first in range(low, high, rows):
                     yield matrix[first : min(first + rows, high)]
                 position += len(matrix)
+            start += end - offset
 
     def take(self, rows: np.ndarray) -> np.ndarray:
         """Embeddings [len(rows), dim] of the store's dtype at these positions, in their order; a copy."""
+        rows = np.asarray(rows, np.int64)
         embeddings = np.empty((len(rows), self.dim), DTYPES[self.manifest.dtype])
-        position = 0
-        for table in self._tables:
-            for matrix in _matrices(table, self.dim):
-                here = (rows >= position) & (rows < position + len(matrix))
-                embeddings[here] = matrix[rows[here] - position]
+        order = np.argsort(rows, kind="stable")
+        shards = np.searchsorted(self.shards.starts, rows[order], side="right") - 1
+        for shard in np.unique(shards).tolist():
+            mine = order[slice(*_bounds(shards, shard))]
+            inside, position = rows[mine] - self.shards.starts[shard], 0
+            for matrix in matrices(self.shards.table(shard), self.dim):
+                first, last = np.searchsorted(inside, (position, position + len(matrix)))
+                embeddings[mine[first:last]] = matrix[inside[first:last] - position]
                 position += len(matrix)
         return embeddings
 
+    def _selected(self, names: Sequence[str]) -> Iterator[pa.Table]:
+        """These columns of each shard, in order."""
+        return (table.select(list(names)) for table in self.shards.tables())
+
+    def tables(self, names: Sequence[str], rows: int) -> Iterator[pa.Table]:
+        """These columns in order, in tables of `rows` rows but for the last; memory holds few of them."""
+        waiting: list[pa.Table] = []
+        for table in self._selected(names):
+            while sum(map(len, waiting)) + len(table) >= rows:
+                missing = rows - sum(map(len, waiting))
+                yield pa.concat_tables([*waiting, table.slice(0, missing)])
+                waiting, table = [], table.slice(missing)
+            if len(table):
+                waiting.append(table)
+        if waiting:
+            yield pa.concat_tables(waiting)
+
     def column(self, name: str) -> pa.ChunkedArray:
-        """A whole text column as a `pyarrow.ChunkedArray` (memory-mapped)."""
-        return pa.chunked_array([chunk for table in self._tables for chunk in table.column(name).chunks])
+        """A whole column as a `pyarrow.ChunkedArray`, with all shards mapped at once: for stores of a few of them."""
+        chunks = [chunk for table in self._selected([name]) for chunk in table.column(name).chunks]
+        return pa.chunked_array(chunks, self.manifest.schema.field(name).type)
 
     def ids(self) -> list[str]:
+        """All ids in memory; see `column`."""
         return self.column("id").to_pylist()
 
     def row(self, index: int) -> dict:
         """One row: `id`, `embedding` (float32 copy [dim]) and, for texts, `text` and `conversations`."""
         if not 0 <= index < len(self):
             raise IndexError(f"row {index} of a store with {len(self)} rows")
-        shard = int(np.searchsorted(self._starts, index, side="right")) - 1
-        table, offset = self._tables[shard], index - int(self._starts[shard])
+        shard, offset = self.shards.place(index)
+        table = self.shards.table(shard)
         row = {name: table.column(name)[offset].as_py() for name in table.column_names if name != "embedding"}
         scalar = table.column("embedding")[offset]
         row["embedding"] = np.asarray(scalar.values.to_numpy(), np.float32).copy()
@@ -134,8 +162,8 @@ class Store:
 
     def span(self, start: int, stop: int) -> np.ndarray:
         """Embeddings `start` to `stop` of one item, as a float32 copy [stop - start, dim]."""
-        shard = int(np.searchsorted(self._starts, start, side="right")) - 1
-        column = self._tables[shard].column("embedding").slice(start - int(self._starts[shard]), stop - start)
+        shard, offset = self.shards.place(start)
+        column = self.shards.table(shard).column("embedding").slice(offset, stop - start)
         return (
             np.concatenate([chunk.flatten().to_numpy() for chunk in column.chunks])
             .astype(np.float32)
@@ -160,78 +188,53 @@ class Store:
                 "whole or --view parts (in Python: of_view)"
             )
 
-    def verify(self) -> None:
-        """Raise RevisionError unless the rows still have the manifest's content hash; reads all of them."""
-        try:
-            for table in self._tables:
-                table.validate(full=True)
-        except pa.ArrowException as error:
-            raise _damaged(self.path, error) from None
-        manifest = self.manifest
-        self._require_hash(manifest.joined(column_hashes(self._tables, manifest.dim, manifest.schema.names)))
+    def verify(self, part: int = 0, parts: int = 1) -> None:
+        """Raise RevisionError unless the rows still have the manifest's content hash; reads all of them.
+
+        Of several processes each can verify one of `parts` parts: so many of the shards. A store whose shards have no
+        hashes of their own is verified by part 0.
+        """
+        self._verify(None, part, parts)
 
     def verify_embeddings(self) -> None:
         """`verify` of the embeddings alone, for who reads nothing else. An old store is verified whole."""
-        self._verify_columns(["embedding"])
+        self._verify(["embedding"])
 
-    def _verify_columns(self, names: list[str]) -> None:
-        known = self.manifest.columns
-        if known is None:
-            return self.verify()
-        now = column_hashes(self._tables, self.dim, names)
-        return self._require_hash(self.manifest.joined({**known, **now}))
-
-    def _require_hash(self, actual_hash: str) -> None:
-        if actual_hash != self.manifest.content_hash:
-            raise RevisionError(
-                f"{self.path}: the content does not match its hash; a shard was damaged or edited: encode it again"
-            )
-
-
-def map_shard(path: Path, expected: pa.Schema) -> pa.Table:
-    """One shard, mapped into memory. Raises RevisionError where it is missing, damaged or has other columns."""
-    require_shard(path)
-    try:
-        table = pa.ipc.open_stream(pa.memory_map(os.fsencode(path))).read_all()
-        table.validate()
-    except (pa.ArrowException, OSError, ValueError, OverflowError, MemoryError) as error:
-        raise _damaged(path, error) from None
-    if not table.schema.remove_metadata().equals(expected):
-        raise RevisionError(f"{path}: its columns are not those the manifest promises; encode the store again")
-    required = [name for name in table.column_names if name != "conversations"]
-    if any(table.column(name).null_count for name in required):
-        raise RevisionError(f"{path}: rows lack their id, text or embedding; encode the store again")
-    return table
+    def _verify(self, names: list[str] | None, part: int = 0, parts: int = 1) -> None:
+        manifest = self.manifest
+        if manifest.shard_rows is not None:
+            known = shard_hashes(manifest, self.path / SHARD_HASHES)
+            for shard in range(part, len(self.shards), parts):
+                path = self.path / self.shards.names[shard]
+                tables = _validated([self.shards.table(shard)], path, full=names is None)
+                for name, value in column_hashes(tables, self.dim, names or manifest.schema.names).items():
+                    if value != known[shard][name]:
+                        raise RevisionError(
+                            f"{path}: the content does not match its hash; the shard was damaged or edited: encode "
+                            "the store again"
+                        )
+        elif part == 0:
+            if manifest.columns is None:
+                names = None
+            tables = _validated(self.shards.tables(), self.path, full=names is None)
+            now = column_hashes(tables, self.dim, names or manifest.schema.names)
+            if manifest.joined({**(manifest.columns or {}), **now}) != manifest.content_hash:
+                raise RevisionError(
+                    f"{self.path}: the content does not match its hash; a shard was damaged or edited: encode it again"
+                )
 
 
-def require_shard(path: Path) -> None:
-    """Raise RevisionError where there is no shard, or something else in its place."""
-    if not path.exists():
-        raise RevisionError(f"{path}: shard is missing; encode the store again")
-    require_regular(path)
+def _bounds(numbers: np.ndarray, number: int) -> np.ndarray:
+    """Where `number` begins and ends among sorted numbers."""
+    return np.searchsorted(numbers, (number, number + 1))
 
 
-def _damaged(path: Path, error: Exception) -> RevisionError:
-    return RevisionError(f"{path}: shard is damaged ({first_line(error)}); encode the store again")
-
-
-def _matrices(table, dim: int) -> Iterator[np.ndarray]:
-    for chunk in table.column("embedding").chunks:
-        yield chunk.flatten().to_numpy(zero_copy_only=True).reshape(-1, dim)
-
-
-def column_hashes(tables: list[pa.Table], dim: int, names: Sequence[str]) -> dict[str, str]:
-    """By column of `names` a hash of its values in order, which does not depend on how they are cut into
-    shards.
-    """
-    columns = {name: hashlib.blake2b() for name in names}
+def _validated(tables: Iterable[pa.Table], path: Path, *, full: bool) -> Iterator[pa.Table]:
+    """The tables, each checked by Arrow down to its texts where `full`. Raises RevisionError for a damaged one."""
     for table in tables:
-        for name, hasher in columns.items():
-            if name == "embedding":
-                for matrix in _matrices(table, dim):
-                    hasher.update(np.ascontiguousarray(matrix).data)
-                continue
-            for batch in table.select([name]).to_batches(max_chunksize=4096):
-                for value in batch.column(0).to_pylist():
-                    hasher.update(json.dumps(value).encode() + b"\n")
-    return {name: hasher.hexdigest() for name, hasher in columns.items()}
+        try:
+            if full:
+                table.validate(full=True)
+        except pa.ArrowException as error:
+            raise damaged(path, first_line(error)) from None
+        yield table

@@ -1,41 +1,43 @@
 """Writes embedding stores: in chunks, each atomically, so that a killed writer resumes where it stopped.
 
-Chunks collect in `OUT.partial`; `finish` hashes them, writes the manifest and renames the folder to `OUT`.
-Nothing is ever half-written under the final name. A chunk is one shard, numbered by its place in the input,
-so several processes can fill one store.
+A corpus is one or more parts, and chunks are numbered within a part, so several processes can fill one store: each
+writes its chunks, and whoever read a part to its end notes how many it has. Chunks collect in `OUT.partial`, where
+`join` makes shards of them; one process then publishes: it writes the manifest and renames the folder to `OUT`.
+Nothing is ever half-written under the final name. Each step can be repeated, by any process, to the same store.
 """
 
 from __future__ import annotations
 
-import json
-import os
-from collections.abc import Sequence
+import contextlib
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-from datasets import DatasetInfo, Features
 
-from .._common.files import hash_json, read_object, sync, whole_file, write_json, write_text
+from .._common.files import whole_file
 from .._common.folders import LOCK, ClaimedFolder, require_free
-from .._common.versions import versions
 from ..encoders.identity import Identity
 from ..errors import RevisionError
+from .chunk_files import ChunkFiles
 from .item_views import require_consecutive
-from .manifest import DTYPES, MANIFEST, UNIT_NORM_TOLERANCE, Manifest, arrow_schema, joined_hash
-from .store import FAILURES, Store, column_hashes, map_shard
+from .joined_shards import JoinedShards
+from .manifest import DTYPES, UNIT_NORM_TOLERANCE, arrow_schema
+from .publishing import describe, failure_lines, publish, require_unique_ids
+from .store import FAILURES, Store
 
 REQUEST = "request.json"
+ROWS_PER_SHARD = 1_000_000
 
 
 class StoreWriter:
     """Fills one store. `request` names everything the content depends on; a resumed run must repeat it.
 
     Of several processes that fill one store together, the `owner` claims and publishes it; the others write chunks.
-    `aligner` is the identity of the aligner that the embeddings went through, if any; `views` the spec of an item's
-    views, where it has several.
+    `parts` is how many parts the corpus has; a shard ends at the first chunk's end at which it has `rows_per_shard`
+    rows. `aligner` is the identity of the aligner that the embeddings went through, if any; `views` the spec of an
+    item's views, where it has several.
     """
 
     def __init__(
@@ -49,6 +51,8 @@ class StoreWriter:
         request: dict,
         aligner: dict | None = None,
         views: str | None = None,
+        parts: int = 1,
+        rows_per_shard: int = ROWS_PER_SHARD,
         owner: bool = True,
     ):
         if dtype not in DTYPES:
@@ -58,55 +62,58 @@ class StoreWriter:
         self.partial = self.out.with_name(self.out.name + ".partial")
         self.encoder = Identity.from_json(encoder, str(out))
         self.modality, self.dim, self.dtype, self.aligner = modality, dim, dtype, aligner
-        self.views = views
+        self.views, self.parts = views, parts
         self._schema = arrow_schema(modality, dim, dtype, views=views is not None)
-        request = {**request, "modality": modality, "encoder": self.encoder.to_json(), "dim": dim, "dtype": dtype}
+        request = {
+            **{**request, "modality": modality, "encoder": self.encoder.to_json(), "dim": dim, "dtype": dtype},
+            **{"parts": parts, "rows_per_shard": rows_per_shard},
+        }
         if self.partial.is_symlink():
             raise RevisionError(f"{self.partial}: is a link, where the store is collected; remove it")
         self._claim = ClaimedFolder(self.partial, REQUEST, request) if owner else None
+        self._chunks = ChunkFiles(self.partial, self._schema)
+        with self._disk(self.partial):
+            self._joined = JoinedShards(
+                self.partial, self._chunks, self._schema, parts=parts, rows_per_shard=rows_per_shard, owner=owner
+            )
 
     def close(self) -> None:
         """Let other processes write; what is done stays for a resumed run."""
         if self._claim:
             self._claim.close()
 
-    def _paths(self, chunk: int) -> tuple[Path, Path]:
-        return self.partial / f"data-{chunk:05d}.arrow", self.partial / f"data-{chunk:05d}.json"
+    def discard_empty(self) -> None:
+        """Close, and leave nothing behind where no chunk was written: the corpus will be mended, and be another one."""
+        if not self._chunks.places() and not self._joined.numbers():
+            shutil.rmtree(self._chunks.folder, ignore_errors=True)
+            for name in (REQUEST, LOCK):
+                (self.partial / name).unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                self.partial.rmdir()
+        self.close()
 
-    def has_chunk(self, chunk: int) -> bool:
-        """Whether an earlier run has finished this chunk, and both of its files are still whole.
+    def has_chunk(self, chunk: int, part: int = 0) -> bool:
+        """Whether an earlier run has finished this chunk: it is in a shard, or both of its files are still whole."""
+        if self._joined.holding((part, chunk)) is not None:
+            return True
+        mark = self._chunks.mark(part, chunk)
+        if mark is not None and self._chunks.table(part, chunk, mark["rows"]) is not None:
+            return True
+        self._joined.refresh()  # another process may have joined it a moment ago
+        return self._joined.holding((part, chunk)) is not None
 
-        A power loss can leave a mark without its chunk, or a torn one: such a chunk is made again.
-        """
-        mark = self._mark(chunk)
-        if mark is None:
-            return False
-        try:
-            rows = map_shard(self._paths(chunk)[0], self._schema).num_rows
-        except RevisionError:
-            return False
-        return rows == mark.get("rows")
-
-    def _mark(self, chunk: int) -> dict | None:
-        """What was noted when the chunk was done; None where it was not, or the note is torn."""
-        path = self._paths(chunk)[1]
-        try:
-            return read_object(path) if path.exists() else None
-        except RevisionError:
-            return None
-
-    def failures(self, chunks: int) -> list[dict]:
-        """The failures recorded in those of the first `chunks` chunks that are finished, in input order."""
-        marks = (self._mark(chunk) for chunk in range(chunks))
-        return [failure for mark in marks if mark for failure in mark["failures"]]
-
-    def chunk_failures(self, chunk: int) -> list[dict]:
+    def chunk_failures(self, chunk: int, part: int = 0) -> list[dict]:
         """The failures recorded in one finished chunk."""
-        return read_object(self._paths(chunk)[1])["failures"]
+        mark = self._chunks.mark(part, chunk)
+        if mark is not None:
+            return mark["failures"]
+        self._joined.refresh()
+        number = self._joined.holding((part, chunk))
+        return [] if number is None else self._joined.chunk_failures(number, (part, chunk))
 
-    def truncated(self, chunks: int) -> int:
-        """How many texts of the first `chunks` chunks were longer than the encoder's window, whoever encoded them."""
-        return sum(read_object(self._paths(chunk)[1]).get("truncated", 0) for chunk in range(chunks))
+    def chunks_of(self, part: int) -> int | None:
+        """How many chunks the part has, where a process has read it to its end."""
+        return self._chunks.count(part)
 
     def write_chunk(
         self,
@@ -114,14 +121,15 @@ class StoreWriter:
         ids: Sequence[str],
         embeddings: np.ndarray,
         *,
+        part: int = 0,
         texts: Sequence[str] = (),
         conversations: Sequence[list | None] = (),
         views: Sequence[int] = (),
         failures: Sequence[dict] = (),
         truncated: int = 0,
     ) -> None:
-        """Write chunk number `chunk`: unit-norm embeddings [n, dim] with their ids and, for texts, the texts; in a
-        store of views also the number of each view, an item's from 0 upwards.
+        """Write chunk number `chunk` of a part: unit-norm embeddings [n, dim] with their ids and, for texts, the texts;
+        in a store of views also the number of each view, an item's from 0 upwards.
 
         Raises RevisionError for rows that are not finite, are zero, or do not have unit norm.
         """
@@ -136,11 +144,14 @@ class StoreWriter:
             columns.append(pa.array(texts, pa.string()))
             columns.append(pa.array(conversations or [None] * len(ids), self._schema.field("conversations").type))
         table = pa.Table.from_arrays(columns, schema=self._schema)
-        path, done = self._paths(chunk)
+        mark = {"rows": len(ids), "failures": list(failures), "truncated": truncated}
+        with self._disk(self._chunks.paths(part, chunk)[0]):
+            self._chunks.write(part, chunk, table, mark)
+
+    @contextlib.contextmanager
+    def _disk(self, path: Path) -> Iterator[None]:
         try:
-            with whole_file(path) as handle, pa.ipc.new_stream(handle, self._schema) as stream:
-                stream.write_table(table)
-            write_json(done, {"rows": len(ids), "failures": list(failures), "truncated": truncated})
+            yield
         except OSError as error:
             raise RevisionError(
                 f"{path}: cannot be written: {error.strerror}; what is done is kept, repeat the command to resume"
@@ -160,75 +171,87 @@ class StoreWriter:
                 f"the embedding of '{ids[row]}' {value}; the encoder is broken or runs in too low a precision"
             )
 
+    def finish_part(self, part: int, chunks: int) -> None:
+        """Note that a part has so many chunks, written or still to be; it can be repeated."""
+        with self._disk(self._chunks.count_path(part)):
+            self._chunks.write_count(part, chunks)
+
+    def join(self, mine: Callable[[int], bool] = lambda number: True) -> None:
+        """Join finished chunks to shards, as far as there is no gap before them: those shards whose number is `mine`.
+
+        Several processes can do this at once, while others still write chunks. Without effect on what is done already.
+        """
+        with self._disk(self.partial):
+            self._joined.join(mine)
+
+    def failures(self) -> Iterator[dict]:
+        """The failures recorded in all that is finished, in the order of the corpus."""
+        for mark in self._marks():
+            yield from mark["failures"]
+
+    def truncated(self) -> int:
+        """How many texts of what is finished were longer than the encoder's window, whoever encoded them."""
+        return sum(
+            sum(chunk[-1] for chunk in mark["chunks"]) if "chunks" in mark else mark.get("truncated", 0)
+            for mark in self._marks()
+        )
+
+    def _marks(self) -> Iterator[dict]:
+        """The marks of the shards and of the chunks that are in none, in the order of the corpus."""
+        self._joined.refresh()
+        joined = self._joined
+        places: list[tuple[tuple[int, int], int | None]] = []
+        places += [(joined.extent(number).first, number) for number in joined.numbers()]
+        places += [(place, None) for place in self._chunks.places() if joined.holding(place) is None]
+        for place, number in sorted(places, key=lambda each: each[0]):
+            mark = self._chunks.mark(*place) if number is None else joined.mark(number)
+            if mark is not None:
+                yield mark
+
+    def write_failures(self, failures: Iterable[dict]) -> Path:
+        """List unusable items, one JSON object a line."""
+        path = self.partial / FAILURES
+        with self._disk(path), whole_file(path) as handle:
+            handle.writelines(failure_lines(failures))
+        return path
+
     def finish(self, chunks: int) -> Store:
-        """Check, hash and publish the store of `chunks` chunks; return it opened."""
-        paths = [self._paths(chunk)[0] for chunk in range(chunks)]
-        failures = self.failures(chunks)
-        tables = [map_shard(path, self._schema) for path in paths]
-        count = sum(table.num_rows for table in tables)
-        if count == 0:
+        """Publish the store of a corpus of one part that has so many chunks; return it opened."""
+        self.finish_part(0, chunks)
+        return self.publish()
+
+    def publish(self) -> Store:
+        """Check and publish the store, in one process and when no other writes; return it opened. Shards that nobody
+        has joined are joined first.
+
+        Raises RevisionError where ids are not unique, no item could be encoded, or a chunk is missing.
+        """
+        with self._disk(self.partial):
+            whole = self._joined.join_rest()
+        if not whole:
+            raise RevisionError(
+                f"{self.partial}: a chunk is missing, or was damaged while others were made; repeat the command"
+            )
+        failures = sum(1 for _ in self.failures())
+        if not any(self._joined.mark(number)["rows"] for number in self._joined.numbers()):
             raise RevisionError(
                 f"{self.out}: not one item could be encoded; see {self.partial / FAILURES}"
                 if failures
                 else f"{self.out}: the corpus is empty"
             )
-        if self.views is not None:
-            tables_of_ids = [table.select(["id", "view"]).filter(pc.equal(table.column("view"), 0)) for table in tables]
-        else:
-            tables_of_ids = tables
-        ids = pa.chunked_array([chunk for table in tables_of_ids for chunk in table.column("id").chunks])
-        if pc.count_distinct(ids).as_py() != len(ids):
-            counts = pc.value_counts(ids)
-            twice = next(entry["values"].as_py() for entry in counts if entry["counts"].as_py() > 1)
-            raise RevisionError(f"{self.out}: id '{twice}' occurs more than once; ids must be unique")
-        talks = sum(len(t) - t.column("conversations").null_count for t in tables) if self.modality == "text" else 0
-        columns = column_hashes(tables, self.dim, self._schema.names)
-        manifest = Manifest(
+        require_unique_ids(self._joined, self._schema, self.out)
+        manifest, by_shard = describe(
+            self._joined,
             modality=self.modality,
             encoder=self.encoder,
             dim=self.dim,
             dtype=self.dtype,
             aligner=self.aligner,
-            count=count,
-            unit_norm=True,
-            content_hash=joined_hash(columns, self.modality, self.dim, self.dtype),
-            columns=columns,
-            conversations=talks,
-            failures=len(failures),
-            shards=[path.name for path in paths],
-            versions=versions(),
             views=self.views,
+            failures=failures,
         )
-        self.write_failures(failures)
-        self._write_datasets_files(manifest)
-        write_json(self.partial / MANIFEST, manifest.to_json())
-        if self.out.exists():
-            self.out.rmdir()
-        sync(self.partial)
-        os.replace(self.partial, self.out)
-        sync(self.out.parent)
-        # only now: a kill before the rename leaves all that the repeated command needs
-        for leftover in (*(self._paths(chunk)[1].name for chunk in range(chunks)), REQUEST, LOCK):
-            (self.out / leftover).unlink(missing_ok=True)
+        self.write_failures(self.failures())
+        with self._disk(self.partial):
+            publish(self.partial, self.out, manifest, by_shard, (REQUEST, LOCK))
         self.close()
         return Store.open(self.out)
-
-    def write_failures(self, failures: Sequence[dict]) -> Path:
-        """List unusable items, one JSON object a line."""
-        path = self.partial / FAILURES
-        write_text(path, "".join(json.dumps(failure, ensure_ascii=False) + "\n" for failure in failures))
-        return path
-
-    def _write_datasets_files(self, manifest: Manifest) -> None:
-        """The two files that make the folder a `datasets` dataset."""
-        DatasetInfo(features=Features.from_arrow_schema(self._schema)).write_to_directory(str(self.partial))
-        state: dict[str, Any] = {
-            "_data_files": [{"filename": name} for name in manifest.shards],
-            "_fingerprint": hash_json(manifest.content_hash)[:16],
-            "_format_columns": None,
-            "_format_kwargs": {},
-            "_format_type": None,
-            "_output_all_columns": False,
-            "_split": None,
-        }
-        write_json(self.partial / "state.json", state)

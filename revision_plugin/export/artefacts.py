@@ -12,14 +12,18 @@ from .._common.folders import new_folder
 from ..aligners import Aligner, load_aligner
 from ..aligners.base import RECORD, WEIGHTS
 from ..aligners.saved import aligner_folder
-from ..embeddings.manifest import MANIFEST
+from ..embeddings.manifest import MANIFEST, SHARD_HASHES
 from ..embeddings.store import Store
 from ..encoders import Identity
 from .aligner_card import aligner_card
 from .cards import CARD
 from .store_card import store_card
 
-DATASETS_FILES = ("dataset_info.json", "state.json")  # by which `datasets.load_from_disk` opens a store
+OPTIONAL_FILES = (
+    SHARD_HASHES,
+    "dataset_info.json",
+    "state.json",
+)  # the last two are those by which `datasets.load_from_disk` opens a store
 logger = logging.getLogger(__name__)
 
 
@@ -46,7 +50,7 @@ def export_store(path: str | Path, out: Path, *, name: str | None = None) -> Sto
     store = Store.open(path)
     store.verify()
     _warn_of_place(store.encoder)
-    present = [file for file in DATASETS_FILES if (store.path / file).is_file()]
+    present = [file for file in OPTIONAL_FILES if (store.path / file).is_file()]
     _write(store.path, (MANIFEST, *store.manifest.shards, *present), store_card(store, name), out)
     return Store.open(out)
 

@@ -13,6 +13,8 @@ COLUMNS = {
     "conversations": "the item's turns in LLaVA's form, or null",
 }
 
+FILES_BY_NAME = 100  # of a store, in a card that people read
+
 
 def store_card(store: Store, name: str | None = None) -> str:
     """README.md of a store's repository, `name` (OWNER/NAME) where it is known."""
@@ -20,7 +22,8 @@ def store_card(store: Store, name: str | None = None) -> str:
     kind = {"text": "texts", "image": "images"}[manifest.modality]
     aligned = manifest.aligner and manifest.aligner.get("method", "an aligner")
     spec = f"hf:{name or PLACEHOLDER}@COMMIT"
-    data_files = [{"config_name": "default", "data_files": [{"split": "train", "path": manifest.shards}]}]
+    files = manifest.shards if len(manifest.shards) <= FILES_BY_NAME else "data-*.arrow"
+    data_files = [{"config_name": "default", "data_files": [{"split": "train", "path": files}]}]
     return "\n".join(
         [
             head(

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Container
 from dataclasses import dataclass
 
-import numpy as np
 import pyarrow.compute as pc
 import torch
 
-from .._common.distributed import launched_rank
+from .._common.distributed import launched_processes, launched_rank
 from ..corpora.image_views import ImageViews
 from ..corpora.texts import IMAGE_MARK
-from ..embeddings.item_views import item_starts, item_values
+from ..embeddings.item_views import ItemStarts, item_starts, item_texts, items_named
 from ..embeddings.store import Store
 from ..errors import RevisionError
 from ..visual_batch import IMAGE, TEXT, TEXT_PART, headed
@@ -49,8 +49,7 @@ class TextOnlyData:
                 f"{store.path}: holds views of each text ({store.manifest.views}), and the tower takes one; give "
                 "--revision_views, or encode the texts without --views"
             )
-        if launched_rank() == 0:
-            store.verify()
+        store.verify(launched_rank(), launched_processes())
         self.store, self.reconstruct, self.views, self.whole_share = store, reconstruct, views, whole_share
         self._starts = item_starts(store)
 
@@ -60,10 +59,11 @@ class TextOnlyData:
     @functools.cached_property
     def most_parts(self) -> int:
         """How many parts the text with most of them has."""
-        return int(np.diff(self._starts).max()) - 1
+        return self._starts.most_views() - 1 if isinstance(self._starts, ItemStarts) else 0
 
-    def ids(self) -> list[str]:
-        return item_values(self.store, "id").to_pylist()
+    def items_named(self, wanted: Container[str | None]) -> dict[str, int]:
+        """By id the number of each example whose id is among `wanted`."""
+        return items_named(self.store, wanted)
 
     def __getitem__(self, index: int) -> Example:
         row = self.store.row(int(self._starts[index]))
@@ -85,7 +85,8 @@ class TextOnlyData:
     @property
     def lengths(self) -> list[int]:
         """Approximate words per example, for length-grouped sampling; one pass over the mapped text column."""
-        return [1 + spaces for spaces in pc.count_substring(item_values(self.store, "text"), " ").to_pylist()]
+        texts = item_texts(self.store, "text")
+        return [1 + spaces for part in texts for spaces in pc.count_substring(part, " ").to_pylist()]
 
 
 class StoredImages:
@@ -104,11 +105,13 @@ class StoredImages:
                 f"{store.path}: holds views '{store.manifest.views or 1}' of each image, --revision_views says "
                 f"'{views}'; encode the images with the same --views"
             )
-        if launched_rank() == 0:
-            store.verify()
+        store.verify(launched_rank(), launched_processes())
         self.store, self._count = store, views.count
-        self._starts = dict(zip(item_values(store, "id").to_pylist(), map(int, item_starts(store))))
         pictured = [record for record in records if "image" in record]
+        starts, wanted = item_starts(store), {name(each) for each in pictured for name in (image_name, record_id)}
+        self._starts: dict[str | None, int] = {
+            identity: starts[item] for identity, item in items_named(store, wanted).items()
+        }
         unnamed = [record for record in pictured if image_name(record) not in self._starts]
         self._name = image_name
         if unnamed:

@@ -12,8 +12,11 @@ import pytest
 from conftest import refuse, run
 from PIL import Image
 
+from revision_plugin.corpora.texts import TextItem
 from revision_plugin.embeddings import encode, writer
 from revision_plugin.embeddings.encode import encode_images, encode_texts
+from revision_plugin.embeddings.encoding_run import EncodingRun
+from revision_plugin.embeddings.item_encoding import TextEncoding
 from revision_plugin.embeddings.store import Store
 from revision_plugin.encoders import load_encoder
 from revision_plugin.errors import RevisionError
@@ -80,7 +83,7 @@ def test_a_kill_before_the_final_rename_encodes_nothing_again(demo, tmp_path, mo
                 raise KeyboardInterrupt
             os.rename(source, target)
 
-        killed.setattr(writer.os, "replace", die)
+        killed.setattr(os, "replace", die)
         with pytest.raises(KeyboardInterrupt):
             encode_texts(demo, tmp_path / "texts.txt", tmp_path / "store")
     assert not (tmp_path / "store").exists()
@@ -203,3 +206,73 @@ def test_ids_that_shards_share_are_refused(tmp_path, capsys):
     words = (*words[:-1], tmp_path / "second", "--id-column", "__row__")
     run(*words)
     assert Store.open(tmp_path / "second").ids() == ["a.jsonl:0", "b.jsonl:0"]
+
+
+class Parts:
+    """A corpus of several parts, with what was read of it."""
+
+    where = "corpus"
+
+    def __init__(self, **texts):
+        self.parts, self._texts, self.opened = list(texts), texts, []
+
+    def read(self, part):
+        self.opened.append(part)
+        for row, text in enumerate(self._texts[part]):
+            yield TextItem(f"{part}-{row}", text, problem=None if text else "has no caption")
+
+
+def run_parts(demo, corpus, out, **settings):
+    """A chunk of two items at a time, and a shard for about four."""
+    defaults = dict(chunk_rows=2, rows_per_shard=4, max_failures=1)
+    return EncodingRun(demo, corpus, TextEncoding(), **{**defaults, **settings}).run(
+        out, "float32", {"corpus": "parts"}
+    )
+
+
+def test_a_corpus_of_parts_is_read_part_by_part(demo, tmp_path, monkeypatch):
+    corpus = Parts(a=["a dog", "a cat", "a fish"], empty=[], b=["a car", "", "a bus", "a sun", "a cup"])
+    whole = run_parts(demo, corpus, tmp_path / "whole")
+    assert whole.ids() == ["a-0", "a-1", "a-2", "b-0", "b-2", "b-3", "b-4"]
+    assert whole.manifest.shard_rows == [4, 3] and whole.manifest.failures == 1
+    for chunks in range(5):
+        out = tmp_path / f"stopped-{chunks}"
+        with monkeypatch.context() as stopped:
+            stop_after(stopped, chunks)
+            with pytest.raises(KeyboardInterrupt):
+                run_parts(demo, corpus, out)
+        corpus.opened.clear()
+        assert run_parts(demo, corpus, out).manifest == whole.manifest
+        assert ("a" in corpus.opened) == (chunks < 2), "a part that is done is not read again"
+
+
+def test_an_id_in_two_parts(demo, tmp_path, monkeypatch):
+    class Numbered(Parts):
+        def read(self, part):
+            return (TextItem(str(row), text) for row, text in enumerate(self._texts[part]))
+
+    corpus = Numbered(a=["a dog"] * 3, b=["a cat"] * 2)
+    with pytest.raises(RevisionError, match="corpus: id '0' occurs more than once"):
+        run_parts(demo, corpus, tmp_path / "early")
+    monkeypatch.setattr("revision_plugin.embeddings.encoding_run.IDS_REMEMBERED", 0)  # as of a large corpus
+    with pytest.raises(RevisionError, match=r"late: id '[01]' occurs more than once; ids must be unique"):
+        run_parts(demo, corpus, tmp_path / "late")
+
+
+def test_nothing_to_encode_leaves_nothing_behind(demo, tmp_path):
+    with pytest.raises(RevisionError, match="corpus: holds no text; nothing to encode"):
+        run_parts(demo, Parts(a=[], b=[]), tmp_path / "s")
+    for content, message in (("[]", "holds no text; nothing to encode"), ("[", "not valid JSON")):
+        (tmp_path / "texts.json").write_text(content)
+        with pytest.raises(RevisionError, match=message):
+            encode_texts(demo, tmp_path / "texts.json", tmp_path / "s")
+    assert [path.name for path in tmp_path.iterdir()] == ["texts.json"], "so that the mended corpus can be encoded"
+
+
+def test_failures_beyond_the_budget_are_listed_from_all_parts(demo, tmp_path):
+    corpus = Parts(a=["a dog", ""], b=["", "a cat"])
+    with pytest.raises(RevisionError, match=r"2 unusable item\(s\), first 'a-1': has no caption"):
+        run_parts(demo, corpus, tmp_path / "s")
+    listed = (tmp_path / "s.partial" / "failures.jsonl").read_text().splitlines()
+    assert [json.loads(line)["id"] for line in listed] == ["a-1", "b-0"]
+    assert len(run_parts(demo, corpus, tmp_path / "s", max_failures=2)) == 2

@@ -52,7 +52,7 @@ def test_datasets_opens_it_with_the_numbers_of_the_views(store):
     assert loaded["view"][:] == VIEWS and loaded["id"][:] == IDS
     assert json.loads((store.path / "manifest.json").read_text())["views"] == "clauses:en"
     store.verify()
-    assert item_starts(store).tolist() == [0, 3, 4, 6, 10]
+    assert list(item_starts(store)) == [0, 3, 4, 6, 10]
 
 
 def test_each_kind_of_view_is_rows_of_its_own(store, rng):
@@ -194,7 +194,7 @@ def test_a_stopped_apply_must_repeat_its_view(store, rng, tmp_path, monkeypatch)
 
 
 def test_changed_numbers_of_views_are_found(store):
-    shard = store.path / store.manifest.shards[1]
+    shard = store.path / store.manifest.shards[0]
     table = pa.ipc.open_stream(shard.read_bytes()).read_all()
     rolled = pa.array(np.roll(table.column("view").to_numpy(), 1), pa.int32())
     table = table.set_column(2, table.schema.field("view"), rolled)

@@ -130,6 +130,50 @@ def _(w):
     shard(w).write_bytes(data.replace(word, word[::-1], 1))
 
 
+def sharded(harm):
+    """Four rows a shard of the store of texts, and then some harm to its folder."""
+
+    def inject(w):
+        from conftest import unit_rows, write_store
+
+        write_store(w / "many", unit_rows(np.random.default_rng(0), 12, 192), chunk=4, rows_per_shard=4)
+        harm(w / "many")
+
+    return inject
+
+
+MANY = "inspect many"
+fault("a shard of several that is missing", MANY, "data-00001.arrow: shard is missing; encode the store again")(
+    sharded(lambda store: (store / "data-00001.arrow").unlink())
+)
+fault("a shard of several that was cut", MANY, "data-00002.arrow: shard is damaged (400 bytes, not")(
+    sharded(lambda store: os.truncate(store / "data-00002.arrow", 400))
+)
+fault("the hashes of a store's shards, edited", MANY, "shards.json: was edited or damaged; encode the store again")(
+    sharded(lambda store: edit_json(store / "shards.json", lambda hashes: hashes["columns"]["id"].reverse()))
+)
+fault("the hashes of a store's shards, missing", MANY, "shards.json: no such file")(
+    sharded(lambda store: (store / "shards.json").unlink())
+)
+
+
+@fault("other numbers of rows in a manifest", MANY, "says 12 rows, its shards 13; encode the store again")
+@sharded
+def _(store):
+    def change(manifest):
+        del manifest["manifest_hash"]
+        manifest["shards"]["rows"] = [4, 4, 5]
+
+    edit_json(store / "manifest.json", change)
+
+
+@fault("a shard of several whose bytes were changed", MANY, "data-00001.arrow: the content does not match its hash")
+@sharded
+def _(store):
+    file = store / "data-00001.arrow"
+    file.write_bytes(file.read_bytes().replace(b"text 6", b"text 9", 1))
+
+
 @fault("a store that was never finished", "inspect never", "is an unfinished store; repeat the command")
 def _(w):
     (w / "never.partial").mkdir()

@@ -62,6 +62,7 @@ def sound(tmp_path_factory):
     root, rng = tmp_path_factory.mktemp("sound"), np.random.default_rng(0)
     rows = unit_rows(rng, 6, 4)
     write_store(root / "store", rows, texts=["t"] * 6, conversations=[None] * 6)
+    write_store(root / "many", rows, texts=["t"] * 6, conversations=[None] * 6, chunk=3, rows_per_shard=3)
     images = write_store(root / "images", unit_rows(rng, 6, 4), modality="image")
     ALIGNERS.get("realign")().fit(root / "store", images).save(root / "aligner")
     np.save(root / "rows.npy", rows.astype(np.float32))
@@ -124,6 +125,9 @@ FILES = {
     "rows.pkl": lambda path: load_plain_pickle(path) and features(path),
     "store/manifest.json": store,
     "store/data-00000.arrow": store,
+    "many/manifest.json": store,
+    "many/shards.json": store,
+    "many/data-00001.arrow": store,
     "aligner/aligner.json": lambda path: load_aligner(path.parent),
     "aligner/aligner.safetensors": lambda path: load_aligner(path.parent),
     **{f"picture.{kind}": pictures for kind in ("png", "jpeg", "gif", "webp", "tiff", "bmp", "avif")},
@@ -148,7 +152,9 @@ def test_damaged_bytes(sound, name):
         path.write_bytes(whole)
 
 
-@pytest.mark.parametrize("name", ["store/manifest.json", "aligner/aligner.json"])
+@pytest.mark.parametrize(
+    "name", ["store/manifest.json", "many/manifest.json", "many/shards.json", "aligner/aligner.json"]
+)
 def test_any_value_under_any_key(sound, name):
     path = sound / name
     whole = path.read_text()

@@ -53,7 +53,7 @@ def test_a_power_loss_leaves_a_chunk_that_is_made_again(rng, tmp_path, torn):
     write(first, 0)
     write(first, 1)
     first.close()
-    data, mark = (tmp_path / "s.partial" / f"data-00001.{ending}" for ending in ("arrow", "json"))
+    data, mark = (tmp_path / "s.partial" / "chunks" / f"00000-000001.{ending}" for ending in ("arrow", "json"))
     damaged = data if "chunk" in torn else mark
     whole = damaged.read_bytes()
     damaged.write_bytes(whole[: len(whole) // 2] if "cut" in torn else b"")
@@ -76,7 +76,7 @@ def test_a_mark_follows_its_chunk_to_the_disk(rng, tmp_path, monkeypatch):
     order.clear()
     writer.write_chunk(0, ["a"], unit_rows(rng, 1, 6))
     steps = [kind + " " + os.path.basename(name).lstrip(".").split(".")[0] for kind, name in order]
-    assert steps == ["on disk data-00000", "named data-00000", "on disk s"] * 2
+    assert steps == ["on disk 00000-000000", "named 00000-000000", "on disk chunks"] * 2
 
 
 # files

@@ -107,7 +107,9 @@ class RecordExamples(Dataset):
             self.images = stored_images(records, data_args)
         if data_args.revision_store:
             self.texts = stored_texts(data_args.revision_store, data_args, reconstruct=False)
-            self._rows = {identity: row for row, identity in enumerate(self.texts.ids())}
+            self._rows = self.texts.items_named(
+                {str(record.get("id", number)) for number, record in enumerate(records)}
+            )
             require_embeddings(records, self._rows, self.texts, data_args)
 
     def __len__(self) -> int:

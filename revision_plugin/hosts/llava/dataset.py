@@ -136,11 +136,10 @@ def _joined_dataset(tokenizer, data_args):
     with one, where there is an image store, its embeddings.
     """
     check_aspect_ratio(data_args)
-    texts, rows = None, {}
+    texts, rows = None, dict[str, int]()
     if data_args.revision_store:
         texts = stored_texts(data_args.revision_store, data_args, reconstruct=False)
         check_texts(texts, data_args.image_processor.encoder.identity, training.tower)
-        rows = {identity: row for row, identity in enumerate(texts.ids())}
 
     class JoinedDataset(_lazy_dataset()):  # type: ignore[misc]
         def __init__(self, **keywords):
@@ -159,6 +158,7 @@ def _joined_dataset(tokenizer, data_args):
     dataset = JoinedDataset(tokenizer=tokenizer, data_path=data_args.data_path, data_args=data_args)
     records = dataset.list_data_dict
     if texts is not None:
+        rows = texts.items_named({str(record.get("id")) for record in records})
         require_embeddings(records, rows, texts, data_args)
     return dataset
 
