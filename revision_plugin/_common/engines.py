@@ -9,6 +9,7 @@ from typing import Protocol
 import numpy as np
 
 Piece = tuple[int, ...]
+PIECES_A_WORKER = 4  # at least, so that all are busy to the end
 Work = Callable[[Piece], np.ndarray]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 
@@ -47,7 +48,8 @@ class RayEngine:
         else:
             settings = dict(address=self._address, log_to_driver=False, logging_level=logging.ERROR)
         try:
-            ray.init(**settings)
+            with _modules_found():
+                ray.init(**settings)
         except (RayError, ConnectionError, ValueError, OSError, RuntimeError) as error:
             where = f"the Ray cluster at {self._address}" if self._address else "Ray on this machine"
             raise RevisionError(f"{where} does not start: {first_line(error)}") from None
@@ -85,6 +87,20 @@ class RayEngine:
                     if problem:
                         raise RevisionError(problem)
                     yield batch.column("result")[0].values.to_numpy()
+
+
+@contextlib.contextmanager
+def _modules_found() -> Iterator[None]:
+    """A Ray that is started inside finds the modules that this process finds."""
+    before = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(path or os.getcwd() for path in sys.path))
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["PYTHONPATH"]
+        else:
+            os.environ["PYTHONPATH"] = before
 
 
 def _context() -> ray.data.DataContext:

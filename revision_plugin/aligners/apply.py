@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from .._common.engines import PIECES_A_WORKER, Piece, Work, engine
 from .._common.progress import track
 from ..embeddings.content_hashes import matrices
 from ..embeddings.item_views import require_same_view
@@ -21,7 +25,8 @@ CHUNK_ROWS = 16384
 
 def apply_aligner(aligner: Aligner, source: Store, out: Path, *, dtype: str | None = None) -> Store:
     """Write `source` with every embedding aligned, in the source's order, to the store `out`. Of a text's parts each
-    becomes an item, `ID#VIEW`.
+    becomes an item, `ID#VIEW`. Under `running_on` an engine its workers align; `source` and `out` must lie where all of
+    them reach.
 
     Raises RevisionError for a source of another encoder, of images, or already aligned; warns for one of another
     domain.
@@ -36,8 +41,7 @@ def apply_aligner(aligner: Aligner, source: Store, out: Path, *, dtype: str | No
     request: dict[str, object] = {"source": source.manifest.content_hash, "aligner": aligner.identity}
     if source.manifest.views:
         request["view"] = source.view
-    writer = StoreWriter(
-        out,
+    settings: dict[str, Any] = dict(
         modality="text",
         encoder=source.encoder,
         dim=source.dim,
@@ -45,19 +49,50 @@ def apply_aligner(aligner: Aligner, source: Store, out: Path, *, dtype: str | No
         request=request,
         aligner=aligner.identity,
     )
-    names = ["id", "embedding", "text", "conversations", *(["view"] if source.manifest.views else [])]
-    chunks = 0
+    writer, workers, chunks = StoreWriter(out, **settings), engine(), -(-len(source) // CHUNK_ROWS)
     with contextlib.closing(writer), track("align", total=len(source), unit="row") as advance:
-        for chunk, table in enumerate(source.tables(names, CHUNK_ROWS)):
-            if not writer.has_chunk(chunk):
-                ids = table.column("id").to_pylist()
-                if source.manifest.views:  # an item's parts, which are items of the new store
-                    numbers = table.column("view").to_pylist()
-                    ids = [f"{identity}#{view}" if view else identity for identity, view in zip(ids, numbers)]
-                rows = np.concatenate(list(matrices(table, source.dim))).astype(np.float64)
-                texts, conversations = (table.column(name).to_pylist() for name in ("text", "conversations"))
-                writer.write_chunk(chunk, ids, aligner.transform(rows), texts=texts, conversations=conversations)
+        if workers is None:
+            for rows in _align(aligner, source, writer, 0, chunks):
                 writer.join()
-            chunks = chunk + 1
-            advance(len(table))
+                advance(rows)
+        else:
+            each = -(-chunks // (PIECES_A_WORKER * workers.workers))
+            pieces = [(first, min(first + each, chunks)) for first in range(0, chunks, each)]
+            for result in workers.map(ApplyWork(aligner, source, out.absolute(), settings), pieces):
+                writer.join()
+                advance(int(result.sum()))
         return writer.finish(chunks)
+
+
+def _align(aligner: Aligner, source: Store, writer: StoreWriter, first: int, stop: int) -> Iterator[int]:
+    """Write the chunks from `first` to `stop` that are not there; yields the rows of each."""
+    names = ["id", "embedding", "text", "conversations", *(["view"] if source.manifest.views else [])]
+    tables = source.tables(names, CHUNK_ROWS, first * CHUNK_ROWS, min(stop * CHUNK_ROWS, len(source)))
+    for chunk, table in enumerate(tables, first):
+        if not writer.has_chunk(chunk):
+            ids = table.column("id").to_pylist()
+            if source.manifest.views:  # an item's parts, which are items of the new store
+                numbers = table.column("view").to_pylist()
+                ids = [f"{identity}#{view}" if view else identity for identity, view in zip(ids, numbers)]
+            rows = np.concatenate(list(matrices(table, source.dim))).astype(np.float64)
+            texts, conversations = (table.column(name).to_pylist() for name in ("text", "conversations"))
+            writer.write_chunk(chunk, ids, aligner.transform(rows), texts=texts, conversations=conversations)
+        yield len(table)
+
+
+@dataclass(frozen=True)
+class ApplyWork:
+    """What a worker of an engine does: it aligns the chunks from the first to the second number of a piece."""
+
+    aligner: Aligner
+    source: Store
+    out: Path
+    settings: dict[str, Any]
+
+    def __call__(self) -> Work:
+        writer = StoreWriter(self.out, **self.settings, owner=False)
+
+        def work(piece: Piece) -> np.ndarray:
+            return np.array([*_align(self.aligner, self.source, writer, *piece)], np.float64)
+
+        return work

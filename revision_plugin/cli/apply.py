@@ -11,6 +11,7 @@ from ..embeddings.item_views import of_view
 from ..embeddings.manifest import DTYPES
 from ..embeddings.store import Store
 from .arguments import FlagsOf, add_view
+from .engine import add_engine, chosen_engine
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -19,10 +20,12 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     flags.add("--source", type=Path, required=True, help="text store")
     flags.add("--dtype", choices=list(DTYPES), help="of the stored embeddings (default: the source's)")
     add_view(parser)
+    add_engine(parser)
     flags.add("--out", type=Path, required=True)
 
 
 def run(a: argparse.Namespace) -> None:
     aligner, source = load_aligner(a.aligner), of_view(Store.open(a.source), a.view)
-    store = apply_aligner(aligner, source, a.out, dtype=a.dtype)
+    with chosen_engine(a):
+        store = apply_aligner(aligner, source, a.out, dtype=a.dtype)
     print(f"{a.out}: {len(store)} aligned embeddings of dimension {store.dim}")

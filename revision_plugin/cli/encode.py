@@ -18,6 +18,7 @@ from ..embeddings.manifest import DTYPES
 from ..encoders import load_encoder
 from ..errors import RevisionError
 from .arguments import FlagsOf, add_consent, add_device, use_consent, whole
+from .engine import add_engine, chosen_engine
 
 logger = logging.getLogger(__name__)
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -64,6 +65,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     flags.add("--rows-per-shard", type=whole(1), help="about so many rows a file of the store")
     flags.add("--max-failures", type=whole(0), help="unusable items to tolerate; they are listed")
     add_device(parser)
+    add_engine(parser)
     add_consent(parser)
 
 
@@ -83,10 +85,8 @@ def run(a: argparse.Namespace) -> None:
         settings["batch_size"] = a.batch_size
     if distributed.rank() == 0:
         logger.info("encoding on %s", device)
-    if a.texts:
-        store = encode_texts(encoder, corpus, a.out, **settings)
-    else:
-        store = encode_images(encoder, corpus, a.out, **settings)
+    with chosen_engine(a):
+        store = (encode_texts if a.texts else encode_images)(encoder, corpus, a.out, **settings)
     if distributed.rank() == 0:
         print(f"{a.out}: {len(store)} {store.manifest.modality} embeddings of dimension {store.dim}")
     distributed.stop()

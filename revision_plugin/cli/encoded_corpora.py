@@ -8,9 +8,13 @@ from pathlib import Path
 
 import torch
 
+from .._common.engines import engine
+from ..corpora.inputs import open_images, open_texts
 from ..embeddings.encoded_rows import EncodedRows, of_images, of_texts
+from ..embeddings.item_encoding import ImageEncoding, ItemEncoding, TextEncoding
 from ..embeddings.item_views import of_view
 from ..embeddings.store import Store, is_store
+from ..embeddings.summed_corpora import SummedCorpus
 from ..encoders import Encoder, load_encoder
 from ..errors import RevisionError
 from .arguments import FlagsOf, add_consent, whole
@@ -40,7 +44,7 @@ class Corpora:
     def __init__(self, arguments: argparse.Namespace, device: torch.device):
         self._arguments, self._device = arguments, device
         self._encoder: Encoder | None = None
-        self.encoded: list[EncodedRows] = []
+        self.encoded: list[EncodedRows | SummedCorpus] = []
         if arguments.encoder is None:
             given = next((name for name in NEED_ENCODER if getattr(arguments, name) is not None), None)
             if given is not None:
@@ -54,7 +58,7 @@ class Corpora:
             self._encoder = load_encoder(a.encoder).to(device=self._device, dtype=PRECISIONS.get(a.precision))
         return self._encoder
 
-    def open(self, path: Path, modality: str | None) -> Store | EncodedRows:
+    def open(self, path: Path, modality: str | None) -> Store | EncodedRows | SummedCorpus:
         """The rows of a store, or of a corpus of that modality. Raises RevisionError for what is neither."""
         a, encoder = self._arguments, self.encoder
         if encoder is None or is_store(path):
@@ -66,7 +70,14 @@ class Corpora:
         settings: dict[str, int] = {"max_failures": a.max_failures or 0}
         if a.batch_size is not None:
             settings["batch_size"] = a.batch_size
-        if modality == "text":
+        rows: EncodedRows | SummedCorpus
+        if (workers := engine()) is not None:
+            texts = modality == "text"
+            corpus = open_texts(path) if texts else open_images(path, a.image_folder)
+            kind: type[ItemEncoding] = TextEncoding if texts else ImageEncoding
+            encoding = kind() if a.batch_size is None else kind(a.batch_size)
+            rows = SummedCorpus(workers, encoder, corpus, encoding, max_failures=settings["max_failures"])
+        elif modality == "text":
             rows = of_texts(encoder, path, **settings)
         else:
             rows = of_images(encoder, path, image_folder=a.image_folder, **settings)

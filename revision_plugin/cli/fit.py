@@ -22,6 +22,7 @@ from ..aligners.sampled_fit import fit_on_sample
 from ..errors import RevisionError
 from .arguments import FlagsOf, add_device, add_seed, add_view, share, use_consent, whole
 from .encoded_corpora import NEED_ENCODER, Corpora, add_encoding
+from .engine import LOCAL, add_engine, chosen_engine
 
 logger = logging.getLogger(__name__)
 METHOD, AUTO = "realign", "auto"
@@ -60,6 +61,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     add_seed(FlagsOf(parser, Aligner.fit))
     add_view(parser)
     add_device(parser)
+    add_engine(parser)
     parser.add_argument("--out", type=Path, required=True)
 
 
@@ -73,7 +75,8 @@ def run(a: argparse.Namespace) -> None:
     if a.merge:
         merge(a, options)
     else:
-        fit(a, options)
+        with chosen_engine(a):
+            fit(a, options)
 
 
 def refuse_contradictions(a: argparse.Namespace) -> None:
@@ -81,7 +84,7 @@ def refuse_contradictions(a: argparse.Namespace) -> None:
     if a.refit_source and (a.method or a.option):
         raise RevisionError("--refit-source keeps the method and options of its aligner; leave out yours")
     if a.merge:
-        for name in ("source", "matched", "rows", "held_out", "encoder", *NEED_ENCODER, "view"):
+        for name in ("source", "matched", "rows", "held_out", "encoder", *NEED_ENCODER, "view", "address", "workers"):
             if getattr(a, name):
                 raise RevisionError(f"--{name.replace('_', '-')}: --merge has sums and no rows; leave it out")
         if a.method == AUTO:
@@ -97,6 +100,9 @@ def refuse_contradictions(a: argparse.Namespace) -> None:
     chosen = "--refit-source" if a.refit_source else "--matched" if a.matched else AUTO if a.method == AUTO else None
     if a.rows is not None and chosen:
         raise RevisionError(f"--rows: {chosen} draws no rows of both corpora by it; leave it out")
+    if a.engine != LOCAL and (a.rows is not None or a.matched or a.method == AUTO):
+        what = "--rows" if a.rows is not None else chosen
+        raise RevisionError(f"--engine {a.engine}: {what} reads few rows, on this machine; leave one of them out")
     if a.encoder is not None and (a.matched or a.method == AUTO):
         raise RevisionError(f"--encoder: {chosen} reads rows in any order; encode both corpora and fit on the stores")
 

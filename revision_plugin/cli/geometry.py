@@ -20,6 +20,7 @@ from ..geometry.report import write_report
 from ..geometry.sweep import ENERGIES
 from ..hosts.projected_checkpoint import open_checkpoints
 from .arguments import FlagsOf, add_seed, add_view, share, whole
+from .engine import LOCAL, add_engine, chosen_engine
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -51,6 +52,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--base", help="the language model of checkpoints that hold parts alone (else from run.json)")
     add_view(parser)
     add_seed(flags)
+    add_engine(parser)
     parser.add_argument("--out", type=Path, required=True)
 
 
@@ -71,11 +73,15 @@ def run(a: argparse.Namespace) -> None:
     sweep = a.sweep or ENERGIES
     source, target = (of_view(Store.open(path), a.view) for path in (a.source, a.target))
     if a.projected:
+        if a.engine != LOCAL:
+            raise RevisionError(f"--engine {a.engine}: checkpoints are measured on this machine; leave it out")
         _projected(a, source, target, list(aligners.values()))
         return
     if a.base is not None:
         raise RevisionError(f"--base {a.base}: is of checkpoints; give them with --projected, or leave it out")
-    geometry = measure(source, target, aligners, pairs=a.pairs, rows=a.rows, energy=a.energy, sweep=sweep, seed=a.seed)
+    settings = dict(pairs=a.pairs, rows=a.rows, energy=a.energy, sweep=sweep, seed=a.seed)
+    with chosen_engine(a):
+        geometry = measure(source, target, aligners, **settings)
     report = write_report(geometry, a.out)
     for name in geometry.methods:
         print(f"{name}: centroid gap {geometry.metrics[name]['centroid_gap']:.4g}")

@@ -15,7 +15,7 @@ import torch
 
 from .._common import distributed
 from .._common.devices import choose_device
-from .._common.engines import Engine, Piece, Work, engine
+from .._common.engines import PIECES_A_WORKER, Engine, Piece, Work, engine
 from .._common.progress import track
 from ..corpora.inputs import Corpus
 from ..encoders import Encoder, Identity, load_encoder, require_same
@@ -27,7 +27,6 @@ from .writer import StoreWriter
 
 logger = logging.getLogger(__name__)
 IDS_REMEMBERED = 1_000_000  # of a process, to name an id that occurs twice while it reads; publishing checks all
-PIECES_A_WORKER = 4  # so that all are busy to the end
 
 
 @dataclass
@@ -234,6 +233,18 @@ class _Reading:
         return item
 
 
+def load_same(identity: Identity, number_type: torch.dtype | None, *, consent: bool = False) -> Encoder:
+    """In a worker the encoder of the process that it works for, on the worker's device. Raises RevisionError where this
+    machine has another one by that name.
+    """
+    if consent:
+        allow_remote_code()
+    encoder = load_encoder(identity.spec)
+    problem = f"{identity.spec}: is another encoder on this machine"
+    require_same(identity, encoder.identity, problem, "give all machines the same files")
+    return encoder.to(device=choose_device(None), dtype=number_type)
+
+
 @dataclass(frozen=True)
 class EncodingWork:
     """What a worker of an engine does: it loads the encoder and writes chunks of pieces, each to its place in the
@@ -248,16 +259,7 @@ class EncodingWork:
     settings: dict[str, Any]
 
     def __call__(self) -> Work:
-        if self.consent:
-            allow_remote_code()
-        encoder = load_encoder(self.encoder.spec)
-        require_same(
-            self.encoder,
-            encoder.identity,
-            f"a worker's encoder {self.encoder.spec} is another one",
-            "give all machines the same files",
-        )
-        encoder.to(device=choose_device(None), dtype=self.number_type)
+        encoder = load_same(self.encoder, self.number_type, consent=self.consent)
         writer = StoreWriter(self.out, **self.settings, owner=False)
 
         def work(piece: Piece) -> np.ndarray:

@@ -17,11 +17,14 @@ import math
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 
 from .._common import distributed
+from .._common.devices import choose_device
+from .._common.engines import Piece, Work, engine
 from .._common.progress import track
 from .._common.threads import one_blas_thread, prefetch
 from ..errors import RevisionError
@@ -125,7 +128,7 @@ def stream_moments(
     most (k + s + d + 4) 2^-53 (E|e_i e_j| + |m_i m_j|), below 1e-12, and in practice by 1e-15. Raises RevisionError, in
     every process, for a row that is not finite, is zero, or has another norm than its store promises.
     """
-    known = getattr(rows, "known_moments", None)  # of rows that were summed before, of which nothing else is left
+    known = getattr(rows, "known_moments", None)  # of rows that were summed before, or are summed elsewhere
     if known is not None:
         return known(transform, covariance)
     moments, stop = Moments.empty(rows.dim, covariance=covariance), len(rows) if stop is None else stop
@@ -138,9 +141,17 @@ def stream_moments(
     def partial(first: int) -> Moments:
         return _span_moments(rows, first, min(first + span, stop), covariance, work, upcast, device)
 
+    workers = engine()
+    partials_of: contextlib.AbstractContextManager[Iterator[Moments]]
+    if workers is not None and len(starts) > 1 and not in_order:
+        work = SpanWork(rows, span, stop, covariance, transform)
+        parts = (Moments.from_flat(flat, rows.dim) for flat in workers.map(work, [(first,) for first in starts]))
+        partials_of = contextlib.nullcontext(parts)
+    else:
+        partials_of = _in_threads(partial, mine, device, own_libraries=callable(transform), in_order=in_order)
     with (
         track("moments", total=stop - start, unit="row", show=distributed.rank() == 0, delay=PROGRESS_AFTER) as advance,
-        _in_threads(partial, mine, device, own_libraries=callable(transform), in_order=in_order) as partials,
+        partials_of as partials,
     ):
         for _ in range(0, len(starts), distributed.world_size()):
             part = Moments.empty(rows.dim, covariance=covariance)
@@ -151,6 +162,35 @@ def stream_moments(
                 moments.add(Moments.from_flat(flat, rows.dim))
                 advance(moments.count - before)
     return moments
+
+
+@dataclass(frozen=True)
+class SpanWork:
+    """What a worker of an engine does: the moments of `span` rows from the one that a piece names, `flat`."""
+
+    rows: Rows
+    span: int
+    stop: int
+    covariance: bool
+    transform: Any
+
+    def __call__(self) -> Work:
+        device, transform = choose_device(None), self.transform
+        work = image_sums(transform, device) if isinstance(transform, (IsotropicMap, LinearMap)) else transform
+        upcast = _Upcast(device)
+
+        def sums(piece: Piece) -> np.ndarray:
+            first, end = piece[0], min(piece[0] + self.span, self.stop)
+            with _in_threads(
+                lambda start: _span_moments(self.rows, start, end, self.covariance, work, upcast, device),
+                [first],
+                device,
+                own_libraries=False,
+                in_order=False,
+            ) as partials:
+                return next(partials).flat()
+
+        return sums
 
 
 def _span_rows(dim: int, covariance: bool, device) -> int:
@@ -166,8 +206,8 @@ def _in_threads(work, items, device, *, own_libraries: bool, in_order: bool) -> 
     one small block. `own_libraries` says that `work` may import some.
     """
     usual = torch.get_num_threads()
-    threads = usual if str(device) == "cpu" else 1
-    torch.set_num_threads(1)
+    threads = usual if str(device) == "cpu" and not in_order else 1
+    torch.set_num_threads(usual if in_order else 1)
     try:
         with (
             one_blas_thread(),

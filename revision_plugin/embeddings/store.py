@@ -75,7 +75,7 @@ class Store:
         return cls(path, manifest, MappedShards(path, manifest.shards, rows, manifest.schema))
 
     def __reduce__(self):
-        return Store.open, (self.path,)
+        return Store.open, (self.path.absolute(),)
 
     def __len__(self) -> int:
         return self.manifest.count
@@ -127,10 +127,18 @@ class Store:
         """These columns of each shard, in order."""
         return (table.select(list(names)) for table in self.shards.tables())
 
-    def tables(self, names: Sequence[str], rows: int) -> Iterator[pa.Table]:
-        """These columns in order, in tables of `rows` rows but for the last; memory holds few of them."""
+    def tables(self, names: Sequence[str], rows: int, start: int = 0, stop: int | None = None) -> Iterator[pa.Table]:
+        """These columns of rows `start` to `stop` in order, in tables of `rows` rows but for the last; memory holds few
+        of them.
+        """
         waiting: list[pa.Table] = []
-        for table in self._selected(names):
+        stop, position = len(self) if stop is None else stop, 0
+        for whole in self._selected(names):
+            low, high = max(start - position, 0), min(stop - position, len(whole))
+            position += len(whole)
+            if low >= high:
+                continue
+            table = whole.slice(low, high - low)
             while sum(map(len, waiting)) + len(table) >= rows:
                 missing = rows - sum(map(len, waiting))
                 yield pa.concat_tables([*waiting, table.slice(0, missing)])

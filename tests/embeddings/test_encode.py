@@ -134,7 +134,8 @@ def test_shards_are_encoded_as_one_file_is(demo, tmp_path, rng):
     run("encode", *flags, "--texts", *shards, "--id-column", "__row__", "--out", tmp_path / "b")
     one, many = Store.open(tmp_path / "a"), Store.open(tmp_path / "b")
     assert many.ids() == ["0.jsonl:0", "0.jsonl:1", "1.jsonl:0", "1.jsonl:1", "1.jsonl:2"]
-    assert many.column("text") == one.column("text") and (rows_of(many) == rows_of(one)).all()
+    assert many.column("text") == one.column("text")
+    np.testing.assert_allclose(rows_of(many), rows_of(one), atol=1e-6)  # other batches
 
     draw(tmp_path / "pictures", 3, rng)
     files = sorted((tmp_path / "pictures").iterdir())
@@ -199,9 +200,10 @@ def test_shards_that_changed_under_a_stopped_run_are_refused(demo, tmp_path, mon
 
 
 def test_ids_that_shards_share_are_refused(tmp_path, capsys):
+    (tmp_path / "shards").mkdir()
     for name in "ab":
-        (tmp_path / f"{name}.jsonl").write_text('{"id": 1, "text": "a dog"}\n')
-    words = ("encode", "--encoder", "demo", "--texts", tmp_path, "--out", tmp_path / "store")
+        (tmp_path / "shards" / f"{name}.jsonl").write_text('{"id": 1, "text": "a dog"}\n')
+    words = ("encode", "--encoder", "demo", "--texts", tmp_path / "shards", "--out", tmp_path / "store")
     assert "id '1' occurs more than once" in refuse(capsys, *words)
     words = (*words[:-1], tmp_path / "second", "--id-column", "__row__")
     run(*words)

@@ -24,7 +24,7 @@ def encoder():
 @pytest.fixture
 def corpora(tmp_path, rng, monkeypatch):
     """60 texts and 30 images in chunks of 16, some of which cannot be used: texts 3, 15, 16 and 59, images 0 and 17."""
-    for module, name in ((encode, "CHUNK_ROWS"), (encoded_rows, "CHUNK_ITEMS")):
+    for module, name in ((encode, "CHUNK_ROWS"), (encoded_rows, "CHUNK_ROWS")):
         monkeypatch.setattr(module, name, 16)
     animals, colours = ["dog", "cat", "fish", "whale", "bird"], ["red", "blue", "green", "yellow"]
     texts = [{"text": f"a {rng.choice(animals)} on {rng.choice(colours)} {'ground ' * (i % 7)}"} for i in range(60)]
