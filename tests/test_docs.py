@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -11,6 +12,8 @@ from pathlib import Path
 import matplotlib
 import pytest
 from conftest import ENVIRONMENT, ON_A_CPU, ROOT, stage1_flags, train
+
+from revision_plugin.cli import build_parser
 
 PAGE = ROOT / "docs" / "python-api.md"
 NOTEBOOK = ROOT / "docs" / "realign.ipynb"
@@ -148,3 +151,27 @@ def test_the_projected_gap_pages_command(stores, tiny_llm, tmp_path):
     rows = [line.partition(":")[0] for line in done.stdout.splitlines()]
     assert rows == ["pretrain/checkpoint-2", "pretrain/checkpoint-4", "pretrain", "report"]
     assert (tmp_path / "projected" / "over_steps.png").is_file()
+
+
+def commands_of(page):
+    """The lines of a page's bash blocks, each block checked by bash itself."""
+    for block in re.findall(r"```bash\n(.*?)```", (ROOT / "docs" / page).read_text(), re.S):
+        done = subprocess.run(["bash", "-n"], input=block, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        yield from block.splitlines()
+
+
+@pytest.mark.parametrize("page, least", [("scale.md", 9), ("moments.md", 5)])
+def test_the_commands_of_pages_about_clusters_are_ours(page, least):
+    """They need machines that are not here; their flags are read as they stand."""
+    parsed = 0
+    for line in commands_of(page):
+        words = shlex.split(line, comments=True)
+        start = next((at for at, word in enumerate(words) if word == "revision" or word == "revision_plugin.cli"), None)
+        if start is None:
+            continue
+        command = words[start + 1]
+        arguments = build_parser(command).parse_args(words[start + 1 :])
+        assert arguments.command == command
+        parsed += 1
+    assert parsed >= least

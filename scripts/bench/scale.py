@@ -2,19 +2,23 @@
 
 Rows are made as they are read, by a counter-based generator (Philox): a block's rows follow from its number, so any
 pass reads the same ones and none is kept. They have few dimensions, so that 10^9 of them are minutes. Linear time and
-flat memory show in the last two columns: within 10 % and 200 MB where nothing else runs on the machine.
+flat memory show in the last two columns: within 10 % and 200 MB where nothing else runs on the machine. On `--engine
+ray` the CPU time is that of this process alone, so the wall is compared, and the memory is the largest worker's.
 """
 
 from __future__ import annotations
 
 import argparse
 import resource
+import threading
 import time
 from collections.abc import Iterator
 
 import numpy as np
+import psutil
 
 from revision_plugin.aligners import ReAlign
+from revision_plugin.cli.engine import add_engine, chosen_engine
 from scripts.bench.machine import describe_machine
 
 BLOCK = 16384  # rows that are generated as one
@@ -49,6 +53,36 @@ def peak_megabytes() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
+def largest_worker() -> float:
+    """The memory of the largest worker of a Ray on this machine, megabytes."""
+    sizes = [0.0]
+    for process in psutil.process_iter(["cmdline", "memory_info"]):
+        if "MapWorker" in " ".join(process.info["cmdline"] or []) and process.info["memory_info"]:
+            sizes.append(process.info["memory_info"].rss / 2**20)
+    return max(sizes)
+
+
+class Watched:
+    """Samples `largest_worker` while it is open."""
+
+    def __init__(self) -> None:
+        self.peak = 0.0
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def _watch(self) -> None:
+        while not self._stopped.wait(1.0):
+            self.peak = max(self.peak, largest_worker())
+
+    def __enter__(self) -> Watched:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopped.set()
+        self._thread.join()
+
+
 def fit(count: int, dim: int, held_out: float) -> tuple[float, float]:
     """Seconds and CPU seconds of one fit on `count` rows of each modality."""
     source, target = (GeneratedRows(count, dim, seed) for seed in (0, 1))
@@ -62,17 +96,25 @@ def main() -> None:
     parser.add_argument("--rows", type=int, nargs="+", default=list(SIZES), help="of each modality, rising")
     parser.add_argument("--dim", type=int, default=16)
     parser.add_argument("--held-out", type=float, default=0.0)
+    add_engine(parser)
     a = parser.parse_args()
+    with chosen_engine(a) as workers:
+        measure(a, on_workers=workers is not None)
+
+
+def measure(a: argparse.Namespace, *, on_workers: bool) -> None:
     print(f"dim {a.dim}, held out {a.held_out:g}; {describe_machine()}")
     fit(WARM_UP, a.dim, a.held_out)
     first: tuple[float, float] | None = None
     for count in sorted(a.rows):
-        seconds, cpu = fit(count, a.dim, a.held_out)
-        each, peak = 1e9 * cpu / count, peak_megabytes()
+        with Watched() as watched:
+            seconds, cpu = fit(count, a.dim, a.held_out)
+        each = 1e9 * (seconds if on_workers else cpu) / count
+        peak = watched.peak if on_workers else peak_megabytes()
         first = first or (each, peak)
         print(
             f"{count:>13,} rows: {seconds:8.1f} s, CPU {cpu:8.1f} s, {1e9 * seconds / count:6.0f} ns a row, "
-            f"CPU {each:6.0f} ns a row ({each / first[0]:.2f} x the first), peak {peak:6.0f} MB "
+            f"{each / first[0]:.2f} x the first, peak {peak:6.0f} MB "
             f"({peak - first[1]:+.0f} MB)",
             flush=True,
         )

@@ -15,10 +15,10 @@ from PIL import Image
 from revision_plugin.corpora.texts import TextItem
 from revision_plugin.embeddings import encode, writer
 from revision_plugin.embeddings.encode import encode_images, encode_texts
-from revision_plugin.embeddings.encoding_run import EncodingRun
+from revision_plugin.embeddings.encoding_run import EncodingRun, load_same
 from revision_plugin.embeddings.item_encoding import TextEncoding
 from revision_plugin.embeddings.store import Store
-from revision_plugin.encoders import load_encoder
+from revision_plugin.encoders import Identity, load_encoder
 from revision_plugin.errors import RevisionError
 
 
@@ -278,3 +278,9 @@ def test_failures_beyond_the_budget_are_listed_from_all_parts(demo, tmp_path):
     listed = (tmp_path / "s.partial" / "failures.jsonl").read_text().splitlines()
     assert [json.loads(line)["id"] for line in listed] == ["a-1", "b-0"]
     assert len(run_parts(demo, corpus, tmp_path / "s", max_failures=2)) == 2
+
+
+def test_another_machines_encoder_must_be_the_same(demo):
+    assert load_same(demo.identity, None).fingerprint == demo.fingerprint
+    with pytest.raises(RevisionError, match="demo: is another encoder on this machine.*give all machines the same"):
+        load_same(Identity("demo", "0" * 64), None)

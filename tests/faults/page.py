@@ -73,6 +73,9 @@ Beyond one command:
 | a half-downloaded encoder, a model with code of its own | the missing or cut file is named; code runs by consent, from the hub at a commit | `tests/encoders/test_encoders.py`, `tests/encoders/test_llm2clip.py` |
 | a checkpoint whose encoder is another one now, or is missing | one line, exit 2 | `tests/evaluation/test_evaluation.py`, `tests/hosts/test_llava_host.py` |
 | an unknown LLaVA or transformers version, a symbol that has moved | one line that names it, exit 2 | `tests/hosts/test_llava_host.py` |
+| `kill -9` to a worker of Ray in `encode`, `fit` or `apply`; a node that is removed | its piece is done by another; the same content hash, the same aligner | `tests/_common/test_ray_engine.py` |
+| a piece that kills every worker that tries it | tried six times, then one line; what is done is kept | `tests/_common/test_ray_engine.py` |
+| a worker's machine with another encoder by the same name | one line | `tests/embeddings/test_encode.py` |
 | plain DDP under a DeepSpeed flag | refused at the first step | `tests/hosts/test_engine.py` |
 """
 
