@@ -20,8 +20,9 @@ from ..errors import RevisionError, one_line
 from ..evaluation.run import evaluate
 from ..hosts.launch import main as launch
 
-COMMON_FLAGS = """
-    --mm_projector_type mlp2x_gelu --mm_use_im_start_end False --mm_use_im_patch_token False --vision_tower revision
+PROJECTOR = "mlp2x_gelu"
+COMMON_FLAGS = f"""
+    --mm_projector_type {PROJECTOR} --mm_use_im_start_end False --mm_use_im_patch_token False --vision_tower revision
     --eval_strategy no --save_strategy no --weight_decay 0. --warmup_ratio 0.03 --lr_scheduler_type cosine
     --logging_steps 5 --model_max_length 2048 --dataloader_num_workers 0 --lazy_preprocess True --report_to none
 """.split()
@@ -29,10 +30,12 @@ STEP = re.compile(rb"(\d+)/\d+ \[")
 PRELOADED = ("revision_plugin.hosts.launch", "revision_plugin.encoders.open_clip", "transformers.trainer", "peft")
 
 
-def training_flags(language_model: Path, encoder: str, *, seed: int, steps: int, batch: int, rate: float) -> list[str]:
+def training_flags(
+    language_model: Path, encoder: str, *, seed: int, steps: int, batch: int, rate: float, projector: str = PROJECTOR
+) -> list[str]:
     """What a training in this process is given beside its data: `COMMON_FLAGS` and these, without a bar."""
     return [
-        *COMMON_FLAGS,
+        *(projector if flag == PROJECTOR else flag for flag in COMMON_FLAGS),
         *("--disable_tqdm", "True", "--model_name_or_path", str(language_model), "--revision_encoder", encoder),
         *("--seed", str(seed), "--gradient_accumulation_steps", "1", "--max_steps", str(steps)),
         *("--per_device_train_batch_size", str(batch), "--learning_rate", str(rate)),

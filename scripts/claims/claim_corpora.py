@@ -12,7 +12,7 @@ from PIL import Image
 from revision_plugin.embeddings.store import Store
 from revision_plugin.embeddings.writer import StoreWriter
 from revision_plugin.encoders import Encoder, load_encoder
-from scripts.claims.plan import OTHER, PAIRS_AT_MOST, TEXTS_AT_MOST, Settings, Variant
+from scripts.claims.plan import OTHER, TEXTS_AT_MOST, Settings, Variant
 from scripts.wide_world import ENCODERS
 from scripts.wide_world.wide_captions import human_caption
 from scripts.wide_world.wide_pictures import draw_scene
@@ -106,7 +106,7 @@ def _items(settings: Settings, kind: str) -> tuple[list[WideScene], list[int]]:
     scenes = text_scenes(settings)
     if kind == "texts":
         return scenes, list(range(len(scenes)))
-    return scenes, [int(row) for seed in range(settings.seeds) for row in training_rows(settings, seed, PAIRS_AT_MOST)]
+    return scenes, [int(row) for seed in range(settings.seeds) for row in training_rows(settings, seed)]
 
 
 def pictures(scenes: list[WideScene], indices, stream: int) -> np.ndarray:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import norm, t
 
-from scripts.claims.plan import BOUND, BY_NAME, cell
+from scripts.claims.plan import BY_NAME, cell
 
 HOLDS, FAILS, OPEN = "holds", "does not hold", "cannot tell here"
 ROUNDS = 4000
@@ -137,8 +137,8 @@ class Results:
         return bootstrap(100 * (self.right(name) - self.right(over)))
 
     def share_of_pairs(self, name: str, encoder: str) -> Interval:
-        """Which share of what `BOUND` wins over ReAlign `name` wins, by seed; the interval is over seeds and scenes."""
-        realign, paired = self.nll(cell("realign", encoder)), self.nll(cell(BOUND, encoder))
+        """Which share of what pairs win over ReAlign `name` wins, by seed; the interval is over seeds and scenes."""
+        realign, paired = self.nll(cell("realign", encoder)), self.nll(cell("paired", encoder))
         return ratio(realign - self.nll(name), realign - paired)
 
 

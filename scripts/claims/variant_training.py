@@ -17,7 +17,7 @@ from revision_plugin._common.timing import timed
 from revision_plugin.aligners import ALIGNERS, Aligner, create, load_aligner
 from revision_plugin.aligners.criteria import unpaired_criteria
 from revision_plugin.aligners.matched_fit import fit_on_matches
-from revision_plugin.demo.jobs import training_flags
+from revision_plugin.demo.jobs import PROJECTOR, training_flags
 from revision_plugin.demo.measures import caption_likelihood, image_inputs, rotate
 from revision_plugin.embeddings.moments import stream_moments
 from revision_plugin.embeddings.rows import as_rows
@@ -136,13 +136,15 @@ def schedule(steps: int) -> list[str]:
 
 def train_stage1(out: Path, settings: Settings, variant: Variant, seed: int, folder: Path) -> None:
     """Only the projector, on batches of the rows in `folder`; the order is the seed's alone."""
-    steps, batch, rate = settings.steps, settings.batch, settings.rate
+    steps, batch, rate, projector = settings.steps, settings.batch, settings.rate, settings.projector
     if variant.large:
         steps, batch, rate = settings.large_steps, settings.large_batch, settings.large_rate
+        projector = PROJECTOR
     steps *= variant.times
     spec = encoder_spec(variant.encoder)
     number_type = ["--bf16", "True", *([] if torch.cuda.is_available() else ["--use_cpu", "True"])]
-    flags = training_flags(language_model(out, variant), spec, seed=seed + 1, steps=steps, batch=batch, rate=rate)
+    sizes: dict = dict(steps=steps, batch=batch, rate=rate, projector=projector)
+    flags = training_flags(language_model(out, variant), spec, seed=seed + 1, **sizes)
     data = ["--data_path", str(folder / "rows"), "--revision_aligner", str(folder / "aligner")]
     train_projector([*flags, *number_type, *data], steps, folder / "stage1")
 

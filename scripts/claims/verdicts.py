@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from scripts.claims import stage1_claims
 from scripts.claims.comparison import OPEN, Results, all_of
-from scripts.claims.plan import BOUND, ENCODERS, ON_MATCHES, OTHER, UNEQUAL, cell
+from scripts.claims.plan import ENCODERS, ON_MATCHES, OTHER, UNEQUAL, cell
 from scripts.claims.stage1_claims import Judgement, Part
 
 
@@ -60,20 +60,20 @@ QUESTIONS = [
     ),
     Question(
         "Is Gaussian optimal transport better?",
-        f"monge ties or beats ReAlign and takes {stage1_claims.WANTED_SHARE:.0%} of the way to twice the pairs",
-        _names("realign", "monge", BOUND),
+        f"monge ties or beats ReAlign and takes {stage1_claims.WANTED_SHARE:.0%} of what separates it from pairs",
+        _names("realign", "monge", "paired"),
         stage1_claims.monge,
     ),
     Question(
         "Can this world tell?",
-        f"none, mean shift, ReAlign, monge, twice the pairs: each {stage1_claims.SEPARATED:.0f} half widths apart",
-        _names("none", "mean_shift", "realign", "monge", BOUND),
+        f"none, mean shift, ReAlign, monge, pairs: each {stage1_claims.SEPARATED:.0f} half widths of an interval apart",
+        _names("none", "mean_shift", "realign", "monge", "paired"),
         stage1_claims.separated,
     ),
     Question(
         "What if the images show other things?",
         "statistics of other content hurt, monge more than ReAlign, and less on the encoder's matches",
-        _names("none", BOUND, "mean_shift", "realign", "monge")
+        _names("none", "paired", "mean_shift", "realign", "monge")
         + _names("mean_shift", "realign", "monge", "monge shrunk .9", *ON_MATCHES, content=OTHER),
         stage1_claims.content,
     ),
@@ -111,7 +111,7 @@ QUESTIONS = [
         "More text than pairs?",
         "as many texts lose to pairs, twice as many win",
         (
-            *_names("realign", "monge", "paired", BOUND, encoders=(UNEQUAL,)),
+            *_names("realign", "monge", "paired", encoders=(UNEQUAL,)),
             "realign, 2x text",
             "realign, 4x text",
         ),
@@ -121,7 +121,7 @@ QUESTIONS = [
         "More rounds, fewer rows?",
         "rounds beyond the first, and rows beyond a few hundred, change nothing",
         (
-            *_names("none", "realign", "monge", BOUND, encoders=(UNEQUAL,)),
+            *_names("none", "realign", "monge", "paired", encoders=(UNEQUAL,)),
             "realign, 5 rounds",
             "realign, 500 rows",
             "monge, 500 rows",
