@@ -26,7 +26,8 @@ import numpy as np
 import torch
 
 from .._common.devices import choose_device
-from ..embeddings.moments import Moments, to_float64
+from ..embeddings.float64_blocks import to_float64
+from ..embeddings.moments import Moments
 from ..embeddings.rows import RandomRows, Rows, as_rows, block_rows, random_positions
 from ..encoders import Identity
 from ..errors import RevisionError

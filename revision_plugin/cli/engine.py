@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib
 from collections.abc import Iterator
 
 from .._common import distributed
@@ -37,10 +38,10 @@ def chosen_engine(arguments: argparse.Namespace) -> Iterator[Engine | None]:
     if distributed.launched_processes() > 1:
         raise RevisionError(f"--engine {RAY}: starts its own processes; run the command without torchrun")
     try:
-        from .._common.ray_engine import RayEngine
+        ray_engine = importlib.import_module("revision_plugin._common.ray_engine")
     except ImportError as error:
         raise RevisionError(
             f"--engine {RAY}: Ray is not installed ({error}); pip install 'revision-plugin[ray]'"
         ) from None
-    with RayEngine(arguments.address, arguments.workers) as engine, running_on(engine):
+    with ray_engine.RayEngine(arguments.address, arguments.workers) as engine, running_on(engine):
         yield engine

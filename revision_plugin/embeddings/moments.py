@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -28,12 +27,12 @@ from .._common.engines import Piece, Work, engine
 from .._common.progress import track
 from .._common.threads import one_blas_thread, prefetch
 from ..errors import RevisionError
+from .float64_blocks import OuterProducts, Upcast
 from .maps import ImageSums, IsotropicMap, LinearMap, image_sums
 from .rows import Rows, block_rows
 
 SPAN_BYTES = 2**26  # of float64 rows: what one thread sums before the partial results are merged in order
 SPANS_OF_PRODUCTS = 2  # as one: a partial result with outer products is large itself
-BLOCKS_OF_A_PRODUCT = 16  # as one: the outer products are read and written once a product
 BLOCKS_ON_A_GPU, SPANS_ON_A_GPU = 64, 8  # as one: a GPU wants more rows at a time than a processor's cache holds
 SPAN_IN_ORDER = 2**16  # rows that are made as they are read: of several processes each makes many at a time
 PROGRESS_AFTER = 2.0  # seconds; a shorter pass shows none
@@ -135,7 +134,7 @@ def stream_moments(
     work = image_sums(transform, device) if isinstance(transform, (IsotropicMap, LinearMap)) else transform
     in_order = getattr(rows, "in_order", False)  # of rows that are made as they are read
     span = max(_span_rows(rows.dim, covariance, device), SPAN_IN_ORDER if in_order else 0)
-    starts, upcast = range(start, stop, span), _Upcast(device)
+    starts, upcast = range(start, stop, span), Upcast(device)
     mine = starts[distributed.rank() :: distributed.world_size()]
 
     def partial(first: int) -> Moments:
@@ -177,7 +176,7 @@ class SpanWork:
     def __call__(self) -> Work:
         device, transform = choose_device(None), self.transform
         work = image_sums(transform, device) if isinstance(transform, (IsotropicMap, LinearMap)) else transform
-        upcast = _Upcast(device)
+        upcast = Upcast(device)
 
         def sums(piece: Piece) -> np.ndarray:
             first, end = piece[0], min(piece[0] + self.span, self.stop)
@@ -218,10 +217,10 @@ def _in_threads(work, items, device, *, own_libraries: bool, in_order: bool) -> 
         torch.set_num_threads(usual)
 
 
-def _span_moments(rows: Rows, start: int, stop: int, covariance: bool, transform, upcast: _Upcast, device) -> Moments:
+def _span_moments(rows: Rows, start: int, stop: int, covariance: bool, transform, upcast: Upcast, device) -> Moments:
     count, total = 0, torch.zeros(rows.dim, dtype=torch.float64, device=device)
     size = block_rows(rows.dim) * (1 if str(device) == "cpu" else BLOCKS_ON_A_GPU)
-    outer = _OuterProducts(rows.dim, size, min(stop, len(rows)) - start, device) if covariance else None
+    outer = OuterProducts(rows.dim, size, min(stop, len(rows)) - start, device) if covariance else None
     images = transform if isinstance(transform, ImageSums) else None
     for block in rows.blocks(size, start, stop):
         x = upcast(block)
@@ -242,69 +241,6 @@ def _span_moments(rows: Rows, start: int, stop: int, covariance: bool, transform
             f"of embedding rows {start} to {start + count - 1}, one is mapped to zero and has no direction"
         )
     return Moments(count, total.cpu().numpy(), None if outer is None else outer.total())
-
-
-class _Upcast(threading.local):
-    """Blocks as float64 tensors, each in the memory of the one before in its thread: where several threads allocate,
-    memory that was freed comes back as pages to be cleared, which costs as much as the upcast.
-    """
-
-    def __init__(self, device):
-        self._device = device
-        self._steps: list[torch.Tensor] = []  # [rows, d] as read, in float32 where that is float16, and in float64
-
-    def __call__(self, block: np.ndarray) -> torch.Tensor:
-        if str(self._device) != "cpu":
-            return to_float64(block, self._device)
-        if not self._steps or len(block) > len(self._steps[0]):
-            read = torch.from_numpy(np.empty_like(block))
-            dtypes = [torch.float32] * (read.dtype == torch.float16) + [torch.float64] * (read.dtype != torch.float64)
-            self._steps = [read, *(torch.empty(read.shape, dtype=dtype) for dtype in dtypes)]
-        first, *others = (step[: len(block)] for step in self._steps)
-        first.numpy()[:] = block
-        for step in others:
-            first = step.copy_(first)
-        return first
-
-
-class _OuterProducts:
-    """The sum [d, d] of the outer products of rows that come in small blocks.
-
-    On a CPU many blocks are multiplied as one, by numpy: it alone sees that `x.T @ x` is symmetric and computes half.
-    """
-
-    def __init__(self, dim: int, block: int, rows: int, device):
-        self._on_gpu = str(device) != "cpu"
-        self._total = torch.zeros(dim, dim, dtype=torch.float64, device=device)
-        if not self._on_gpu:
-            self._rows = np.empty((min(rows, BLOCKS_OF_A_PRODUCT * block), dim))
-            self._product, self._filled = np.empty((dim, dim)), 0
-
-    def add(self, x: torch.Tensor) -> None:
-        """Add rows [n, d], at most a block."""
-        if self._on_gpu:
-            self._total.addmm_(x.T, x)
-            return
-        if self._filled + len(x) > len(self._rows):
-            self._multiply()
-        self._rows[self._filled : self._filled + len(x)] = x.numpy()
-        self._filled += len(x)
-
-    def _multiply(self) -> None:
-        rows = self._rows[: self._filled]
-        self._total += torch.from_numpy(np.matmul(rows.T, rows, out=self._product))
-        self._filled = 0
-
-    def total(self) -> np.ndarray:
-        if not self._on_gpu:
-            self._multiply()
-        return self._total.cpu().numpy()
-
-
-def to_float64(block: np.ndarray, device="cpu") -> torch.Tensor:
-    """A block of any float dtype as a float64 tensor of its own on `device`."""
-    x = torch.from_numpy(np.array(block)).to(device)
-    return x.float().double() if x.dtype == torch.float16 else x.double()
 
 
 def _check_norms(norms, first_row: int, tolerance: float | None) -> None:

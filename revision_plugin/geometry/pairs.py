@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from .._common.progress import track
-from ..embeddings.moments import to_float64
+from ..embeddings.float64_blocks import to_float64
 from ..embeddings.rows import block_rows
 from ..errors import RevisionError
 

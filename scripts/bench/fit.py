@@ -17,8 +17,8 @@ import numpy as np
 from revision_plugin.aligners import ReAlign
 from revision_plugin.aligners.apply import apply_aligner
 from revision_plugin.corpora.pickles import load_plain_pickle
+from revision_plugin.embeddings.float64_blocks import to_float64
 from revision_plugin.embeddings.manifest import DTYPES
-from revision_plugin.embeddings.moments import to_float64
 from revision_plugin.embeddings.rows import block_rows
 from revision_plugin.embeddings.store import Store
 from revision_plugin.embeddings.writer import StoreWriter

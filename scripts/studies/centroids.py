@@ -8,7 +8,8 @@ import numpy as np
 import torch
 
 from revision_plugin.aligners import Aligner, ConnectCollapseCorrupt, ReAlign
-from revision_plugin.embeddings.moments import stream_moments, to_float64
+from revision_plugin.embeddings.float64_blocks import to_float64
+from revision_plugin.embeddings.moments import stream_moments
 from revision_plugin.embeddings.rows import RandomRows, Rows
 from revision_plugin.embeddings.store import Store
 

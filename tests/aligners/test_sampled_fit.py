@@ -112,7 +112,7 @@ def test_a_draw_reads_its_own_rows_alone(tmp_path, rng):
             taken.extend(positions.tolist())
             return super().take(positions)
 
-    watched = Watched(store.path, store.manifest, store._tables)
+    watched = Watched(store.path, store.manifest, store.shards)
     drawn = draw(watched, 400, seed=9)
     got = np.concatenate([*drawn.blocks(64, 0, 150), *drawn.blocks(64, 150)])
     positions = random_positions(5000, 400, 9)

@@ -63,7 +63,7 @@ def test_what_it_prints_leads_to_the_aligner(folder, capsys):
 
 
 def test_a_fit_straight_from_corpora_is_that_of_their_stores(corpora, capsys, monkeypatch):
-    for module, name in ((encode, "CHUNK_ROWS"), (encoded_rows, "CHUNK_ITEMS")):
+    for module, name in ((encode, "CHUNK_ROWS"), (encoded_rows, "CHUNK_ROWS")):
         monkeypatch.setattr(module, name, 8)  # of the 14 items
     for flag, path, out in (("--texts", "texts.json", "t"), ("--images", "pictures", "i")):
         run("encode", "--encoder", "demo", flag, path, "--dtype", "float32", "--out", out)

@@ -122,7 +122,7 @@ def test_how_rows_are_cut_does_not_matter(count, dim, span, block, product, shar
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("revision_plugin.embeddings.moments.SPAN_BYTES", 8 * dim * span)
-        patch.setattr("revision_plugin.embeddings.moments.BLOCKS_OF_A_PRODUCT", product)
+        patch.setattr("revision_plugin.embeddings.float64_blocks.BLOCKS_OF_A_PRODUCT", product)
         patch.setattr("revision_plugin.embeddings.rows.BLOCK_BYTES", 8 * dim * block)
         moments = stream_moments(Shards(rows), covariance=True)
     mean, _, covariance = reference(rows)
