@@ -52,22 +52,23 @@ def apply_aligner(aligner: Aligner, source: Store, out: Path, *, dtype: str | No
     writer, workers, chunks = StoreWriter(out, **settings), engine(), -(-len(source) // CHUNK_ROWS)
     with contextlib.closing(writer), track("align", total=len(source), unit="row") as advance:
         if workers is None:
-            for rows in _align(aligner, source, writer, 0, chunks):
+            for rows in _align(aligner, source, writer, (0, chunks), CHUNK_ROWS):
                 writer.join()
                 advance(rows)
         else:
             each = -(-chunks // (PIECES_A_WORKER * workers.workers))
             pieces = [(first, min(first + each, chunks)) for first in range(0, chunks, each)]
-            for result in workers.map(ApplyWork(aligner, source, out.absolute(), settings), pieces):
+            for result in workers.map(ApplyWork(aligner, source, out.absolute(), settings, CHUNK_ROWS), pieces):
                 writer.join()
                 advance(int(result.sum()))
         return writer.finish(chunks)
 
 
-def _align(aligner: Aligner, source: Store, writer: StoreWriter, first: int, stop: int) -> Iterator[int]:
-    """Write the chunks from `first` to `stop` that are not there; yields the rows of each."""
+def _align(aligner: Aligner, source: Store, writer: StoreWriter, chunks: Piece, size: int) -> Iterator[int]:
+    """Write the chunks from the first number to the second that are not there; yields the rows of each."""
+    first, stop = chunks
     names = ["id", "embedding", "text", "conversations", *(["view"] if source.manifest.views else [])]
-    tables = source.tables(names, CHUNK_ROWS, first * CHUNK_ROWS, min(stop * CHUNK_ROWS, len(source)))
+    tables = source.tables(names, size, first * size, min(stop * size, len(source)))
     for chunk, table in enumerate(tables, first):
         if not writer.has_chunk(chunk):
             ids = table.column("id").to_pylist()
@@ -88,11 +89,12 @@ class ApplyWork:
     source: Store
     out: Path
     settings: dict[str, Any]
+    chunk_rows: int
 
     def __call__(self) -> Work:
         writer = StoreWriter(self.out, **self.settings, owner=False)
 
         def work(piece: Piece) -> np.ndarray:
-            return np.array([*_align(self.aligner, self.source, writer, *piece)], np.float64)
+            return np.array([*_align(self.aligner, self.source, writer, piece, self.chunk_rows)], np.float64)
 
         return work

@@ -10,6 +10,7 @@ import time
 import numpy as np
 import psutil
 import pytest
+import torch
 from conftest import refuse
 from PIL import Image
 
@@ -98,6 +99,16 @@ def test_bad_input_in_a_worker_is_one_line(workers, tmp_path):
         list(workers.map(Squares(tmp_path, refused=2), [(n,) for n in range(6)]))
 
 
+@pytest.fixture
+def one_thread():
+    """As a worker has: with others a processor's convolutions round otherwise."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("one_thread")
 def test_encode_is_the_same_on_workers(workers, demo, corpus, monkeypatch):
     monkeypatch.setattr(encode, "CHUNK_ROWS", 8)
     for name, function, source in (
