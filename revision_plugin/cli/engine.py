@@ -40,8 +40,6 @@ def chosen_engine(arguments: argparse.Namespace) -> Iterator[Engine | None]:
     try:
         ray_engine = importlib.import_module("revision_plugin._common.ray_engine")
     except ImportError as error:
-        raise RevisionError(
-            f"--engine {RAY}: Ray is not installed ({error}); pip install 'revision-plugin[ray]'"
-        ) from None
+        raise RevisionError(f"--engine {RAY}: Ray is not installed ({error}); pip install 'ray[data]'") from None
     with ray_engine.RayEngine(arguments.address, arguments.workers) as engine, running_on(engine):
         yield engine

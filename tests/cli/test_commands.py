@@ -131,3 +131,13 @@ def test_defaults_are_those_of_the_functions():
 )
 def test_unusable_flags_are_one_line(words, message, capsys):
     assert message in refuse(capsys, *words)
+
+
+def test_ray_that_is_not_installed(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    monkeypatch.delitem(sys.modules, "revision_plugin._common.ray_engine", raising=False)
+    (tmp_path / "texts.txt").write_text("a dog\n")
+    words = ("encode", "--encoder", "demo", "--texts", tmp_path / "texts.txt", "--out", tmp_path / "s")
+    line = refuse(capsys, *words, "--engine", "ray")
+    assert "--engine ray: Ray is not installed" in line and "pip install 'ray[data]'" in line
+    assert not list(tmp_path.glob("s*"))
