@@ -373,11 +373,11 @@ def test_pairs_from_a_store_train_as_pairs_of_images_do(tmp_path):
         "none.save(folder / 'aligner')\n"
         "train_stage1(folder, TINY, BY_NAME[cell('paired', UNEQUAL)], 0, folder)\n"
     )
+    sizes = dict(steps=TINY.steps, batch=TINY.batch, rate=TINY.rate, projector=TINY.projector)
     flags = [
-        *training_flags(
-            LANGUAGE_MODEL, corpora.encoder_spec(UNEQUAL), seed=1, steps=TINY.steps, batch=TINY.batch, rate=TINY.rate
-        ),
+        *training_flags(LANGUAGE_MODEL, corpora.encoder_spec(UNEQUAL), seed=1, **sizes),
         *("--version", "plain", "--tune_mm_mlp_adapter", "True", "--output_dir", tmp_path / "images-run"),
+        *("--bf16", "True", "--use_cpu", "True"),
         *("--data_path", tmp_path / "pairs.json", "--image_folder", tmp_path / "images"),
         *schedule(TINY.steps),
     ]
