@@ -16,6 +16,8 @@ from typing import Any
 
 import torch
 
+from .processes import changed_environment
+
 
 @contextlib.contextmanager
 def forked_processes(modules: Sequence[str], threads: int) -> Iterator[ForkServerContext]:
@@ -25,15 +27,10 @@ def forked_processes(modules: Sequence[str], threads: int) -> Iterator[ForkServe
     The process that they are forked from starts with the first of them, in the environment that holds here.
     """
     wanted = {"OMP_NUM_THREADS": str(threads), "TOKENIZERS_PARALLELISM": "false", "TORCH_WARM_POOL": "0"}
-    before = {name: os.environ.get(name) for name in wanted}
-    os.environ.update(wanted)
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(list(modules))
-    try:
+    with changed_environment(wanted):
         yield context
-    finally:
-        for name, value in before.items():
-            os.environ.pop(name) if value is None else os.environ.__setitem__(name, value)
 
 
 def enter(log: Path, threads: int) -> None:

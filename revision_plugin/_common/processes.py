@@ -1,13 +1,14 @@
-"""Processes that end with the one that started them."""
+"""Processes that end with the one that started them, and the environment that they are started in."""
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 PR_SET_PDEATHSIG = 1  # of Linux' prctl
@@ -26,3 +27,15 @@ def start_child(command: Sequence[str], **settings: Any) -> subprocess.Popen:
             os._exit(1)
 
     return subprocess.Popen(command, preexec_fn=end_with_parent, **settings)
+
+
+@contextlib.contextmanager
+def changed_environment(values: Mapping[str, str]) -> Iterator[None]:
+    """Inside, the environment of this process and of those that it starts has these values."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.__setitem__(name, value)

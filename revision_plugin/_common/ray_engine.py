@@ -18,6 +18,7 @@ from ray.util.annotations import RayDeprecationWarning
 
 from ..errors import RevisionError, first_line
 from .engines import Piece, Work
+from .processes import changed_environment
 
 RETRIES = 5  # of one piece whose workers were lost, before something must be wrong with the piece
 LOCAL_STORE = 256 * 2**20  # bytes that a Ray of this machine alone keeps: results are small
@@ -39,16 +40,19 @@ class RayEngine:
 
     def __enter__(self) -> RayEngine:
         cores = os.cpu_count() or 1
-        settings: dict = dict(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+        settings: dict = dict(log_to_driver=False, logging_level=logging.ERROR)
         if self._address is None:
             os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
             os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
             # an actor holds a core for good: as many more as there are workers are for what feeds them
             settings |= dict(num_cpus=2 * (self._wanted or cores), object_store_memory=LOCAL_STORE)
+            settings |= dict(include_dashboard=False)
         else:
-            settings = dict(address=self._address, log_to_driver=False, logging_level=logging.ERROR)
+            settings |= dict(address=self._address)
+        # a Ray that is started here finds the modules that this process finds
+        found = os.pathsep.join(dict.fromkeys(path or os.getcwd() for path in sys.path))
         try:
-            with _modules_found():
+            with changed_environment({"PYTHONPATH": found}):
                 ray.init(**settings)
         except (RayError, ConnectionError, ValueError, OSError, RuntimeError) as error:
             where = f"the Ray cluster at {self._address}" if self._address else "Ray on this machine"
@@ -87,20 +91,6 @@ class RayEngine:
                     if problem:
                         raise RevisionError(problem)
                     yield batch.column("result")[0].values.to_numpy()
-
-
-@contextlib.contextmanager
-def _modules_found() -> Iterator[None]:
-    """A Ray that is started inside finds the modules that this process finds."""
-    before = os.environ.get("PYTHONPATH")
-    os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(path or os.getcwd() for path in sys.path))
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ["PYTHONPATH"]
-        else:
-            os.environ["PYTHONPATH"] = before
 
 
 def _context() -> ray.data.DataContext:

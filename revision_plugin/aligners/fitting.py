@@ -134,10 +134,10 @@ def add_detail(aligner: Aligner, name: str, value: Any) -> None:
     aligner._report = replace(aligner.report, details={**aligner.report.details, name: value})
 
 
-def require_rows(role: str, rows: Rows) -> None:
+def require_rows(role: str, count: int) -> None:
     """Raise RevisionError for a corpus too small to fit on."""
-    if len(rows) < MINIMUM_ROWS:
-        raise RevisionError(f"the {role} has {len(rows)} row(s); fitting needs at least {MINIMUM_ROWS}")
+    if count < MINIMUM_ROWS:
+        raise RevisionError(f"the {role} has {count} row(s); fitting needs at least {MINIMUM_ROWS}")
 
 
 def require_role(role: str, rows: Rows) -> None:
@@ -146,7 +146,7 @@ def require_role(role: str, rows: Rows) -> None:
     """
     if isinstance(rows, Store):
         rows.require({"source": "text", "target": "image"}[role], f"the {role}")
-    require_rows(role, rows)
+    require_rows(role, len(rows))
 
 
 def common_encoder(source: Rows, target: Rows, encoder: Identity | str | None) -> Identity | None:

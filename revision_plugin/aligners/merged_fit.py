@@ -37,7 +37,7 @@ from ..encoders import Identity
 from ..errors import RevisionError
 from .base import ALIGNERS, Aligner, create
 from .fit_report import CorpusReport
-from .fitting import Fit
+from .fitting import Fit, require_rows
 
 KIND, FORMAT_VERSION = "pass", 1
 REMEDY = "write it again with 'revision fit --merge'"
@@ -251,8 +251,7 @@ def _of_parts(parts: list[PartialMoments], aligner: Aligner, seed: int, measure:
         require_combinable(parts[0], chosen[0])
         corpora.append(combine(chosen, covariance=aligner.reads_covariances))
     for role, corpus in zip(("source", "target"), corpora):
-        if corpus.moments.count < 2:
-            raise RevisionError(f"the {role} has 1 row(s); fitting needs at least 2")
+        require_rows(role, corpus.moments.count)
     return PartialFit(aligner, seed, measure, corpora[0], corpora[1], ())
 
 

@@ -10,7 +10,7 @@ import torch
 
 from .._common.engines import engine
 from ..corpora.inputs import open_images, open_texts
-from ..embeddings.encoded_rows import EncodedRows, of_images, of_texts
+from ..embeddings.encoded_rows import EncodedRows, encoded, of_images
 from ..embeddings.item_encoding import ImageEncoding, ItemEncoding, TextEncoding
 from ..embeddings.item_views import of_view
 from ..embeddings.store import Store, is_store
@@ -67,20 +67,15 @@ class Corpora:
             raise RevisionError(f"{path}: a corpus that is encoded as it is read has wholes alone; leave --view out")
         if modality is None:
             raise RevisionError(f"{path}: say with --modality whether it holds texts or images")
-        settings: dict[str, int] = {"max_failures": a.max_failures or 0}
-        if a.batch_size is not None:
-            settings["batch_size"] = a.batch_size
+        corpus = open_texts(path) if modality == "text" else open_images(path, a.image_folder)
+        kind: type[ItemEncoding] = TextEncoding if modality == "text" else ImageEncoding
+        encoding = kind() if a.batch_size is None else kind(a.batch_size)
+        workers, most = engine(), a.max_failures or 0
         rows: EncodedRows | SummedCorpus
-        if (workers := engine()) is not None:
-            texts = modality == "text"
-            corpus = open_texts(path) if texts else open_images(path, a.image_folder)
-            kind: type[ItemEncoding] = TextEncoding if texts else ImageEncoding
-            encoding = kind() if a.batch_size is None else kind(a.batch_size)
-            rows = SummedCorpus(workers, encoder, corpus, encoding, max_failures=settings["max_failures"])
-        elif modality == "text":
-            rows = of_texts(encoder, path, **settings)
+        if workers is None:
+            rows = encoded(encoder, corpus, encoding, max_failures=most)
         else:
-            rows = of_images(encoder, path, image_folder=a.image_folder, **settings)
+            rows = SummedCorpus(workers, encoder, corpus, encoding, max_failures=most)
         self.encoded.append(rows)
         return rows
 

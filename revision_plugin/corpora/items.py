@@ -10,7 +10,20 @@ from typing import Any
 from .._common.files import parse_json
 from ..errors import RevisionError, shown
 from .archives import MOST_BYTES, Sample, samples
-from .columns import CONVERSATIONS, FLAGS, ID, IMAGE, KEY, MOST_SHOWN, ROW, TEXT, content_member, dig
+from .columns import (
+    CONVERSATIONS,
+    FLAGS,
+    ID,
+    IMAGE,
+    IMAGE_MEMBERS,
+    KEY,
+    MOST_SHOWN,
+    ROW,
+    TEXT,
+    TEXT_MEMBERS,
+    content_member,
+    dig,
+)
 from .images import ImageItem, image_record, path_item
 from .locations import Shard
 from .shards import TABLES, TAR, json_records, table_rows
@@ -151,7 +164,7 @@ def _wanted(reading: Reading):
     """Which members of a sample are read."""
     names = {name.partition(".")[0] if name.startswith("json.") else name.lower() for name in reading.fields.values()}
     if reading.content not in reading.fields:
-        names |= {"txt", JSON_MEMBER} if reading.content == TEXT else {"jpg", "jpeg", "png", "webp"}
+        names |= {*(TEXT_MEMBERS if reading.content == TEXT else IMAGE_MEMBERS)}
     return names.__contains__
 
 

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from .._common.files import parse_json
 from ..errors import RevisionError, first_line
 from .locations import Shard
-from .texts import numbered_lines, unreadable_parquet
+from .texts import listed_records, numbered_lines, unreadable_parquet
 
 PARQUET, ARROW, JSONL, TAR, JSON, TXT = "parquet", "arrow", "jsonl", "tar", "json", "txt"
 KINDS = {
@@ -151,11 +151,7 @@ def json_records(shard: Shard, kind: str, part: str) -> Iterator[object]:
                 records = parse_json(handle.read(MOST_JSON).decode("utf-8"), shard.name)
             except UnicodeDecodeError as error:
                 raise RevisionError(f"{shard.name}: not UTF-8 at byte {error.start}; save it as UTF-8") from None
-            if isinstance(records, dict) and isinstance(records.get(part), list):
-                records = records[part]
-            if not isinstance(records, list):
-                raise RevisionError(f"{shard.name}: expected a JSON list of records, or an object with a list '{part}'")
-            yield from records
+            yield from listed_records(records, part, shard.name)
             return
         for number, line in numbered_lines(handle, shard.name, MOST_LINE):
             yield line if kind == TXT else parse_json(line, f"{shard.name}: line {number}")

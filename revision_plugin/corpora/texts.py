@@ -101,6 +101,17 @@ def conversation_problem(turns: list[dict[str, str]]) -> str | None:
     return None
 
 
+def listed_records(value: object, part: str, where: str) -> list:
+    """The records of a JSON list, or of the list `part` in an object of lists. Raises RevisionError for neither."""
+    if isinstance(value, dict) and isinstance(value.get(part), list):
+        value = value[part]
+    if not isinstance(value, list):
+        raise RevisionError(
+            f"{where}: expected a JSON list of records, as LLaVA's data files are, or an object with a list '{part}'"
+        )
+    return value
+
+
 def read_records(path: Path, part: str) -> Iterator[object]:
     """The records of a corpus file in order; of the ReVision authors' `{"images": [...], "texts": [...]}`, that `part`.
 
@@ -108,14 +119,7 @@ def read_records(path: Path, part: str) -> Iterator[object]:
     """
     suffix = path.suffix.lower()
     if suffix == ".json":
-        records = read_json(path)
-        if isinstance(records, dict) and isinstance(records.get(part), list):
-            records = records[part]
-        if not isinstance(records, list):
-            raise RevisionError(
-                f"{path}: expected a JSON list of records, as LLaVA's data files are, or an object with a list '{part}'"
-            )
-        yield from records
+        yield from listed_records(read_json(path), part, str(path))
     elif suffix == ".jsonl":
         for number, line in _lines(path):
             yield parse_json(line, f"{path}: line {number}")

@@ -8,7 +8,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -80,6 +80,12 @@ def _start(function: Callable[..., Any], arguments: tuple, log: Path, threads: i
     return process
 
 
+def _end(processes: Iterable[BaseProcess]) -> None:
+    for process in processes:
+        process.terminate()
+        process.join()
+
+
 def _last_line(log: Path) -> str:
     lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
     return lines[-1] if lines else "no output"
@@ -112,9 +118,7 @@ def run_jobs(jobs: list[Job]) -> None:
                 advance(done - shown)
                 shown = done
     finally:
-        for process in running.values():
-            process.terminate()
-            process.join()
+        _end(running.values())
 
 
 def run_evaluations(settings: list[dict[str, Any]], logs: list[Path]) -> None:
@@ -132,9 +136,7 @@ def run_evaluations(settings: list[dict[str, Any]], logs: list[Path]) -> None:
                 last = _last_line(log).removeprefix("error: ")
                 raise RevisionError(f"an evaluation failed: {last} (whole log in {log})")
     finally:
-        for process in running:
-            process.terminate()
-            process.join()
+        _end(running)
 
 
 def _evaluate(settings: dict[str, Any]) -> None:

@@ -22,10 +22,16 @@ from ..corpora.inputs import Corpus, Names, open_images, open_texts
 from ..encoders import Encoder
 from ..errors import RevisionError
 from .encode import CHUNK_ROWS
-from .item_encoding import DECODE_THREADS, ImageEncoding, ItemEncoding, TextEncoding, pixels_or_problem
+from .item_encoding import (
+    DECODE_THREADS,
+    ImageEncoding,
+    ItemEncoding,
+    TextEncoding,
+    nothing_to_encode,
+    pixels_or_problem,
+)
 
 logger = logging.getLogger(__name__)
-MODALITIES = {"text": "texts", "image": "images"}
 
 
 class EncodedRows:
@@ -74,7 +80,7 @@ class EncodedRows:
                 self._failed_ids.add(identity)
             count += 1
         if count == 0:
-            raise RevisionError(f"{self.where}: holds no {self.modality}; nothing to encode")
+            raise nothing_to_encode(self.where, self.modality)
         if first is not None and len(failed) > max_failures:
             raise RevisionError(
                 f"{self.where}: {len(failed)} unusable item(s), first '{first[0]}': {first[1]}; mend them, or allow "
@@ -169,7 +175,7 @@ def of_texts(encoder: Encoder, corpus: Names | Corpus, *, batch_size: int = 64, 
     empty, or has more unusable items than `max_failures`.
     """
     corpus = corpus if isinstance(corpus, Corpus) else open_texts(corpus)
-    return _of(encoder, corpus, TextEncoding(batch_size), max_failures)
+    return encoded(encoder, corpus, TextEncoding(batch_size), max_failures=max_failures)
 
 
 def of_images(
@@ -182,10 +188,12 @@ def of_images(
 ) -> EncodedRows:
     """The images of `corpus`, as `encode_images` takes it, as rows. Raises RevisionError as `of_texts` does."""
     corpus = corpus if isinstance(corpus, Corpus) else open_images(corpus, image_folder)
-    return _of(encoder, corpus, ImageEncoding(batch_size), max_failures)
+    return encoded(encoder, corpus, ImageEncoding(batch_size), max_failures=max_failures)
 
 
-def _of(encoder: Encoder, corpus: Corpus, encoding: ItemEncoding, max_failures: int) -> EncodedRows:
+def encoded(encoder: Encoder, corpus: Corpus, encoding: ItemEncoding, *, max_failures: int = 0) -> EncodedRows:
+    """The items of an open corpus as rows, encoded so. Raises RevisionError as `of_texts` does."""
+
     def read() -> Iterator:
         return itertools.chain.from_iterable(map(corpus.read, corpus.parts))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from ..corpora.inputs import Corpus
 from ..encoders import Encoder, Identity, load_encoder, require_same
 from ..encoders.remote_code import allow_remote_code, is_remote_code_allowed
 from ..errors import RevisionError
-from .item_encoding import EncodedChunk, ItemEncoding
+from .item_encoding import EncodedChunk, ItemEncoding, chunks, nothing_to_encode
 from .store import FAILURES, Store
 from .writer import StoreWriter
 
@@ -82,7 +81,7 @@ class EncodingRun:
                 self._encode_here(writer, rank, processes)
         with distributed.together():  # all chunks are there before one process asks about them all
             if not any(writer.chunks_of(part) for part in range(len(self.corpus.parts))):
-                raise RevisionError(f"{self.corpus.where}: holds no {self.encoding.modality}; nothing to encode")
+                raise nothing_to_encode(self.corpus.where, self.encoding.modality)
             failures, truncated = self._require_few_failures(writer), writer.truncated()
         if workers is not None:
             joining = Joining(writer.out.absolute(), settings)
@@ -133,9 +132,7 @@ class EncodingRun:
         pieces = [(part, first, step) for part in range(parts) for first in range(step)]
         work = EncodingWork(
             run=self.without_encoder(),
-            encoder=self.encoder.identity,
-            number_type=self.encoder.dtype,
-            consent=is_remote_code_allowed(),
+            encoder=EncoderElsewhere.of(self.encoder),
             out=writer.out.absolute(),
             settings=settings,
         )
@@ -161,19 +158,18 @@ class EncodingRun:
         known = writer.chunks_of(part)
         if known is not None and all(writer.has_chunk(chunk, part) for chunk in range(first, known, step)):
             return
-        items, chunk = iter(self.corpus.read(self.corpus.parts[part])), 0
-        while (head := next(items, None)) is not None:
-            reading = _Reading(itertools.chain([head], itertools.islice(items, self.chunk_rows - 1)))
+        count = 0
+        for chunk, items in enumerate(chunks(self.corpus.read(self.corpus.parts[part]), self.chunk_rows)):
             mine = chunk % step == first
             if mine and not writer.has_chunk(chunk, part):
-                self._write_chunk(writer, part, chunk, self.encoding.chunk(encoder, self._new(reading, seen)))
-            for _ in self._new(reading, seen):
+                self._write_chunk(writer, part, chunk, self.encoding.chunk(encoder, self._new(items, seen)))
+            for _ in self._new(items, seen):
                 pass
-            advance(reading.count)
+            advance(items.count)
             if mine:
-                yield reading.count, len(writer.chunk_failures(chunk, part))
-            chunk += 1
-        writer.finish_part(part, chunk)
+                yield items.count, len(writer.chunk_failures(chunk, part))
+            count = chunk + 1
+        writer.finish_part(part, count)
 
     def _write_chunk(self, writer: StoreWriter, part: int, chunk: int, encoded: EncodedChunk) -> None:
         columns: dict[str, Any] = {}
@@ -218,31 +214,27 @@ class EncodingRun:
             yield item
 
 
-class _Reading:
-    """Items of one chunk as they are read, counted."""
+@dataclass(frozen=True)
+class EncoderElsewhere:
+    """An encoder by its name, to be loaded by a worker; `consent` is the user's to code that it brings."""
 
-    def __init__(self, items: Iterator):
-        self._items, self.count = items, 0
+    identity: Identity
+    number_type: torch.dtype | None
+    consent: bool
 
-    def __iter__(self) -> _Reading:
-        return self
+    @classmethod
+    def of(cls, encoder: Encoder) -> EncoderElsewhere:
+        """The encoder of this process."""
+        return cls(encoder.identity, encoder.dtype, is_remote_code_allowed())
 
-    def __next__(self):
-        item = next(self._items)
-        self.count += 1
-        return item
-
-
-def load_same(identity: Identity, number_type: torch.dtype | None, *, consent: bool = False) -> Encoder:
-    """In a worker the encoder of the process that it works for, on the worker's device. Raises RevisionError where this
-    machine has another one by that name.
-    """
-    if consent:
-        allow_remote_code()
-    encoder = load_encoder(identity.spec)
-    problem = f"{identity.spec}: is another encoder on this machine"
-    require_same(identity, encoder.identity, problem, "give all machines the same files")
-    return encoder.to(device=choose_device(None), dtype=number_type)
+    def load(self) -> Encoder:
+        """It, on this worker's device. Raises RevisionError where this machine has another one by that name."""
+        if self.consent:
+            allow_remote_code()
+        encoder = load_encoder(self.identity.spec)
+        problem = f"{self.identity.spec}: is another encoder on this machine"
+        require_same(self.identity, encoder.identity, problem, "give all machines the same files")
+        return encoder.to(device=choose_device(None), dtype=self.number_type)
 
 
 @dataclass(frozen=True)
@@ -252,14 +244,12 @@ class EncodingWork:
     """
 
     run: EncodingRun
-    encoder: Identity
-    number_type: torch.dtype | None
-    consent: bool
+    encoder: EncoderElsewhere
     out: Path
     settings: dict[str, Any]
 
     def __call__(self) -> Work:
-        encoder = load_same(self.encoder, self.number_type, consent=self.consent)
+        encoder = self.encoder.load()
         writer = StoreWriter(self.out, **self.settings, owner=False)
 
         def work(piece: Piece) -> np.ndarray:

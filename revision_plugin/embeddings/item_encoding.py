@@ -37,6 +37,36 @@ class EncodedChunk:
     views: list[int] | None = None
 
 
+class ChunkItems:
+    """The items of one chunk as they are read, once, and how many have been."""
+
+    def __init__(self, items: Iterator):
+        self._items, self.count = items, 0
+
+    def __iter__(self) -> ChunkItems:
+        return self
+
+    def __next__(self):
+        item = next(self._items)
+        self.count += 1
+        return item
+
+
+def chunks(items: Iterable, size: int) -> Iterator[ChunkItems]:
+    """Items in chunks of `size`, the last of which may be shorter. What was not read of one is passed over."""
+    iterator = iter(items)
+    for head in iterator:
+        chunk = ChunkItems(itertools.chain([head], itertools.islice(iterator, size - 1)))
+        yield chunk
+        for _ in chunk:
+            pass
+
+
+def nothing_to_encode(where: str, modality: str) -> RevisionError:
+    """What is raised for an empty corpus."""
+    return RevisionError(f"{where}: holds no {modality}; nothing to encode")
+
+
 @dataclass(frozen=True)
 class ItemEncoding(ABC):
     """How items of one modality become rows, `batch_size` at a time. Can be pickled."""

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -131,23 +131,17 @@ def stream_moments(
     if known is not None:
         return known(transform, covariance)
     moments, stop = Moments.empty(rows.dim, covariance=covariance), len(rows) if stop is None else stop
-    work = image_sums(transform, device) if isinstance(transform, (IsotropicMap, LinearMap)) else transform
     in_order = getattr(rows, "in_order", False)  # of rows that are made as they are read
     span = max(_span_rows(rows.dim, covariance, device), SPAN_IN_ORDER if in_order else 0)
-    starts, upcast = range(start, stop, span), Upcast(device)
+    starts, work = range(start, stop, span), SpanWork(rows, span, stop, covariance, transform)
     mine = starts[distributed.rank() :: distributed.world_size()]
-
-    def partial(first: int) -> Moments:
-        return _span_moments(rows, first, min(first + span, stop), covariance, work, upcast, device)
-
     workers = engine()
     partials_of: contextlib.AbstractContextManager[Iterator[Moments]]
     if workers is not None and len(starts) > 1 and not in_order:
-        work = SpanWork(rows, span, stop, covariance, transform)
         parts = (Moments.from_flat(flat, rows.dim) for flat in workers.map(work, [(first,) for first in starts]))
         partials_of = contextlib.nullcontext(parts)
     else:
-        partials_of = _in_threads(partial, mine, device, own_libraries=callable(transform), in_order=in_order)
+        partials_of = _in_threads(work.on(device), mine, device, own_libraries=callable(transform), in_order=in_order)
     with (
         track("moments", total=stop - start, unit="row", show=distributed.rank() == 0, delay=PROGRESS_AFTER) as advance,
         partials_of as partials,
@@ -165,7 +159,7 @@ def stream_moments(
 
 @dataclass(frozen=True)
 class SpanWork:
-    """What a worker of an engine does: the moments of `span` rows from the one that a piece names, `flat`."""
+    """Moments of `span` rows from a given one, none beyond `stop`: here, or by a worker of an engine."""
 
     rows: Rows
     span: int
@@ -173,23 +167,27 @@ class SpanWork:
     covariance: bool
     transform: Any
 
-    def __call__(self) -> Work:
-        device, transform = choose_device(None), self.transform
-        work = image_sums(transform, device) if isinstance(transform, (IsotropicMap, LinearMap)) else transform
-        upcast = Upcast(device)
+    def on(self, device) -> Callable[[int], Moments]:
+        """What gives the moments of the span that begins at a row."""
+        transform, upcast = self.transform, Upcast(device)
+        if isinstance(transform, (IsotropicMap, LinearMap)):
+            transform = image_sums(transform, device)
 
-        def sums(piece: Piece) -> np.ndarray:
-            first, end = piece[0], min(piece[0] + self.span, self.stop)
-            with _in_threads(
-                lambda start: _span_moments(self.rows, start, end, self.covariance, work, upcast, device),
-                [first],
-                device,
-                own_libraries=False,
-                in_order=False,
-            ) as partials:
+        def partial(first: int) -> Moments:
+            end = min(first + self.span, self.stop)
+            return _span_moments(self.rows, first, end, self.covariance, transform, upcast, device)
+
+        return partial
+
+    def __call__(self) -> Work:
+        device = choose_device(None)
+        partial = self.on(device)
+
+        def work(piece: Piece) -> np.ndarray:
+            with _in_threads(partial, piece, device, own_libraries=False, in_order=False) as partials:
                 return next(partials).flat()
 
-        return sums
+        return work
 
 
 def _span_rows(dim: int, covariance: bool, device) -> int:

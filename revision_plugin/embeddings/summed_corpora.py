@@ -8,19 +8,17 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 
 from .._common.devices import choose_device
 from .._common.engines import PIECES_A_WORKER, Engine, Piece, Work
 from .._common.files import hash_json
 from .._common.progress import track
 from ..corpora.inputs import Corpus
-from ..encoders import Encoder, Identity
-from ..encoders.remote_code import is_remote_code_allowed
+from ..encoders import Encoder
 from ..errors import RevisionError
 from .encode import CHUNK_ROWS
-from .encoding_run import load_same
-from .item_encoding import ItemEncoding
+from .encoding_run import EncoderElsewhere
+from .item_encoding import ItemEncoding, chunks, nothing_to_encode
 from .moments import Moments, stream_moments
 from .rows import ArrayRows
 
@@ -40,8 +38,10 @@ class SummedCorpus:
         self.encoder_identity, self.content_hash = encoder.identity, hash_json(corpus.identity())
         self.passes, self.truncated = 0, 0
         self._workers, self._corpus, self._encoding, self._max_failures = workers, corpus, encoding, max_failures
-        self._consent = is_remote_code_allowed()
-        self._number_type, self._step = encoder.dtype, -(-PIECES_A_WORKER * workers.workers // len(corpus.parts))
+        self._elsewhere, self._step = (
+            EncoderElsewhere.of(encoder),
+            -(-PIECES_A_WORKER * workers.workers // len(corpus.parts)),
+        )
         self._plain = self._sum(None, False)
 
     def __len__(self) -> int:
@@ -59,9 +59,7 @@ class SummedCorpus:
         work = _Summing(
             corpus=self._corpus,
             encoding=self._encoding,
-            encoder=self.encoder_identity,
-            number_type=self._number_type,
-            consent=self._consent,
+            encoder=self._elsewhere,
             step=self._step,
             transform=transform,
             covariance=covariance,
@@ -81,7 +79,7 @@ class SummedCorpus:
                 moments.add(part)
                 advance(part.count + failed)
         if moments.count == 0:
-            raise RevisionError(f"{self.where}: holds no {self.modality}; nothing to encode")
+            raise nothing_to_encode(self.where, self.modality)
         if self.passes and moments.count != self._plain.count:
             raise RevisionError(f"{self.where}: has changed since the first pass over it; fit again")
         self.passes += 1
@@ -94,15 +92,13 @@ class _Summing:
 
     corpus: Corpus
     encoding: ItemEncoding
-    encoder: Identity
-    number_type: torch.dtype | None
-    consent: bool
+    encoder: EncoderElsewhere
     step: int
     transform: Any
     covariance: bool
 
     def __call__(self) -> Work:
-        encoder = load_same(self.encoder, self.number_type, consent=self.consent)
+        encoder = self.encoder.load()
         settings: dict[str, Any] = dict(
             covariance=self.covariance, transform=self.transform, device=choose_device(None)
         )
@@ -110,19 +106,12 @@ class _Summing:
         def work(piece: Piece) -> np.ndarray:
             part, first = piece
             moments, counts = Moments.empty(encoder.dim, covariance=self.covariance), np.zeros(2)
-            items = iter(self.corpus.read(self.corpus.parts[part]))
-            for chunk in itertools.count():
-                head = next(items, None)
-                if head is None:
-                    break
-                reading = itertools.chain([head], itertools.islice(items, CHUNK_ROWS - 1))
+            for chunk, items in enumerate(chunks(self.corpus.read(self.corpus.parts[part]), CHUNK_ROWS)):
                 if chunk % self.step == first:
-                    encoded = self.encoding.chunk(encoder, reading)
+                    encoded = self.encoding.chunk(encoder, items)
                     counts += len(encoded.failures), encoded.truncated
                     if len(encoded.embeddings):
                         moments.add(stream_moments(ArrayRows(encoded.embeddings), **settings))
-                for _ in reading:
-                    pass
             return np.concatenate([counts, moments.flat()])
 
         return work

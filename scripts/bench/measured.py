@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import threading
 import time
 from collections.abc import Callable
@@ -40,3 +41,8 @@ def measure(work: Callable[[], object]) -> Measured:
         done.set()
         watcher.join()
     return Measured(seconds, max(0, highest[0] - before) / 1000, result, cpu)
+
+
+def peak_megabytes() -> float:
+    """The most memory that this process ever had, mapped files and libraries included."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

@@ -9,7 +9,6 @@ ray` the CPU time is that of this process alone, so the wall is compared, and th
 from __future__ import annotations
 
 import argparse
-import resource
 import threading
 import time
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ import psutil
 from revision_plugin.aligners import ReAlign
 from revision_plugin.cli.engine import add_engine, chosen_engine
 from scripts.bench.machine import describe_machine
+from scripts.bench.measured import peak_megabytes
 
 BLOCK = 16384  # rows that are generated as one
 SIZES = (10**6, 10**7, 10**8)
@@ -46,11 +46,6 @@ class GeneratedRows:
             for at in range(0, len(part), rows):
                 yield part[at : at + rows]
             start += len(part)
-
-
-def peak_megabytes() -> float:
-    """The most memory that this process ever had."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def largest_worker() -> float:

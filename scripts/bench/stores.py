@@ -7,7 +7,6 @@ import cProfile
 import json
 import logging
 import pstats
-import resource
 import tempfile
 import time
 from pathlib import Path
@@ -21,6 +20,7 @@ from revision_plugin.embeddings.store import Store
 from revision_plugin.encoders.identity import Identity
 from revision_plugin.hosts.examples import TextOnlyData
 from scripts.bench.machine import describe_machine
+from scripts.bench.measured import peak_megabytes
 
 BATCH = 256
 
@@ -50,10 +50,6 @@ def write_corpus(path: Path, rows: int, conversations: bool) -> None:
                 turns = [{"from": "human", "value": "<image>\nWhat is it?"}, {"from": "gpt", "value": caption}]
                 record["conversations"] = turns
             file.write(json.dumps(record) + "\n")
-
-
-def peak_megabytes() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def main() -> None:

@@ -15,6 +15,7 @@ from revision_plugin._common.files import read_json, write_json
 from revision_plugin._common.folders import ClaimedFolder
 from revision_plugin._common.forked import enter, forked_processes
 from revision_plugin._common.progress import track
+from revision_plugin.demo import jobs
 from revision_plugin.demo.smollm2 import export_smollm2
 from revision_plugin.errors import RevisionError
 from scripts.claims.choices_made import choices_to_make
@@ -24,7 +25,7 @@ from scripts.claims.variant_training import LARGE_MODEL, RESULT, run_training, t
 
 logger = logging.getLogger(__name__)
 MARK, WALL = "claims.json", "seconds.json"
-PRELOADED = ["scripts.claims.variant_training", "revision_plugin.encoders.open_clip", "transformers.trainer", "peft"]
+PRELOADED = ["scripts.claims.variant_training", *jobs.PRELOADED]
 
 
 def run_claims(out: Path, settings: Settings, variants: list[Variant], *, workers: int | None = None) -> list[dict]:

@@ -15,7 +15,7 @@ from PIL import Image
 from revision_plugin.corpora.texts import TextItem
 from revision_plugin.embeddings import encode, writer
 from revision_plugin.embeddings.encode import encode_images, encode_texts
-from revision_plugin.embeddings.encoding_run import EncodingRun, load_same
+from revision_plugin.embeddings.encoding_run import EncoderElsewhere, EncodingRun
 from revision_plugin.embeddings.item_encoding import TextEncoding
 from revision_plugin.embeddings.store import Store
 from revision_plugin.encoders import Identity, load_encoder
@@ -281,6 +281,6 @@ def test_failures_beyond_the_budget_are_listed_from_all_parts(demo, tmp_path):
 
 
 def test_another_machines_encoder_must_be_the_same(demo):
-    assert load_same(demo.identity, None).fingerprint == demo.fingerprint
+    assert EncoderElsewhere.of(demo).load().fingerprint == demo.fingerprint
     with pytest.raises(RevisionError, match="demo: is another encoder on this machine.*give all machines the same"):
-        load_same(Identity("demo", "0" * 64), None)
+        EncoderElsewhere(Identity("demo", "0" * 64), None, False).load()
