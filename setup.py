@@ -63,6 +63,7 @@ setup(
             "flask",
             "flask-cors",
             "hypothesis",
+            "inflect",
             "moto[s3]",
             "mypy",
             "playwright",

@@ -1,5 +1,5 @@
 """Rebuild the art sheet and the names from unpacked npm packages emoji-datasource-google@16.0.0 and
-emojibase-data@17.0.0 (`npm pack`, `tar xzf`); needs `pip install inflect` for plurals."""
+emojibase-data@17.0.0 (`npm pack`, `tar xzf`)."""
 
 from __future__ import annotations
 
