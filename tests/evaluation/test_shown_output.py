@@ -8,8 +8,9 @@ from revision_plugin._common.verbosity import Verbosity, choose_verbosity
 from revision_plugin.evaluation.shown_output import FORMAT, ShownOutput
 
 GREEN, PLAIN = "\x1b[32m", "\x1b[0m"
-OUTPUT = f"""{GREEN}2026-11-28 09:24:35{PLAIN} | INFO     | {GREEN}lmms_eval.__main__{PLAIN}:cli_evaluate:516 - Verbosity set to INFO
-{GREEN}2026-11-28 09:24:36{PLAIN} | INFO     | revision_plugin.evaluation.model:__init__:75 - {GREEN}answering on cpu{PLAIN}
+TIME = f"{GREEN}2026-11-28 09:24:35{PLAIN}"
+OUTPUT = f"""{TIME} | INFO     | {GREEN}lmms_eval.__main__{PLAIN}:cli_evaluate:516 - Verbosity set to INFO
+{TIME} | INFO     | revision_plugin.evaluation.model:__init__:75 - {GREEN}answering on cpu{PLAIN}
 Some weights of X are newly initialized
 Loading weights:   0%|          | 0/38 [00:00<?, ?it/s]\rLoading weights: 100%|###| 38/38 [00:00<00:00, 723.73it/s]
 answer: 20 of 40 questions, 10 questions a second, 0:00:02 left
