@@ -162,16 +162,18 @@ class Drawn:
     def begin(self, name: str) -> None:
         self._begun[name] = time.monotonic()
         self._states[name] = RUNNING
+        self._live.refresh()
 
     def end(self, name: str, *, failed: bool = False) -> None:
         self._seconds[name] = time.monotonic() - self._begun[name]
         self._states[name] = FAILED if failed else DONE
+        self._live.refresh()
 
     def figure(self, name: str, value: str) -> None:
         self._console.print(Text(f"{name}: {value}"))
 
     def table(self, head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-        table = Table(box=None, header_style="dim")
+        table = Table(box=None, header_style="dim", pad_edge=False)
         for column, title in enumerate(head):
             table.add_column(title, justify="right" if column else "left")
         for row in rows:
