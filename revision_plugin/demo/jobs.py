@@ -29,7 +29,15 @@ COMMON_FLAGS = f"""
 """.split()
 LOOK_EVERY = 0.5  # seconds
 STEP = re.compile(rb"(\d+)/\d+ \[")
-PRELOADED = ("revision_plugin.demo.ready_host", "revision_plugin.encoders.open_clip", "transformers.trainer", "peft")
+# what a training imports before its first step, the optimizer's compiler included; what is not installed is passed over
+PRELOADED = (
+    "revision_plugin.demo.ready_host",
+    "revision_plugin.encoders.open_clip",
+    "transformers.trainer",
+    "peft",
+    "torch._dynamo",
+    "deepspeed",
+)
 
 
 def training_flags(

@@ -138,8 +138,13 @@ class Drawn:
             TimeRemainingColumn(),
         )
         self._bars = Progress(*columns, console=self._console)
-        settings = dict(console=self._console, redirect_stdout=False, redirect_stderr=False)
-        self._live = Live(get_renderable=self._drawing, refresh_per_second=A_SECOND, **settings)
+        self._live = Live(
+            get_renderable=self._drawing,
+            console=self._console,
+            refresh_per_second=A_SECOND,
+            redirect_stdout=False,
+            redirect_stderr=False,
+        )
 
     def __enter__(self) -> Drawn:
         self._live.start(refresh=True)

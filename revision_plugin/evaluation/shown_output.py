@@ -53,7 +53,9 @@ class ShownOutput(contextlib.ExitStack):
     def _show(self, line: str) -> None:
         progress, note = read_line(line), NOTE.search(line)
         if progress is not None:
-            if self._advance is None:
+            if self._advance is None or progress.done < self._done:  # lmms-eval asks once more
+                self.close()
+                self._done = 0
                 bar = track(progress.title, total=progress.total, unit=progress.unit)
                 self._advance = self.enter_context(bar)
             self._advance(progress.done - self._done)
