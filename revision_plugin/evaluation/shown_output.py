@@ -11,7 +11,7 @@ import sys
 import time
 
 from .._common.progress import LINE_EVERY, Advance, read_line, track
-from .._common.verbosity import Verbosity, verbosity
+from .._common.verbosity import Verbosity, is_drawable, verbosity, wants_color
 from ..errors import shown
 
 COLORS = re.compile(r"\x1b\[[0-9;]*m")
@@ -42,13 +42,19 @@ class ShownOutput(contextlib.ExitStack):
 
     def write(self, part: bytes) -> None:
         """Take the next piece; where it ends within a line, that waits for the next."""
-        if verbosity() is Verbosity.VERBOSE:
+        if verbosity() is Verbosity.QUIET:
+            return
+        if verbosity() is Verbosity.VERBOSE and is_drawable(sys.stderr) and wants_color():
             sys.stderr.buffer.write(part)
             sys.stderr.flush()
-        elif verbosity() is Verbosity.NORMAL:
-            *lines, self._rest = ENDS.split(self._rest + part)
-            for line in lines:
-                self._show(COLORS.sub("", line.decode(errors="replace")))
+            return
+        *lines, self._rest = ENDS.split(self._rest + part)
+        for line in lines:
+            text = COLORS.sub("", line.decode(errors="replace"))
+            if verbosity() is Verbosity.VERBOSE:
+                print(text, file=sys.stderr, flush=True)
+            else:
+                self._show(text)
 
     def _show(self, line: str) -> None:
         progress, note = read_line(line), NOTE.search(line)
