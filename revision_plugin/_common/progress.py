@@ -79,7 +79,7 @@ class Lines:
         every: float = LINE_EVERY,
     ):
         self.title, self.total, self.unit, self.done = title, total, unit, 0
-        self._write, self._delay, self._first, self._every = write, delay, first, every
+        self._write, self._delay, self._first, self._every = write, delay, max(first, delay), every
         self._started = self._written = time.monotonic()
 
     def advance(self, n: int) -> None:
@@ -99,12 +99,17 @@ class Lines:
         seconds = max(now - self._started, 1e-9)
         rate = self.done / seconds
         of = "" if self.total is None else f" of {self.total}"
-        line = f"{self.title}: {self.done}{of} {self.unit}s, {rate:.3g} {self.unit}s a second"
+        line = f"{self.title}: {self.done}{of} {self.unit}s, {rate_text(rate, self.unit)}"
         if what == "in all":
             return f"{line}, {duration(seconds)} in all"
         if self.total is None or not rate:
             return line
         return f"{line}, {duration(max(self.total - self.done, 0) / rate)} left"
+
+
+def rate_text(rate: float, unit: str) -> str:
+    """Units a second, to about three digits."""
+    return f"{rate:,.0f} {unit}s a second" if rate >= 100 else f"{rate:.3g} {unit}s a second"
 
 
 def duration(seconds: float) -> str:

@@ -118,12 +118,12 @@ def run_jobs(jobs: list[Job]) -> None:
                 running[job] = job.start(threads)
             time.sleep(LOOK_EVERY)
             for job, process in list(running.items()):
-                ended = process.exitcode is not None  # before its log is read, which is whole then
+                status = process.exitcode  # before its log is read, which is whole then
                 bars[job].show(job.steps_done())
-                if ended:
+                if status is not None:
                     del running[job]
                     bars[job].close()
-                    _require_success(job, process.exitcode)
+                    _require_success(job, status)
             total.show(sum(bar.done for bar in bars.values()))
     finally:
         for bar in (*bars.values(), total):
@@ -163,13 +163,13 @@ def run_evaluations(settings: list[dict[str, Any]], logs: list[Path]) -> None:
         while running:
             time.sleep(LOOK_EVERY)
             for log, process in list(running.items()):
-                ended = process.exitcode is not None
+                status = process.exitcode
                 _show_answers(log, bars)
-                if ended:
+                if status is not None:
                     del running[log]
                     if log in bars:
                         bars[log].close()
-                    if process.exitcode:
+                    if status:
                         last = _last_line(log).removeprefix("error: ")
                         raise RevisionError(f"an evaluation failed: {last} (whole log in {log})")
     finally:

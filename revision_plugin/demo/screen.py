@@ -17,7 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.table import Table
 from rich.text import Text
 
-from .._common.progress import Advance, Lines
+from .._common.progress import Advance, Lines, rate_text
 from .._common.verbosity import Verbosity, is_drawable, verbosity, wants_color
 
 WAITING, RUNNING, DONE, FAILED = "waiting", "running", "done", "stopped"
@@ -117,8 +117,7 @@ class Rate(ProgressColumn):
     """Units a second."""
 
     def render(self, task: Task) -> Text:
-        unit = task.fields["unit"]
-        return Text("" if task.speed is None else f"{task.speed:.3g} {unit}s a second", style="dim")
+        return Text("" if task.speed is None else rate_text(task.speed, task.fields["unit"]), style="dim")
 
 
 class Drawn:

@@ -10,7 +10,7 @@ import pytest
 
 from revision_plugin._common import progress
 from revision_plugin._common.library_noise import LOGGED, SETTINGS, VERBOSE_SETTINGS, quiet_libraries
-from revision_plugin._common.progress import Lines, Shown, read_line, shown_on, track
+from revision_plugin._common.progress import Lines, Shown, rate_text, read_line, shown_on, track
 from revision_plugin._common.verbosity import Verbosity, choose_verbosity, is_drawable
 
 
@@ -51,9 +51,22 @@ def test_without_a_total_there_is_a_rate_alone(clock):
     lines = Lines("work", None, "item", written.append, delay=3)
     clock(2)
     lines.advance(5)
-    assert written == ["work: 5 items, 2.5 items a second"] and read_line(written[0]) == Shown("work", 5, None, "item")
     lines.end()
-    assert len(written) == 1, "work shorter than the delay has no last line"
+    assert not written, "work shorter than the delay has no line"
+    clock(4)
+    lines.advance(5)
+    assert written == ["work: 10 items, 2.5 items a second"] and read_line(written[0]) == Shown(
+        "work", 10, None, "item"
+    )
+
+
+def test_rates_have_three_digits():
+    assert [rate_text(rate, "row") for rate in (0.01234, 5, 99.94, 123456.7)] == [
+        "0.0123 rows a second",
+        "5 rows a second",
+        "99.9 rows a second",
+        "123,457 rows a second",
+    ]
 
 
 def test_work_is_shown_in_one_place(capsys):
