@@ -25,11 +25,16 @@ if [ "$(cat "$venv/.stamp" 2>/dev/null || true)" != "$stamp" ]; then
     [ -n "${python:-}" ] && command -v "$python" >/dev/null || { echo "error: Python 3.11 or later is needed; there is ${found:-none}" >&2; exit 2; }
     echo "setting up $venv (several GB, a few minutes)" >&2
     [ -x "$venv/bin/python" ] || "$python" -m venv "$venv"
+    log=$venv/setup.log # what pip and uv print; a failure shows its end
+    : > "$log"
+    logged() {
+        "$@" >> "$log" 2>&1 || { tail -n 20 "$log" >&2; echo "error: $venv could not be set up (whole log in $log)" >&2; exit 1; }
+    }
     # bytecode is made here once: where Python may not write it, as in many images, each process would take 10 s longer to start
     install=("$venv/bin/uv" pip install --quiet --compile-bytecode --python "$venv/bin/python")
-    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check uv
-    "${install[@]}" --no-deps -r "$constraints"
-    [ -z "${TRANSFORMERS:-}" ] || "${install[@]}" "transformers==$TRANSFORMERS"
-    "${install[@]}" --no-deps -e .
+    logged "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --root-user-action ignore uv
+    logged "${install[@]}" --no-deps -r "$constraints"
+    [ -z "${TRANSFORMERS:-}" ] || logged "${install[@]}" "transformers==$TRANSFORMERS"
+    logged "${install[@]}" --no-deps -e .
     echo "$stamp" > "$venv/.stamp"
 fi

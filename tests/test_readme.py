@@ -139,6 +139,11 @@ def test_quickstart(tmp_path):
         ["bash", ROOT / "scripts" / "quickstart.sh", "--out", tmp_path / "q"], capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr[-3000:]
+    printed = done.stdout + done.stderr
+    assert not re.search("warning|deprecat|newly initialized|kernels-community", printed, re.I), printed
+    assert "\r" not in printed and "\x1b" not in printed, "nothing is drawn where there is no terminal"
+    assert done.stdout.splitlines()[-1] == f"report: {tmp_path / 'q' / 'report' / 'report.md'}"
+    assert "6/6 report: done after " in done.stderr
     report = tmp_path / "q" / "report"
     assert {p.name for p in report.iterdir()} == {
         "report.md",

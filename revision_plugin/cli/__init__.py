@@ -7,8 +7,11 @@ import importlib
 import io
 import logging
 import sys
+from collections.abc import Sequence
 from typing import NoReturn
 
+from .._common.library_noise import quiet_libraries
+from .._common.verbosity import Verbosity, choose_verbosity
 from ..errors import RevisionError, one_line, shown
 from .environment import require_own_environment
 
@@ -29,6 +32,11 @@ COMMANDS = {
 }
 
 
+LEVELS = {  # what libraries log, what the plugin logs
+    Verbosity.QUIET: (logging.ERROR, logging.ERROR),
+    Verbosity.NORMAL: (logging.WARNING, logging.INFO),
+    Verbosity.VERBOSE: (logging.INFO, logging.DEBUG),
+}
 PASSING_ON = ("evaluate",)  # what follows "--" is for another program's command line
 
 
@@ -57,14 +65,31 @@ class Parser(argparse.ArgumentParser):
 def build_parser(command: str | None = None) -> Parser:
     """The parser of all commands; only the flags of `command` are known."""
     parser = Parser(prog="revision", description="Text-only pretraining for LLaVA through modality-gap alignment.")
+    parser.epilog = "Results go to standard output; progress, notes and errors to standard error."
+    _add_verbosity(parser, default=False)
     subparsers = parser.add_subparsers(dest="command", required=True, parser_class=Parser, metavar="COMMAND")
     for name, text in COMMANDS.items():
         sub = subparsers.add_parser(name, help=text, description=text)
         if name == command:
+            _add_verbosity(sub, default=argparse.SUPPRESS)
             module = importlib.import_module(f".{name}", __name__)
             module.add_flags(sub)
             sub.set_defaults(run=module.run)
     return parser
+
+
+def _add_verbosity(parser: Parser, default: object) -> None:
+    group = parser.add_mutually_exclusive_group()
+    group.add_argument("--quiet", action="store_true", default=default, help="print results and errors alone")
+    group.add_argument("--verbose", action="store_true", default=default, help="print what libraries log, too")
+
+
+def _read_verbosity(words: Sequence[str]) -> Verbosity:
+    """What the words say, before libraries load that the parser's flags need."""
+    own = words[: words.index("--")] if "--" in words else words
+    if "--quiet" in own and "--verbose" in own:
+        raise RevisionError("--quiet and --verbose are opposites; give one of them")
+    return Verbosity.QUIET if "--quiet" in own else Verbosity.VERBOSE if "--verbose" in own else Verbosity.NORMAL
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -73,11 +98,8 @@ def main(argv: list[str] | None = None) -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal that cannot show a character gets its escape
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(OneLine("%(message)s"))
-    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
-    logging.getLogger("revision_plugin").setLevel(logging.INFO)
     with one_line(interrupted="repeat the command to resume"):
+        _speak(_read_verbosity(words))
         require_own_environment()
         command = next((word for word in words if word in COMMANDS), None)
         passed_on: list[str] = []
@@ -87,6 +109,17 @@ def main(argv: list[str] | None = None) -> None:
         arguments = build_parser(command).parse_args(words)
         arguments.passed_on = passed_on
         arguments.run(arguments)
+
+
+def _speak(verbosity: Verbosity) -> None:
+    """Let this process say so much on standard error."""
+    choose_verbosity(verbosity)
+    quiet_libraries(verbosity)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(OneLine("%(message)s"))
+    libraries, ours = LEVELS[verbosity]
+    logging.basicConfig(level=libraries, handlers=[handler], force=True)
+    logging.getLogger("revision_plugin").setLevel(ours)
 
 
 class OneLine(logging.Formatter):

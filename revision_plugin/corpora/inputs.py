@@ -22,12 +22,13 @@ from .images import ImageItem, holds_images, identify_images, read_images
 from .items import Reading, first_sample_problem, read_shard
 from .listing import MAGIC, list_shards
 from .locations import LOCAL, Shard, protocol_of
-from .shards import JSON, JSONL, KINDS, PARQUET, TABLES, TAR, TXT, column_types, kind_of
-from .texts import TABLE_TEXTS, TEXT_SUFFIXES, TextItem, parquet_columns, read_texts
+from .shards import JSON, JSONL, KINDS, PARQUET, TABLES, TAR, TXT, column_types, kind_of, parquet_rows
+from .texts import TABLE_TEXTS, TEXT_SUFFIXES, TextItem, parquet_columns, read_texts, record_count
 
 logger = logging.getLogger(__name__)
 Names = str | Path | Sequence[str | Path]
 SMALL = 2**28  # bytes of a shard whose content is hashed
+COUNTED_SHARDS = 1000  # of which the ends are read for a count: a few milliseconds each on a disk
 FORMS = ".parquet, .jsonl[.gz|.zst], .tar[.gz] or .arrow"
 FOUND: dict[str, tuple[str, ...]] = {  # in folders
     TEXT: tuple(suffix for suffix, kind in KINDS.items() if kind not in (JSON, TXT)),
@@ -51,6 +52,12 @@ class Corpus(ABC):
         Raises RevisionError for a part that cannot be read whole.
         """
 
+    def count(self) -> int | None:
+        """How many items it has, where that is known without reading them all; None elsewhere. Parts that cannot be
+        read are no matter here: `read` says what is wrong.
+        """
+        return None
+
     @abstractmethod
     def identity(self) -> dict:
         """What a run that goes on with another's must find again, as JSON: the corpus's name, and a hash of its
@@ -71,6 +78,9 @@ class FileOfTexts(Corpus):
 
     def read(self, part: str) -> Iterator[TextItem]:
         return read_texts(self.path)
+
+    def count(self) -> int | None:
+        return record_count(self.path, "texts")
 
     def identity(self) -> dict:
         return {"corpus": self.path.name, "corpus_hash": hash_file(self.path)}
@@ -93,6 +103,11 @@ class FilesOfImages(Corpus):
 
     def read(self, part: str) -> Iterator[ImageItem]:
         return read_images(self.path, self.image_folder)
+
+    def count(self) -> int | None:
+        if self.path.is_dir():
+            return sum(1 for _ in self.read(self.parts[0]))  # lists the folder, opens no image
+        return record_count(self.path, "images")
 
     def identity(self) -> dict:
         others: Counter[str] = Counter()
@@ -137,6 +152,15 @@ class ShardedCorpus(Corpus):
             yield item
         if not count and len(self.shards) > 1:
             logger.info("%s: holds no item", shard.name)
+
+    def count(self) -> int | None:
+        here = all(shard.protocol == LOCAL and kind_of(shard.path) == PARQUET for shard in self.shards)
+        if not here or len(self.shards) > COUNTED_SHARDS:
+            return None
+        try:
+            return sum(parquet_rows(shard) for shard in self.shards)
+        except (RevisionError, OSError):
+            return None
 
     def identity(self) -> dict:
         name = posixpath.basename(self.where.rstrip("/"))

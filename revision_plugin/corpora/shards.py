@@ -78,6 +78,12 @@ def column_types(shard: Shard, kind: str) -> dict[str, pa.DataType]:
     return dict(zip(names, schema.types))
 
 
+def parquet_rows(shard: Shard) -> int:
+    """How many rows a parquet file says it has. Raises RevisionError for a file that is none, or cut."""
+    with shard.opened() as handle, _damage(shard, PARQUET):
+        return pq.read_metadata(handle).num_rows
+
+
 def table_rows(shard: Shard, kind: str, columns: list[str], rows: int) -> Iterator[dict[str, Any]]:
     """Those columns row by row, at most `rows` of them in memory; where the file's own batches are larger, one batch.
 

@@ -4,6 +4,7 @@ time. The processes find the libraries loaded.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from .._common.forked import call, forked_processes
-from .._common.progress import track
+from .._common.progress import Advance, read_line, track
 from ..errors import RevisionError, one_line
 from ..evaluation.run import evaluate
 from ..hosts.launch import main as launch
@@ -26,8 +27,17 @@ COMMON_FLAGS = f"""
     --eval_strategy no --save_strategy no --weight_decay 0. --warmup_ratio 0.03 --lr_scheduler_type cosine
     --logging_steps 5 --model_max_length 2048 --dataloader_num_workers 0 --lazy_preprocess True --report_to none
 """.split()
+LOOK_EVERY = 0.5  # seconds
 STEP = re.compile(rb"(\d+)/\d+ \[")
-PRELOADED = ("revision_plugin.hosts.launch", "revision_plugin.encoders.open_clip", "transformers.trainer", "peft")
+# what a training imports before its first step, the optimizer's compiler included; what is not installed is passed over
+PRELOADED = (
+    "revision_plugin.demo.ready_host",
+    "revision_plugin.encoders.open_clip",
+    "transformers.trainer",
+    "peft",
+    "torch._dynamo",
+    "deepspeed",
+)
 
 
 def training_flags(
@@ -97,28 +107,47 @@ def run_jobs(jobs: list[Job]) -> None:
     threads = max(1, (os.cpu_count() or 1) // slots)
     waiting = [job for job in jobs if not job.finished]
     running: dict[Job, BaseProcess] = {}
-    total = sum(job.steps for job in waiting)
-    shown = 0
+    bars: dict[Job, Bar] = {}
+    total = Bar("all trainings", sum(job.steps for job in waiting), "step")
     try:
-        with track("train", total=total, unit="step") as advance:
-            while waiting or running:
-                ready = [
-                    j for j in waiting if j.after is None or not any(o.out == j.after for o in [*waiting, *running])
-                ]
-                for job in ready[: slots - len(running)]:
-                    waiting.remove(job)
-                    running[job] = job.start(threads)
-                time.sleep(0.5)
-                for job, process in list(running.items()):
-                    if process.exitcode is not None:
-                        del running[job]
-                        _require_success(job, process.exitcode)
-                done = sum(job.steps_done() for job in jobs if job not in waiting and (job in running or job.finished))
-                done = max(shown, min(done, total))
-                advance(done - shown)
-                shown = done
+        while waiting or running:
+            ready = [j for j in waiting if j.after is None or not any(o.out == j.after for o in [*waiting, *running])]
+            for job in ready[: slots - len(running)]:
+                waiting.remove(job)
+                bars[job] = Bar(job.out.name, job.steps, "step")
+                running[job] = job.start(threads)
+            time.sleep(LOOK_EVERY)
+            for job, process in list(running.items()):
+                status = process.exitcode  # before its log is read, which is whole then
+                bars[job].show(job.steps_done())
+                if status is not None:
+                    del running[job]
+                    bars[job].close()
+                    _require_success(job, status)
+            total.show(sum(bar.done for bar in bars.values()))
     finally:
+        for bar in (*bars.values(), total):
+            bar.close()
         _end(running.values())
+
+
+class Bar:
+    """Progress of a process, as far as its log tells; a log that is read late or anew takes nothing back."""
+
+    def __init__(self, title: str, total: int | None, unit: str):
+        self.done = 0
+        self._held = contextlib.ExitStack()
+        self._advance: Advance = self._held.enter_context(track(title, total=total, unit=unit))
+
+    def show(self, done: int) -> None:
+        """So much is done in all."""
+        if done > self.done:
+            self._advance(done - self.done)
+            self.done = done
+
+    def close(self) -> None:
+        """Show it no longer; may be called again."""
+        self._held.close()
 
 
 def run_evaluations(settings: list[dict[str, Any]], logs: list[Path]) -> None:
@@ -126,17 +155,36 @@ def run_evaluations(settings: list[dict[str, Any]], logs: list[Path]) -> None:
     line of one that fails.
     """
     threads = max(1, (os.cpu_count() or 1) // len(settings))
-    running: list[BaseProcess] = []
+    running: dict[Path, BaseProcess] = {}
+    bars: dict[Path, Bar] = {}
     try:
         for each, log in zip(settings, logs):
-            running.append(_start(_evaluate, (each,), log, threads))
-        for process, log in zip(running, logs):
-            process.join()
-            if process.exitcode:
-                last = _last_line(log).removeprefix("error: ")
-                raise RevisionError(f"an evaluation failed: {last} (whole log in {log})")
+            running[log] = _start(_evaluate, (each,), log, threads)
+        while running:
+            time.sleep(LOOK_EVERY)
+            for log, process in list(running.items()):
+                status = process.exitcode
+                _show_answers(log, bars)
+                if status is not None:
+                    del running[log]
+                    if log in bars:
+                        bars[log].close()
+                    if status:
+                        last = _last_line(log).removeprefix("error: ")
+                        raise RevisionError(f"an evaluation failed: {last} (whole log in {log})")
     finally:
-        _end(running)
+        for bar in bars.values():
+            bar.close()
+        _end(running.values())
+
+
+def _show_answers(log: Path, bars: dict[Path, Bar]) -> None:
+    """The bar of an evaluation, once its log says how many questions there are."""
+    lines = filter(None, map(read_line, log.read_text(errors="replace").splitlines()))
+    for progress in lines:
+        if log not in bars:
+            bars[log] = Bar(log.stem, progress.total, progress.unit)
+        bars[log].show(progress.done)
 
 
 def _evaluate(settings: dict[str, Any]) -> None:

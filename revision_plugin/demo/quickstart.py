@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import logging
-from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
@@ -13,7 +10,6 @@ import torch
 
 from .._common.files import read_json, write_json
 from .._common.folders import ClaimedFolder
-from .._common.timing import timed
 from ..aligners import ALIGNERS, create, load_aligner
 from ..embeddings.encode import encode_images, encode_texts
 from ..embeddings.moments import stream_moments
@@ -27,12 +23,21 @@ from . import corpus, measures, world
 from . import quickstart_report as report
 from .jobs import Job, run_evaluations, run_jobs
 from .questions import questions
-from .recipe import ENCODER, HELD_OUT_SEED, STAGE2_LABELS, Recipe, choose
+from .recipe import ENCODER, HELD_OUT_SEED, STAGE1_LABELS, STAGE2_LABELS, Recipe, choose
+from .screen import Screen
 from .smollm2 import export_smollm2
+from .stages import Stages, open_stages
 
-logger = logging.getLogger(__name__)
 EXAMPLES, SHEET = 6, 16
 TEXTS_AT_A_TIME = 256  # the demo encoder is small
+STAGES = {  # by the names that the report gives seconds to
+    "corpus and embeddings": "corpus and embeddings",
+    "aligners": "aligners",
+    "trainings": "trainings: Stage 1 three times, Stage 2 three times",
+    "zero-shot evaluation": "zero-shot captions of held-out images",
+    "question answering": "questions about held-out images, through lmms-eval",
+    "report": "report",
+}
 
 
 def quickstart(out: Path, *, full: bool = False, small_llm: str = "demo", seed: int = 0) -> Path:
@@ -44,46 +49,52 @@ def quickstart(out: Path, *, full: bool = False, small_llm: str = "demo", seed: 
     settings = {"recipe": asdict(recipe), "small_llm": small_llm, "seed": seed}
     if (out / "report" / "report.md").exists():
         raise RevisionError(f"{out}: already holds a finished quickstart; choose another --out or delete it")
-    with ClaimedFolder(out, "quickstart.json", settings):
-        return _run(out, recipe, settings)
+    with ClaimedFolder(out, "quickstart.json", settings), open_stages(STAGES, out) as stages:
+        return _run(out, recipe, settings, stages)
 
 
-def _run(out: Path, recipe: Recipe, settings: dict) -> Path:
+def _run(out: Path, recipe: Recipe, settings: dict, stages: Stages) -> Path:
     seed, small_llm = settings["seed"], settings["small_llm"]
-    seconds: dict[str, float] = {}
-    with _step("1/6 corpus and embeddings", seconds, "corpus and embeddings"):
+    with stages.stage("corpus and embeddings"):
         _prepare(out, recipe, seed)
         language_model = world.ASSETS / "llm" if small_llm == "demo" else export_smollm2(out / "smollm2")
-    with _step("2/6 aligners", seconds, "aligners"):
-        _fit(out, seed)
-    with _step("3/6 trainings: Stage 1 three times, Stage 2 three times", seconds, "trainings"):
+    with stages.stage("aligners") as screen:
+        _fit(out, seed, screen)
+    with stages.stage("trainings"):
         run_jobs(_jobs(out, recipe, language_model, seed))
     results = {**settings, "language_model": small_llm}
-    scenes = world.sample_scenes(recipe.held_out, seed=HELD_OUT_SEED, held_out=True, distinct=True)
-    pictures = world.render_all(scenes, seed=HELD_OUT_SEED)
-    with _step("4/6 zero-shot captions of held-out images", seconds, "zero-shot evaluation"):
+    with stages.stage("zero-shot evaluation") as screen:
+        scenes = world.sample_scenes(recipe.held_out, seed=HELD_OUT_SEED, held_out=True, distinct=True)
+        pictures = world.render_all(scenes, seed=HELD_OUT_SEED)
         examples = _evaluate_stage1(out, results, scenes, pictures, language_model)
-    with _step("5/6 questions about held-out images, through lmms-eval", seconds, "question answering"):
+        _show_stage1(results, screen)
+    with stages.stage("question answering") as screen:
         sheet = _evaluate_stage2(out, results, scenes)
-    with _step("6/6 report", seconds, "report"):
+        for name, label in STAGE2_LABELS.items():
+            screen.figure(f"answers right, {label}", f"{results['stage2'][name]['all']['accuracy']:.1%}")
+    with stages.stage("report"):
         folder = out / "report"
         folder.mkdir(exist_ok=True)
         report.plot_loss(folder / "stage1_loss.png", {n: _losses(out / f"stage1-{n}") for n in results["stage1"]})
         report.plot_pca(folder / "pca.png", results.pop("clouds"))
         report.plot_contact_sheet(folder / "answers.png", sheet, pictures)
-    results["seconds"] = seconds
+    results["seconds"] = stages.seconds
     write_json(folder / "results.json", results)
     path = report.write_report(folder, results, examples)
     for line in report.verdicts(results):
-        logger.info("%s", line)
+        stages.screen.write(line)
     return path
 
 
-@contextlib.contextmanager
-def _step(title: str, seconds: dict[str, float], name: str) -> Iterator[None]:
-    logger.info("%s", title)
-    with timed(seconds, name):
-        yield
+def _show_stage1(results: dict, screen: Screen) -> None:
+    gaps = {name: row["centroid_gap"] for name, row in results["geometry"].items()}
+    screen.figure("centroid gap of held-out scenes", f"{gaps['none']:.3f} before ReAlign, {gaps['realign']:.3f} after")
+    rows = []
+    for name, row in results["stage1"].items():
+        likelihoods = [row[given]["mean"] if given in row else None for given in ("text", "image", "shuffled")]
+        rows.append([STAGE1_LABELS[name], *("-" if value is None else f"{value:.3f}" for value in likelihoods)])
+    head = ["nats a token of true captions", "given its text", "given the image", "given another image"]
+    screen.table(head, rows)
 
 
 def _prepare(out: Path, recipe: Recipe, seed: int) -> None:
@@ -97,13 +108,13 @@ def _prepare(out: Path, recipe: Recipe, seed: int) -> None:
         encode_images(encoder, data / "images", out / "images")
 
 
-def _fit(out: Path, seed: int) -> None:
+def _fit(out: Path, seed: int, screen: Screen) -> None:
     texts, images = Store.open(out / "texts"), Store.open(out / "images")
     for method in ("none", "realign"):
         if not (out / f"aligner-{method}").exists():
             aligner = create(ALIGNERS.get(method), {}).fit(texts, images, seed=seed)
             aligner.save(out / f"aligner-{method}")
-            logger.info("  %s: centroid gap %.4f", method, aligner.report.centroid_gap)
+            screen.figure(f"centroid gap, {STAGE1_LABELS[method]}", f"{aligner.report.centroid_gap:.4f}")
 
 
 def _jobs(out: Path, recipe: Recipe, language_model: Path, seed: int) -> list[Job]:

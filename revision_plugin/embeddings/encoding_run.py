@@ -114,7 +114,8 @@ class EncodingRun:
             mine = [(part, (rank - part) % processes, processes) for part in range(parts)]
         seen: set[str] = set()
         failed = 0
-        with track(self._title, total=None, unit="item", show=rank == 0) as advance:
+        total = self.corpus.count() if rank == 0 and processes == 1 else None  # others' chunks are not seen here
+        with track(self._title, total=total, unit="item", show=rank == 0) as advance:
             for piece in mine:
                 for _, failures in self.encode_piece(self.encoder, writer, piece, seen, advance):
                     failed += failures
@@ -137,7 +138,7 @@ class EncodingRun:
             settings=settings,
         )
         failed = 0
-        with track(self._title, total=None, unit="item") as advance:
+        with track(self._title, total=self.corpus.count(), unit="item") as advance:
             for items, failures in workers.map(work, pieces):
                 failed += int(failures)
                 if failed > self.max_failures:

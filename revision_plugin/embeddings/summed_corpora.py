@@ -66,7 +66,7 @@ class SummedCorpus:
         )
         parts = len(self._corpus.parts)
         moments, failures, self.truncated = Moments.empty(self.dim, covariance=covariance), 0, 0
-        with track(f"encode {self.modality}s", total=None, unit="item") as advance:
+        with track(f"encode {self.modality}s", total=self._corpus.count(), unit="item") as advance:
             for result in self._workers.map(work, list(itertools.product(range(parts), range(self._step)))):
                 failed, truncated = int(result[0]), int(result[1])
                 failures, self.truncated = failures + failed, self.truncated + truncated

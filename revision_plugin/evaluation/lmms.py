@@ -12,7 +12,10 @@ from typing import Any
 import lmms_eval.__main__ as command
 from lmms_eval import evaluator
 
+from revision_plugin._common.library_noise import quiet_libraries
+from revision_plugin._common.verbosity import verbosity
 from revision_plugin.evaluation.run_environment import run_settings
+from revision_plugin.evaluation.shown_output import show_notes
 
 WHOLE_EVALUATE = evaluator.evaluate
 
@@ -50,6 +53,8 @@ def evaluate(*, limit: float | None = None, **keywords: Any) -> dict | None:
 
 
 def main() -> None:
+    quiet_libraries(verbosity())
+    show_notes()
     command.TaskManager = functools.partial(command.TaskManager, include_defaults=False)
     command.EvaluationTracker = Tracker
     evaluator.evaluate = evaluate

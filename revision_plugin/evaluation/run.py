@@ -31,6 +31,7 @@ from .mirror import mirrored, task_folder, write_overlays
 from .placement import number_of_bits, require_checkpoint, require_device_map
 from .results import CIDER, METRIC, SETTINGS, read_results, result_files
 from .run_environment import RUN, checkpoint_state
+from .shown_output import ShownOutput
 
 logger = logging.getLogger(__name__)
 
@@ -191,14 +192,13 @@ def _datasets_cache(out: Path, data_root: Path | None) -> Iterator[dict[str, str
 
 
 def _run(command: list[str], log: Path, environment: dict) -> None:
-    """Run `command`, its output shown on standard error and kept in `log`."""
-    with open(log, "wb") as log_file:
+    """Run `command`, its output kept in `log`, and what a user wants of it shown on standard error."""
+    with open(log, "wb") as log_file, ShownOutput() as output:
         process = start_child(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment, bufsize=0)
         try:
             while process.stdout and (part := process.stdout.read(4096)):
                 log_file.write(part)
-                sys.stderr.buffer.write(part)
-                sys.stderr.flush()
+                output.write(part)
             process.wait()
         except BaseException:
             process.terminate()

@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from transformers import logging as transformers_logging
 
 from .._common.files import read_object, require_regular
+from .._common.verbosity import Verbosity, verbosity
 from ..errors import RevisionError, first_line, library_failures
 
 PROJECTOR = "mm_projector."
@@ -22,15 +23,21 @@ PATTERNS = ("model*.safetensors", "pytorch_model*.bin")
 
 @contextlib.contextmanager
 def quiet_loading() -> Iterator[None]:
-    """Without transformers' warnings of new weights, which it gives for healthy checkpoints, too: `require_weights`
-    says what is missing.
+    """Without transformers' bar, and its warnings of new weights, which it gives for healthy checkpoints, too:
+    `require_weights` says what is missing. With `--verbose` it says all.
     """
-    before = transformers_logging.get_verbosity()
+    if verbosity() is Verbosity.VERBOSE:
+        yield
+        return
+    before, bar = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
     transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
     try:
         yield
     finally:
         transformers_logging.set_verbosity(before)
+        if bar:
+            transformers_logging.enable_progress_bar()
 
 
 def number_type(config: dict) -> torch.dtype:

@@ -113,7 +113,7 @@ def page(records: list[dict]) -> str:
 def study(scales: list[str], seeds: int, rows: int, pairs: int, steps: int, processes: int) -> list[dict]:
     """A record for every encoder and seed, in their order."""
     tasks = [(scale, seed, rows, pairs, steps) for seed in range(seeds) for scale in scales]
-    with track("corpora", total=len(tasks), unit="corpus") as advance:
+    with track("corpora", total=len(tasks), unit="task") as advance:
         if processes == 1:
             records = []
             for task in tasks:

@@ -148,7 +148,7 @@ def study(seeds: int, rows: list[float], pairs: int) -> list[dict]:
     few = rows[::2]
     plan = [("16", MATCHED, rows), ("16", UPPER, few), ("8", MATCHED, few), ("40", MATCHED, few)]
     settings = []
-    with track("corpora", total=len(plan) * seeds, unit="corpus") as advance:
+    with track("corpora", total=len(plan) * seeds, unit="task") as advance:
         for scale, content, counts in plan:
             encoder, measured = load_encoder(ENCODERS[scale]), []
             for seed in range(seeds):

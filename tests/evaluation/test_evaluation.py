@@ -1,6 +1,7 @@
 """`llava_revision` and `revision evaluate` on a real, tiny checkpoint."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -66,7 +67,10 @@ def test_the_same_answers_as_revision_ask_and_a_resumed_run(benchmark, stage2, t
     killed = kill_after_an_answer(stage2, root, tmp_path / "out")
     done = evaluate(stage2, root, tmp_path / "out", "--batch-size", 5)
     assert "revision_demo: accuracy " in done.stdout
-    assert "answering on cpu" in done.stderr
+    assert "answering on cpu" in done.stderr.splitlines()
+    known = "answering on cpu|answer: \\d+ of \\d+ questions, |.* lacks README.md, "
+    assert all(re.match(known, line) for line in done.stderr.splitlines()), done.stderr
+    assert "Postprocessed" in (tmp_path / "out" / "lmms_eval.log").read_text(), "the log has the rest"
     (answer_file,) = (tmp_path / "out" / "answers").glob("*.jsonl")
     assert answer_file.read_text().startswith(killed) and killed.count("\n") < len(answer_file.read_text().splitlines())
     replies = samples(tmp_path / "out")
@@ -78,7 +82,7 @@ def test_the_same_answers_as_revision_ask_and_a_resumed_run(benchmark, stage2, t
         ask_run = run_revision(
             "ask", "--model", stage2, "--image", tmp_path / "image.png", question, "--max-new-tokens", 6
         )
-        assert ask_run.stdout.strip() == replies[number]
+        assert ask_run.stdout.strip() == replies[number] and ask_run.stderr == "answering on cpu\n"
     lines = answer_file.read_text().splitlines()
     assert len(lines) == len(rows)
     changed = json.loads(lines[0])
