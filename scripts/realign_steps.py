@@ -44,7 +44,9 @@ def draw(texts: np.ndarray, images: np.ndarray, folder: Path) -> str:
             axes.scatter(*points.T, s=14, alpha=0.5, color=color, linewidths=0, label=name)
             axes.scatter(*points.mean(0), s=160, marker="+", color=color, linewidths=2.5)
         gap = np.linalg.norm(rows.mean(0) - images.mean(0))
-        axes.set(title=f"{title}\ngap {gap:.5f}", aspect="equal", xlim=(-0.95, 0.95), ylim=(0.35, 1.25), xticks=[], yticks=[])
+        axes.set(
+            title=f"{title}\ngap {gap:.5f}", aspect="equal", xlim=(-0.95, 0.95), ylim=(0.35, 1.25), xticks=[], yticks=[]
+        )
         axes.title.set_fontsize(9)
     axes.legend(loc="lower center", frameon=False, fontsize=8, ncols=2)
     return save(figure, folder, "realign-steps")

@@ -1,4 +1,4 @@
-"""The code blocks of README and docs/, and what their commands are given when bash runs a page with recording stand-ins."""
+"""The code blocks of README and docs/, and what the programs of a page are given when bash runs it with stand-ins."""
 
 import os
 import re

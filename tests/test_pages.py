@@ -89,7 +89,9 @@ def test_the_commands_of_a_page(page, tmp_path, monkeypatch):
     commands = recorded(page, tmp_path)
     monkeypatch.chdir(tmp_path)
     programs = [read_by_its_program(words) for words in commands]
-    started = [line for block in blocks(page, "bash") for line in block.splitlines() if re.match(r"(revision|bash) ", line)]
+    started = [
+        line for block in blocks(page, "bash") for line in block.splitlines() if re.match(r"(revision|bash) ", line)
+    ]
     assert len(programs) >= len(started), "a command of the page was not met"
 
 
@@ -102,7 +104,7 @@ def test_a_command_that_its_program_would_refuse_is_seen():
 
 
 def test_plain_blocks_hold_no_commands():
-    """What stands in a block without a language is not met above; LLaVA-NeXT's is read by tests/hosts/test_llava_next.py."""
+    """A block without a language is not met above; LLaVA-NeXT's is read by tests/hosts/test_llava_next.py."""
     commands = re.compile(r"^(revision|bash|python|pip|torchrun) ", re.M)
     found = [page for page in PAGES if any(commands.search(block) for block in blocks(page, ""))]
     assert found == ["docs/forks.md"]
@@ -159,7 +161,9 @@ def test_the_geometry_pages_snippet(tmp_path, monkeypatch):
 def test_the_readme_quotes_its_pages():
     """Commands and figures that stand in README and on a page are the same lines."""
     readme = (ROOT / "README.md").read_text()
-    start, data, quickstart = ((ROOT / "docs" / f"{name}.md").read_text() for name in ("index", "own-data", "quickstart"))
+    start, data, quickstart = (
+        (ROOT / "docs" / f"{name}.md").read_text() for name in ("index", "own-data", "quickstart")
+    )
     first, *install, five = blocks("README.md", "bash")
     assert first in start and all(block in start for block in install) and five in data
     rows = [line for line in readme.splitlines() if re.match(r"\| (text|paired)", line)]
