@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
@@ -51,16 +52,17 @@ def recorded(page: str, folder: Path) -> list[list[str]]:
     for name in OWN_SETUP:
         _stand_in(folder / "scripts" / name)
     environment = {
-        "PATH": f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}",
+        "PATH": f"{folder / 'bin'}{os.pathsep}{os.defpath}",  # a program without a stand-in is not found
         "RECORD": str(folder / "record"),
         **VARIABLES,
         **ON_A_CPU,
     }
+    printed = []
     for block in blocks(page, "bash"):
         typed = ["bash", "-euo", "pipefail", "-c", block]
         done = subprocess.run(typed, capture_output=True, text=True, env=environment, cwd=folder)
         assert done.returncode == 0, f"{page}: {done.stderr}\n{block}"
-        (folder / "printed").open("a").write(done.stdout)
+        printed += [shlex.split(line) for line in done.stdout.splitlines()]  # of launches with DRY_RUN=1
     record = folder / "record"
     commands = record.read_text().split("\0\n\0")[:-1] if record.exists() else []
-    return [command.split("\0") for command in commands]
+    return [*(command.split("\0") for command in commands), *printed]
