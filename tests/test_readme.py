@@ -1,8 +1,7 @@
-"""Every command of the README runs, in its order, in a fresh shell, on tiny data."""
+"""Every command of the README and of the page on your own data runs, in order, in a fresh shell, on tiny data."""
 
 import json
 import os
-import re
 import shlex
 import shutil
 import subprocess
@@ -14,14 +13,18 @@ from pathlib import Path
 import benchmark_data
 import pytest
 from conftest import ON_A_CPU, ROOT
+from page_commands import blocks
 from tiny_families import FAMILIES, write
 
-README = (ROOT / "README.md").read_text()
-BLOCKS = re.findall(r"```bash\n(.*?)```", README, re.S)
+BLOCKS = blocks("README.md", "bash")
+FIVE, *REST = blocks("docs/own-data.md", "bash")
 
 
 def test_the_blocks_are_the_ones_these_tests_run():
-    assert len(BLOCKS) == 8
+    assert len(BLOCKS) == 4 and len(REST) == 5 and BLOCKS[3] == FIVE
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 80, (
+        "README is one screen; what it says more of is a page"
+    )
     assert BLOCKS[0].split("#")[0].strip() == "bash scripts/quickstart.sh"
     assert "bash scripts/test.sh " in BLOCKS[0]
     assert "bash scripts/test.sh" in (ROOT / ".ci" / "run").read_text(), "CI runs the README's test command"
@@ -68,7 +71,7 @@ def test_every_command_typed_in_order_in_a_fresh_shell(checkout, world_files, tm
         **ON_A_CPU,
     }
     fresh = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")}
-    typed = "\n".join(f"{block}\necho '-- end of block'" for block in BLOCKS[1:])
+    typed = "\n".join(f"{block}\necho '-- end of block'" for block in [*BLOCKS[1:], *REST])
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", typed],
         cwd=checkout,
@@ -80,8 +83,9 @@ def test_every_command_typed_in_order_in_a_fresh_shell(checkout, world_files, tm
     printed = done.stdout.split("-- end of block")
     assert all(block.strip() for block in printed[1:-1]), "every block but the first prints what it did"
     assert "all symbols are where these hooks look for them" in printed[1]
-    assert "| mine | - |" in printed[-3] and "ReVision (published)" in printed[-3]
-    assert "opens with AutoModelForImageTextToText" in printed[-2]
+    _, _, _, _, _, benchmarks, shared, refitted, _ = printed
+    assert "| mine | - |" in benchmarks and "ReVision (published)" in benchmarks
+    assert "opens with AutoModelForImageTextToText" in shared and "refitted" in refitted
     assert "revision_pope" in (checkout / "shared-model" / "README.md").read_text()
     (raw,) = (checkout / "results" / "raw").rglob("*_results.json")
     (plugin,) = (checkout / "results" / "mine").rglob("*_results.json")

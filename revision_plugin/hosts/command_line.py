@@ -48,7 +48,7 @@ class _Parser(HfArgumentParser):
     """transformers' parser with errors in one line."""
 
     def error(self, message: str) -> NoReturn:
-        raise RevisionError(f"{message}; see LLaVA's flags and the plugin's in README.md")
+        raise RevisionError(f"{message}; see LLaVA's flags and the plugin's in docs/own-llava.md")
 
 
 def renamed_flags(arguments: Sequence[str]) -> list[str]:

@@ -62,7 +62,11 @@ def run_parts(ground: gpu_parts.Ground, names: list[str], seconds: float) -> dic
 
 def page(record: dict[str, Any]) -> str:
     """docs/gpu.md of a run."""
-    lines = ["# On a GPU", "", f"Written by `bash scripts/bench/gpu.sh{' --tiny' if record['tiny'] else ''}`."]
+    lines = [
+        "# On a GPU",
+        "",
+        f"What only a GPU can tell, written by `bash scripts/bench/gpu.sh{' --tiny' if record['tiny'] else ''}`.",
+    ]
     lines += [f"Machine: {record['machine']}.", ""]
     if record["tiny"]:
         lines += [

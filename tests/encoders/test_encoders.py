@@ -187,7 +187,7 @@ def test_the_example_encoder_of_the_docs(tmp_path, world_files, images, monkeypa
     from revision_plugin.aligners import load_aligner
     from revision_plugin.cli import main
 
-    (module,), (commands,) = docs_blocks("python"), docs_blocks("bash")
+    (module,), (_, commands) = docs_blocks("python"), docs_blocks("bash")
     (tmp_path / "my_encoder.py").write_text(module)
     shutil.copy(world_files / "texts.json", tmp_path)
     shutil.copytree(world_files / "images", tmp_path / "pictures")

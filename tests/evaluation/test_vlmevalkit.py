@@ -22,7 +22,7 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(not CHECKOUT, reason="VLMEvalKit is not on PyPI; REVISION_VLMEVALKIT names no checkout of it"),
 ]
-(COMMAND,) = re.findall(r"```bash\n(.*?)```", (ROOT / "docs" / "vlmevalkit.md").read_text(), re.S)
+_, COMMAND = re.findall(r"```bash\n(.*?)```", (ROOT / "docs" / "vlmevalkit.md").read_text(), re.S)
 PROMPTS = """
 import json, sys
 from vlmeval.dataset import ImageYORNDataset, build_dataset

@@ -1,4 +1,4 @@
-"""docs/forks.md: a checkout with the plugin registered, launched and loaded as LLaVA's own."""
+"""docs/forks.md and docs/own-llava.md: a checkout with the plugin registered, launched and loaded as LLaVA's own."""
 
 import re
 import shlex
@@ -12,6 +12,7 @@ import pytest
 from conftest import ENVIRONMENT, FLAGS, ROOT, STAGE1, STEPS, projector
 
 PAGE = (ROOT / "docs" / "forks.md").read_text()
+LAUNCHES = (ROOT / "docs" / "own-llava.md").read_text()
 DIFFS = [ROOT / "patches" / name for name in ("llava.diff", "llava_next.diff")]
 
 
@@ -26,7 +27,7 @@ def test_the_diff_only_inserts_and_shows_nothing_of_llava(diff):
 @pytest.mark.slow
 def test_the_launch_command_after(stores, tiny_llm, tmp_path):
     """The page's diff of a launch: what stays is LLaVA's own, and what comes of it trains."""
-    (block,) = re.findall(r"```diff\n(.*?)```", PAGE, re.S)
+    (block,) = re.findall(r"```diff\n(.*?)```", LAUNCHES, re.S)
     before, after = (
         shlex.split(" ".join(line[1:] for line in block.splitlines() if line[0] in f" {sign}")) for sign in "-+"
     )

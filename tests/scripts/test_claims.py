@@ -265,16 +265,8 @@ def test_the_report(tmp_path):
     assert "A reduced run" in text and f"Not run: {cell('none', ENCODERS[0])}" in text
 
 
-def test_the_readme_quotes_the_page():
+def test_the_page_is_of_the_whole_run():
     page = (ROOT / "docs" / PAGE).read_text()
-    quote = (
-        (ROOT / "README.md")
-        .read_text()
-        .split("<!-- quoted from docs/claims.md -->")[1]
-        .split("<!-- end of quote -->")[0]
-    )
-    lines = [line for line in quote.splitlines() if line.strip()]
-    assert len(lines) > 8 and all(line in page.splitlines() for line in lines)
     assert "reduced run" not in page, "of the whole default run"
     shown = re.findall(r"\]\((pictures/\S+)\)", page)
     assert shown and all((ROOT / "docs" / picture).exists() for picture in shown)
