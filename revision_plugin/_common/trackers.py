@@ -72,10 +72,13 @@ KINDS: dict[str, Callable[[str, Path], Any]] = {"tensorboard": _TensorBoard, "wa
 NAMES = tuple(KINDS)
 
 
-def require_installed(name: str) -> None:
-    """Raise RevisionError where the library of tracker `name`, one of `NAMES`, is not there."""
+def require_installed(name: str) -> str:
+    """`name`. Raises RevisionError where it is none of `NAMES`, or its library is not there."""
+    if name not in KINDS:
+        raise RevisionError(f"'{name}' is no tracker; there are {', '.join(NAMES)}")
     if find_spec(name) is None:
         raise RevisionError(f"{name} is not installed; 'pip install {name}', or report to another tracker")
+    return name
 
 
 class _Trackers:
@@ -97,8 +100,6 @@ def open_trackers(names: Sequence[str], *, name: str, folder: Path) -> Iterator[
     installed, or does not start.
     """
     for each in names:
-        if each not in KINDS:
-            raise RevisionError(f"'{each}' is no tracker; there are {', '.join(NAMES)}")
         require_installed(each)
     if not names:
         yield None

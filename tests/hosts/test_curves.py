@@ -1,21 +1,27 @@
 """Trackers, the probe of real images and the pace of a training, in the real hosts."""
 
+import contextlib
 import json
 import math
 import signal
+import sqlite3
 
-import conftest
 import numpy as np
 import pytest
 import torch
 from conftest import ENVIRONMENT, ROOT, projector, stage1_flags, torchrun, train
 from interruptions import finish, start, stop_after_checkpoint
+from PIL import Image
 from safetensors.torch import load_file
+from transformers import AutoTokenizer
 
+from revision_plugin.embeddings.store import Store
 from revision_plugin.hosts import find_host
 
 pytestmark = pytest.mark.slow
 HOSTS = ("llava", "hf")
+# an address that nobody answers
+NO_NETWORK = {name: "http://127.0.0.1:9" for name in ("http_proxy", "https_proxy", "HTTPS_PROXY", "HTTP_PROXY")}
 ROWS, BATCH, TOKENS = 7, 60, 3  # BATCH: all texts of the store in each step
 
 
@@ -88,8 +94,6 @@ def test_probe_is_the_loss_given_images(watched, world_files, tiny_llm):
     records = json.loads((world_files / "paired.json").read_text())
     chosen = [records[place * len(records) // ROWS] for place in range(ROWS)]
     captions = [record["conversations"][1]["value"] for record in chosen]
-    from PIL import Image
-
     pictures = [Image.open(world_files / "images" / record["image"]).convert("RGB") for record in chosen]
     pixels = assistant.image_processor.preprocess(pictures)["pixel_values"]
     each = assistant.likelihood(pixels, captions)
@@ -105,10 +109,6 @@ def test_probe_is_the_loss_given_images(watched, world_files, tiny_llm):
 
 def test_pace_counts_what_is_read(watched, stores, tiny_llm):
     """Tokens a sample: the first token, the visual ones and the text's with its end."""
-    from transformers import AutoTokenizer
-
-    from revision_plugin.embeddings.store import Store
-
     _, root = watched
     tokenizer, store = AutoTokenizer.from_pretrained(tiny_llm), Store.open(stores / "texts")
     texts = [store.row(index)["text"] for index in range(len(store))]
@@ -122,3 +122,68 @@ def test_pace_counts_what_is_read(watched, stores, tiny_llm):
     assert [entry["seconds_left"] > 0 for entry in entries] == [True] * (len(entries) - 1) + [False]
     plain = [entry for entry in history(root / "plain") if "loss" in entry]
     assert all("tokens_per_second" in entry and "seconds_left" not in entry for entry in plain), "the bar says it"
+
+
+def test_all_trackers_resume(stores, tiny_llm, tmp_path, monkeypatch):
+    """After a kill all three draw on in one run and ask no network; the result is that of a training without them."""
+    for library in ("tensorboard", "wandb", "trackio"):
+        pytest.importorskip(library)
+    for name, value in {"WANDB_MODE": "offline", "TRACKIO_DIR": str(tmp_path / "trackio"), **NO_NETWORK}.items():
+        monkeypatch.setitem(ENVIRONMENT, name, value)
+    flags = (*stage1_flags(stores), "--host", "hf")
+    sizes = {"steps": 60, "every": 12}
+    finish(start(tmp_path / "whole", tiny_llm, *flags, **sizes), tmp_path / "whole")
+    out = tmp_path / "cut"
+    stop_after_checkpoint(start(out, tiny_llm, *flags, "--report_to", "all", **sizes), out, signal.SIGKILL)
+    record = json.loads((out / "run.json").read_text())
+    finish(start(out, tiny_llm, *flags, "--report_to", "all", **sizes), out)
+    assert_equal(weights(out, "hf"), weights(tmp_path / "whole", "hf"))
+    assert curve(out, "loss") == curve(tmp_path / "whole", "loss")
+    name = json.loads((out / "run.json").read_text())["run_name"]
+    assert name == record["run_name"]
+    (folder,) = (out / "runs").iterdir()
+    logged = curve(out, "loss")
+    found = drawn(folder)["train/loss"]
+    assert [step for step, _ in found] == list(logged), "each step once"
+    assert [value for _, value in found] == pytest.approx(list(logged.values()))
+    runs = [each.name for each in (out / "wandb").glob("offline-run-*")]
+    assert len(runs) == 2 and all(each.endswith(name) for each in runs), "one id, which 'wandb sync' joins"
+    (database,) = (tmp_path / "trackio").glob("*.db")
+    with contextlib.closing(sqlite3.connect(database)) as connection:
+        rows = connection.execute("select run_name, metrics from metrics").fetchall()
+    points = [json.loads(metrics) for _, metrics in rows]
+    assert {run for run, _ in rows} == {name}
+    losses = {each["train/global_step"]: each["train/loss"] for each in points if "train/loss" in each}
+    assert losses == logged
+
+
+@pytest.mark.parametrize("host, config", [("hf", "zero3.json"), ("llava", "zero2.json")])
+def test_probe_under_deepspeed(host, config, stores, world_files, tiny_llm, tmp_path):
+    """Two processes share an odd number of rows and find what one process finds; the training stays as it is."""
+    flags = (*stage1_flags(stores), "--host", host, "--per_device_train_batch_size", 2)
+    probe = (*probe_flags(world_files), "--revision_probe_steps", 2)
+    train(tmp_path / "one", tiny_llm, *flags, *probe, "--max_steps", 1)
+    environment = {**ENVIRONMENT, "DS_ACCELERATOR": "cpu"}
+    for name, more in (("with", probe), ("without", ())):
+        out = tmp_path / name
+        words = (*flags, *more, "--deepspeed", ROOT / "scripts" / config)
+        finish(start(out, tiny_llm, *words, launcher=torchrun(), environment=environment, steps=3, every=100), out)
+    assert_equal(weights(tmp_path / "with", host), weights(tmp_path / "without", host))
+    assert curve(tmp_path / "with", "loss") == curve(tmp_path / "without", "loss")
+    found = curve(tmp_path / "with", "probe_loss")
+    assert list(found) == [0, 2, 3]
+    for name in ("probe_loss", "probe_loss_error", "probe_rows"):
+        assert curve(tmp_path / "with", name)[0] == pytest.approx(curve(tmp_path / "one", name)[0], rel=1e-4), name
+
+
+def test_refused_before_the_training(stores, world_files, tiny_llm, tmp_path):
+    flags = (*stage1_flags(stores), "--host", "hf")
+    unknown = train(tmp_path / "a", tiny_llm, *flags, "--report_to", "tensorbord", expect=2)
+    assert "--report_to tensorbord: no such tracker; there are " in unknown.stderr
+    records = json.loads((world_files / "paired.json").read_text())
+    del records[3]["image"]
+    (tmp_path / "texts.json").write_text(json.dumps(records[:8]))
+    words = ("--revision_probe", tmp_path / "texts.json", "--image_folder", world_files / "images")
+    lacking = train(tmp_path / "b", tiny_llm, *flags, *words, expect=2)
+    assert f"--revision_probe {tmp_path / 'texts.json'}: 1 of 8 record(s) cannot be used, first " in lacking.stderr
+    assert lacking.stderr.count("error: ") == 1 and not (tmp_path / "b" / "trainer_state.json").exists()
