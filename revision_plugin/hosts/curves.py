@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 import secrets
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,7 +17,8 @@ from .._common.files import read_object
 from ..errors import RevisionError
 from . import checkpoints, run_record
 
-RUN = "run_name"  # in run.json; of wandb, whose names are not unique, the id as well
+RUN = "run_name"  # in run.json; for wandb, whose names need not be unique, its id as well
+NO_ID = re.compile(r"[^A-Za-z0-9._-]")  # what wandb does not take in an id
 NO_TRACKER, EVERY_TRACKER = "none", "all"
 
 
@@ -45,7 +47,7 @@ def begin_curves(trainer: Any, given: Mapping[str, str]) -> None:
     out = Path(args.output_dir)
     name = read_object(out / run_record.RECORD).get(RUN)
     if not isinstance(name, str):
-        name = f"{out.resolve().name}-{secrets.token_hex(4)}"
+        name = f"{NO_ID.sub('-', out.resolve().name)[:64]}-{secrets.token_hex(4)}"
         run_record.add(out, RUN, name)
     if "--run_name" not in given:
         args.run_name = name

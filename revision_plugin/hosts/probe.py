@@ -32,7 +32,7 @@ Item = Callable[[list[dict[str, str]], torch.Tensor, str], dict[str, Any]]
 @dataclass(frozen=True)
 class Probe:
     """Held-out examples as the host trains on them: this process' share of all `rows`, a row at a time. Every process
-    makes `passes` forward passes, the last with an example again where its share is smaller.
+    makes `passes` forward passes, the last with an example again, which does not count, where its share is smaller.
     """
 
     items: list[dict[str, Any]]
@@ -62,15 +62,14 @@ def read_probe(data_args: Any, tower: PseudoVisionTower, item: Item, collate: Ca
     records = _checked(path, data_args.revision_probe_rows)
     processes = launched_processes()
     passes = -(-len(records) // processes)
-    share = records[launched_rank() :: processes]
-    embeddings = _embeddings(records, share or records[:1], data_args, tower)
+    share = records[launched_rank() :: processes] or records[:1]
     items = []
-    for record, embedding in zip(share or records[:1], embeddings):
+    for record, embedding in zip(share, _embeddings(records, share, data_args, tower)):
         name = str(record.get("id", record["image"]))
         items.append(item(record["conversations"], embedding, name))
         if (items[-1]["labels"][1:] == IGNORED).all():
             raise RevisionError(f"{FLAG} {path}: '{name}' has no token that is predicted; give it a caption")
-    return Probe(items[: len(share)] or items, len(records), passes, data_args.revision_probe_steps, collate)
+    return Probe(items, len(records), passes, data_args.revision_probe_steps, collate)
 
 
 def _checked(path: str, most: int) -> list[dict]:
