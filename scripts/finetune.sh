@@ -35,4 +35,4 @@ launch $LAUNCHER "$here/train.py" \
     --evaluation_strategy no --save_strategy steps --save_steps "$SAVE_STEPS" --save_total_limit 1 \
     --learning_rate "$LEARNING_RATE" --weight_decay 0. --warmup_ratio 0.03 --lr_scheduler_type cosine \
     --logging_steps 1 --model_max_length 2048 --gradient_checkpointing True \
-    --dataloader_num_workers 4 --lazy_preprocess True --report_to none "$@"
+    --dataloader_num_workers 4 --lazy_preprocess True --report_to "$REPORT_TO" "$@"

@@ -15,7 +15,7 @@ else
     [ "$encoder" = - ] || : "${ENCODER:=$encoder}"
 fi
 : "${ENCODER:?the encoder spec the store was made with}"
-: "${GPUS:=8}" "${GLOBAL_BATCH:=256}" "${PRECISION=--bf16 True --tf32 True}" "${LAUNCHER:=deepspeed --num_gpus $GPUS}"
+: "${REPORT_TO:=none}" "${GPUS:=8}" "${GLOBAL_BATCH:=256}" "${PRECISION=--bf16 True --tf32 True}" "${LAUNCHER:=deepspeed --num_gpus $GPUS}"
 
 # Numbers are checked before any arithmetic, which would run what stands in brackets.
 require_whole() {

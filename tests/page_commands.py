@@ -10,7 +10,7 @@ from pathlib import Path
 from conftest import ON_A_CPU, ROOT
 
 PAGES = ["README.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))]
-PROGRAMS = "deepspeed git pip python ray revision torchrun transformers vllm".split()
+PROGRAMS = "deepspeed git pip python ray revision tensorboard torchrun transformers vllm".split()
 OWN_SETUP = "quickstart.sh test.sh ms_swift/setup.sh".split()  # scripts that would make an environment
 # each word of a command ends with a zero byte, each command with a line of its own
 STAND_IN = """#!/usr/bin/env bash

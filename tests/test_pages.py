@@ -24,6 +24,7 @@ ELSEWHERE = {
     "quickstart.sh": "tests/test_readme.py",
     "setup.sh": "tests/scripts/test_ms_swift.py, in the environment that it makes",
     "swift": "tests/scripts/test_ms_swift.py",
+    "tensorboard": "tests/hosts/test_curves.py, which reads what it would show",
     "test.sh": ".ci/run",
     "transformers": "tests/export/test_serving.py",
     "vllm": "nothing: its wheel wants a GPU, docs/serving.md says what was run by hand",

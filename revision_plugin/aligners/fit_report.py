@@ -148,6 +148,23 @@ class FitReport:
             raise RevisionError(f"{where}: not the report of a fit ({error}); fit the aligner again") from None
 
     @property
+    def scalars(self) -> dict[str, float]:
+        """What trackers draw of it: gaps and traces, as far as they were measured."""
+        values: dict[str, float | None] = {
+            "centroid_gap_before": self.centroid_gap_before,
+            "centroid_gap": self.centroid_gap,
+            "source_trace": self.source.trace,
+            "target_trace": self.target.trace,
+            "aligned_trace": self.aligned_trace,
+            "phantom_drift": self.phantom_drift,
+        }
+        if self.held_out is not None:
+            values["held_out_centroid_gap"] = self.held_out.centroid_gap
+            values["held_out_trace"] = self.held_out.trace
+            values["held_out_target_trace"] = self.held_out.target_trace
+        return {f"fit/{name}": float(value) for name, value in values.items() if value is not None}
+
+    @property
     def gap_after(self) -> str:
         """The gap after alignment in words and digits."""
         return "not measured" if self.centroid_gap is None else f"{self.centroid_gap:.4g}"

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import inspect
 import math
 from collections.abc import Callable
 from typing import Any
 
+from .._common import distributed, trackers
+from .._common.trackers import Tracker
 from ..encoders import allow_remote_code
+from ..errors import RevisionError
 
 
 class FlagsOf:
@@ -90,3 +94,24 @@ def add_view(parser: argparse.ArgumentParser) -> None:
 
 def add_device(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", help="cpu, cuda or cuda:N (default: the GPU that is there, each process its own)")
+
+
+def add_trackers(parser: argparse.ArgumentParser, what: str) -> None:
+    parser.add_argument(
+        "--report-to",
+        type=trackers.require_installed,
+        nargs="+",
+        default=[],
+        metavar="TRACKER",
+        help=f"draw {what} in {', '.join(trackers.NAMES)}",
+    )
+    parser.add_argument("--run-name", help="of the run there (default: the command and the name of --out)")
+
+
+def chosen_trackers(arguments: argparse.Namespace, command: str) -> contextlib.AbstractContextManager[Tracker | None]:
+    """The trackers of `add_trackers`' flags, which write beside --out, in the first process alone."""
+    if arguments.run_name is not None and not arguments.report_to:
+        raise RevisionError(f"--run-name {arguments.run_name}: is for --report-to; leave it out")
+    name = arguments.run_name or f"{command}-{arguments.out.resolve().name}"
+    names = arguments.report_to if distributed.launched_rank() == 0 else []
+    return trackers.open_trackers(names, name=name, folder=arguments.out.resolve().parent)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -17,7 +18,7 @@ from ..embeddings.encode import encode_images, encode_texts
 from ..embeddings.manifest import DTYPES
 from ..encoders import load_encoder
 from ..errors import RevisionError
-from .arguments import FlagsOf, add_consent, add_device, use_consent, whole
+from .arguments import FlagsOf, add_consent, add_device, add_trackers, chosen_trackers, use_consent, whole
 from .engine import add_engine, chosen_engine
 
 logger = logging.getLogger(__name__)
@@ -66,6 +67,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     flags.add("--max-failures", type=whole(0), help="unusable items to tolerate; they are listed")
     add_device(parser)
     add_engine(parser)
+    add_trackers(parser, "the rate")
     add_consent(parser)
 
 
@@ -78,15 +80,15 @@ def run(a: argparse.Namespace) -> None:
     encoder = load_encoder(a.encoder)
     distributed.start()
     encoder.to(device=device, dtype=PRECISIONS.get(a.precision))
-    settings = dict(
+    settings: dict[str, Any] = dict(
         dtype=a.dtype, max_failures=a.max_failures, precision=a.precision, views=views, rows_per_shard=a.rows_per_shard
     )
     if a.batch_size is not None:
         settings["batch_size"] = a.batch_size
     if distributed.rank() == 0:
         logger.info("encoding on %s", device)
-    with chosen_engine(a):
-        store = (encode_texts if a.texts else encode_images)(encoder, corpus, a.out, **settings)
+    with chosen_engine(a), chosen_trackers(a, "encode") as tracker:
+        store = (encode_texts if a.texts else encode_images)(encoder, corpus, a.out, tracker=tracker, **settings)
     if distributed.rank() == 0:
         print(f"{a.out}: {len(store)} {store.manifest.modality} embeddings of dimension {store.dim}")
     distributed.stop()

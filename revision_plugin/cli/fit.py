@@ -20,7 +20,17 @@ from ..aligners.matched_fit import fit_on_matches
 from ..aligners.merged_fit import command, merge_fit
 from ..aligners.sampled_fit import fit_on_sample
 from ..errors import RevisionError
-from .arguments import FlagsOf, add_device, add_seed, add_view, share, use_consent, whole
+from .arguments import (
+    FlagsOf,
+    add_device,
+    add_seed,
+    add_trackers,
+    add_view,
+    chosen_trackers,
+    share,
+    use_consent,
+    whole,
+)
 from .encoded_corpora import NEED_ENCODER, Corpora, add_encoding
 from .engine import LOCAL, add_engine, chosen_engine
 
@@ -62,6 +72,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     add_view(parser)
     add_device(parser)
     add_engine(parser)
+    add_trackers(parser, "the report's numbers")
     parser.add_argument("--out", type=Path, required=True)
 
 
@@ -72,11 +83,14 @@ def run(a: argparse.Namespace) -> None:
     options = read_options(a.option)
     if a.method == AUTO and (unknown := sorted(set(options) - {"candidates", "rows"})):
         raise RevisionError(f"{AUTO} has no option '{unknown[0]}'; its options: candidates, rows")
-    if a.merge:
-        merge(a, options)
-    else:
-        with chosen_engine(a):
-            fit(a, options)
+    with chosen_trackers(a, "fit") as tracker:
+        if a.merge:
+            fitted = merge(a, options)
+        else:
+            with chosen_engine(a):
+                fitted = fit(a, options)
+        if tracker is not None and fitted is not None:
+            tracker.log(fitted.report.scalars, step=0)
 
 
 def refuse_contradictions(a: argparse.Namespace) -> None:
@@ -107,14 +121,14 @@ def refuse_contradictions(a: argparse.Namespace) -> None:
         raise RevisionError(f"--encoder: {chosen} reads rows in any order; encode both corpora and fit on the stores")
 
 
-def merge(a: argparse.Namespace, options: dict[str, Any]) -> None:
-    """Fit on sums: write the aligner, or the map for one more pass over the source."""
+def merge(a: argparse.Namespace, options: dict[str, Any]) -> Aligner | None:
+    """Fit on sums: write the aligner and give it, or write the map for one more pass over the source."""
     aligner = create(ALIGNERS.get(a.method or METHOD), options) if a.method or options else None
     fitted = merge_fit(a.merge, aligner, seed=a.seed, measure=a.measure)
     if isinstance(fitted, Aligner):
         fitted.save(a.out)
         print(f"{a.out}: {fitted.summary()}")
-        return
+        return fitted
     number = len(fitted.passes) + 2
     path = a.out.with_name(f"{a.out.name}.pass{number}")
     fitted.save(path)
@@ -122,10 +136,11 @@ def merge(a: argparse.Namespace, options: dict[str, Any]) -> None:
         f"{path}: '{fitted.aligner.method}' needs pass {number} over the source: '{command(path)}' (or its parts), "
         f"then 'revision fit --merge {path} FILE... --out {a.out}'"
     )
+    return None
 
 
-def fit(a: argparse.Namespace, options: dict[str, Any]) -> None:
-    """Fit on the rows of both corpora."""
+def fit(a: argparse.Namespace, options: dict[str, Any]) -> Aligner:
+    """Fit on the rows of both corpora, and write the aligner."""
     device = choose_device(a.device)
     fitted = load_aligner(a.refit_source) if a.refit_source else None
     aligner = None if a.method == AUTO else fitted or create(ALIGNERS.get(a.method or METHOD), options)
@@ -164,6 +179,7 @@ def fit(a: argparse.Namespace, options: dict[str, Any]) -> None:
             record = aligner.report.details["auto"]
             print(f"chosen: {record['chosen']}; {record['reason']}\n\n{choice_table(record)}")
     distributed.stop()
+    return aligner
 
 
 def describe_options() -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from .._common.trackers import Tracker
 from ..corpora.image_views import ImageViews
 from ..corpora.inputs import Corpus, Names, open_images, open_texts
 from ..corpora.text_views import TextViews
@@ -28,18 +29,20 @@ def encode_texts(
     precision: str | None = None,
     views: TextViews | None = None,
     rows_per_shard: int = ROWS_PER_SHARD,
+    tracker: Tracker | None = None,
 ) -> Store:
     """Encode every text of `corpus`, one that is open or what `open_texts` opens, into the text store `out`.
 
     `dtype` is that of the stored embeddings; `precision` the one the encoder was moved to, which a resumed run must
     repeat. With `views` a text has a row for the whole and one for each of its parts. The store has a file for about
     `rows_per_shard` rows. Under `running_on` an engine its workers encode; they read the corpus and write beside `out`
-    themselves, so that both must lie where all of them reach.
+    themselves, so that both must lie where all of them reach. A `tracker` draws `items_per_second` as the
+    progress bar counts them.
     Raises RevisionError for an empty corpus, duplicate ids, or more unusable items than `max_failures`.
     """
     corpus = corpus if isinstance(corpus, Corpus) else open_texts(corpus)
     encoding = TextEncoding(batch_size, views)
-    return _encode(encoder, corpus, encoding, out, dtype, precision, max_failures, rows_per_shard)
+    return _encode(encoder, corpus, encoding, out, dtype, precision, max_failures, rows_per_shard, tracker)
 
 
 def encode_images(
@@ -54,6 +57,7 @@ def encode_images(
     precision: str | None = None,
     views: ImageViews | None = None,
     rows_per_shard: int = ROWS_PER_SHARD,
+    tracker: Tracker | None = None,
 ) -> Store:
     """Encode every image of `corpus`, one that is open or what `open_images` opens, into the image store `out`.
 
@@ -63,7 +67,7 @@ def encode_images(
     """
     corpus = corpus if isinstance(corpus, Corpus) else open_images(corpus, image_folder)
     encoding = ImageEncoding(batch_size, views or ImageViews())
-    return _encode(encoder, corpus, encoding, out, dtype, precision, max_failures, rows_per_shard)
+    return _encode(encoder, corpus, encoding, out, dtype, precision, max_failures, rows_per_shard, tracker)
 
 
 def _encode(
@@ -75,6 +79,7 @@ def _encode(
     precision: str | None,
     max_failures: int,
     rows_per_shard: int,
+    tracker: Tracker | None,
 ) -> Store:
     request: dict[str, Any] = {**corpus.identity(), "precision": precision, **encoding.request}
     run = EncodingRun(
@@ -84,5 +89,6 @@ def _encode(
         chunk_rows=CHUNK_ROWS,
         rows_per_shard=rows_per_shard,
         max_failures=max_failures,
+        tracker=tracker,
     )
     return run.run(out, dtype, request)

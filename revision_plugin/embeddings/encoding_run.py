@@ -16,6 +16,7 @@ from .._common import distributed
 from .._common.devices import choose_device
 from .._common.engines import PIECES_A_WORKER, Engine, Piece, Work, engine
 from .._common.progress import track
+from .._common.trackers import Rate, Tracker
 from ..corpora.inputs import Corpus
 from ..encoders import Encoder, Identity, load_encoder, require_same
 from ..encoders.remote_code import allow_remote_code, is_remote_code_allowed
@@ -41,6 +42,7 @@ class EncodingRun:
     chunk_rows: int
     rows_per_shard: int
     max_failures: int = 0
+    tracker: Tracker | None = None
 
     def run(self, out: Path, dtype: str, request: dict) -> Store:
         """Encode the chunks of this process (all of them without torchrun), or all on the engine; publish the store
@@ -115,7 +117,7 @@ class EncodingRun:
         seen: set[str] = set()
         failed = 0
         total = self.corpus.count() if rank == 0 and processes == 1 else None  # others' chunks are not seen here
-        with track(self._title, total=total, unit="item", show=rank == 0) as advance:
+        with self._progress(total=total, show=rank == 0) as advance:
             for piece in mine:
                 for _, failures in self.encode_piece(self.encoder, writer, piece, seen, advance):
                     failed += failures
@@ -123,9 +125,18 @@ class EncodingRun:
                         self._require_few_failures(writer)
                     writer.join(lambda number: number % processes == rank)
 
-    @property
-    def _title(self) -> str:
-        return f"encode {self.encoding.modality}s"
+    @contextlib.contextmanager
+    def _progress(self, *, total: int | None, show: bool = True) -> Iterator[Callable[[int], None]]:
+        """A bar, whose rate this process' tracker draws as well."""
+        rate = Rate(self.tracker, "item")
+        with track(f"encode {self.encoding.modality}s", total=total, unit="item", show=show) as bar:
+
+            def advance(count: int) -> None:
+                bar(count)
+                rate.advance(count)
+
+            yield advance
+        rate.log()
 
     def _encode_on(self, workers: Engine, writer: StoreWriter, settings: dict[str, Any]) -> None:
         parts = len(self.corpus.parts)
@@ -138,7 +149,7 @@ class EncodingRun:
             settings=settings,
         )
         failed = 0
-        with track(self._title, total=self.corpus.count(), unit="item") as advance:
+        with self._progress(total=self.corpus.count()) as advance:
             for items, failures in workers.map(work, pieces):
                 failed += int(failures)
                 if failed > self.max_failures:

@@ -22,6 +22,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from .._common.trackers import Tracker
 from ..aligners.covariances import dominant_directions
 from ..errors import NotMeasurable, RevisionError
 from .decomposition import ENERGY, Decomposition, Frame
@@ -39,7 +40,8 @@ class GapMonitor:
     forward pass and the optimizer's step, so the training loop stays as it is: open_clip's, or any other whose model
     returns `image_features` and `text_features` (in a dict, or first in a tuple). The basis U follows the probe until
     `freeze_step` and is fixed from the first measurement at or after it. Gradients are those of the `gradient_batches`
-    batches before a measurement. Attach it in one process only; under DDP it sees that process' rows.
+    batches before a measurement. A `tracker` draws each number of a line as `gap/NAME`. Attach it in one process only;
+    under DDP it sees that process' rows.
     """
 
     def __init__(
@@ -52,9 +54,11 @@ class GapMonitor:
         energy: float = ENERGY,
         gradient_batches: int = 16,
         eigenvalues: int = 128,
+        tracker: Tracker | None = None,
     ):
         self.probe, self.log = probe, Path(log)
         self.every, self.freeze_step, self.energy, self.eigenvalues = every, freeze_step, energy, eigenvalues
+        self.tracker = tracker
         self.step = 0
         self._outers: deque = deque(maxlen=2 * gradient_batches)  # [D, D] of each modality and batch
         self._gradient_batches = gradient_batches
@@ -129,10 +133,13 @@ class GapMonitor:
                 images, texts = (rows.detach().double().cpu().numpy() for rows in self.probe(self._model))
         finally:
             self._model.train(training)
-        line = {"step": self.step, **self._measure(images, texts)}
+        measured = self._measure(images, texts)
+        line = {"step": self.step, **measured}
         self._outers.clear()
         with open(self.log, "a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
+        if self.tracker is not None:
+            self.tracker.log({f"gap/{name}": each for name, each in measured.items() if each is not None}, self.step)
 
     def _measure(self, images: np.ndarray, texts: np.ndarray) -> dict[str, float | None]:
         total_covariance = np.cov(images.T, bias=True) + np.cov(texts.T, bias=True)

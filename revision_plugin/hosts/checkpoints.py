@@ -105,6 +105,11 @@ def _difference(folder: Path) -> str | None:
     return f"{missing[0]} is missing" if missing else f"{changed[0]} has changed" if changed else None
 
 
+def last_step(out: Path) -> int | None:
+    """The step of the newest checkpoint, from which a training in OUT goes on; None where there is none."""
+    return max((step for step in map(_step, checkpoint_folders(out)) if step >= 0), default=None)
+
+
 def newest_is_torn(out: Path) -> bool:
     """Whether the newest checkpoint is not whole yet."""
     newest = max((path for path in checkpoint_folders(out) if _step(path) >= 0), key=_step, default=None)

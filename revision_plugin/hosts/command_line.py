@@ -19,6 +19,7 @@ from transformers import HfArgumentParser
 
 from .._common.files import write_text
 from ..errors import RevisionError, environment_line, first_line
+from .curves import require_tracker
 from .tower_record import MOST_TOKENS
 
 REPORT = "traceback.log"
@@ -35,6 +36,8 @@ AT_LEAST = {
     "logging_steps": 0,
     "learning_rate": 0,
     "revision_whole_share": 0,
+    "revision_probe_steps": 1,
+    "revision_probe_rows": 2,
     "weight_decay": 0,
     "num_train_epochs": 0,
     "warmup_ratio": 0,
@@ -93,6 +96,7 @@ def checked_values(arguments: Sequence[str], types: tuple[Any, ...]) -> dict[str
         problem = _problem(name, value)
         if problem:
             raise RevisionError(f"--{name} {value}: {problem}")
+    require_tracker(values.report_to)
     return vars(values)
 
 

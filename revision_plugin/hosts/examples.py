@@ -94,12 +94,14 @@ class StoredImages:
 
     The store knows the images of all records by their file names, or else all by the records' ids. Raises
     RevisionError, naming the JSON as `where`, for a store of texts, one of other views than the tower's, and one that
-    knows neither.
+    knows neither. `flag` named the store.
     """
 
-    def __init__(self, store: Store, views: ImageViews, records: list[dict], where: str):
+    def __init__(
+        self, store: Store, views: ImageViews, records: list[dict], where: str, *, flag: str = "--revision_image_store"
+    ):
         if store.manifest.modality != "image":
-            raise RevisionError(f"{store.path}: is a text store; --revision_image_store takes one of images")
+            raise RevisionError(f"{store.path}: is a text store; {flag} takes one of images")
         if (store.manifest.views or "1") != str(views):
             raise RevisionError(
                 f"{store.path}: holds views '{store.manifest.views or 1}' of each image, --revision_views says "

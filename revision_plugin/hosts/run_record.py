@@ -31,8 +31,19 @@ FREE_FLAGS = {
     "--save_steps",
     "--save_total_limit",
     "--save_strategy",
+    "--logging_first_step",
+    "--logging_dir",
+    "--disable_tqdm",
     "--report_to",
     "--run_name",
+    "--project",
+    "--trackio_space_id",
+    "--trackio_bucket_id",
+    "--trackio_static_space_id",
+    "--revision_probe",
+    "--revision_probe_images",
+    "--revision_probe_steps",
+    "--revision_probe_rows",
     "--dataloader_num_workers",
     "--output_dir",
     "--lazy_preprocess",
@@ -57,7 +68,7 @@ FINISHED_FILES = (  # each the last one of its kind of training
     "pytorch_model.bin.index.json",
     "non_lora_trainables.bin",
 )
-KEPT = ("images", "encoder")  # known only later in a training, and compared then
+KEPT = ("images", "encoder", "run_name")  # known only later in a training; the first two are compared then
 LOOKED_AT_IMAGES = 20_000
 SECRET_FLAG = re.compile(r"token$|key$|secret|password|credential", re.I)
 SECRET_VALUE = re.compile(r"hf_[A-Za-z0-9]{20,}|sk-[A-Za-z0-9_-]{20,}|(?<=://)[^/@\s]+@")
@@ -180,7 +191,7 @@ def is_begun(out: Path) -> bool:
     return (out / RECORD).exists()
 
 
-def add(out: Path, name: str, value: dict) -> None:
+def add(out: Path, name: str, value: dict | str) -> None:
     """Add a section to OUT/run.json."""
     path = out / RECORD
     write_json(path, {**read_object(path), name: value})

@@ -20,7 +20,7 @@ def check_records(data_args) -> None:
     problems = []
     names: list[str] = []
     for index, record in enumerate(read_records(path, "images")):
-        problem = _record_problem(record, joined=bool(data_args.revision_store))
+        problem = record_problem(record, joined=bool(data_args.revision_store))
         if problem is None and isinstance(record, dict):
             names += image_names(record)
         else:
@@ -32,7 +32,7 @@ def check_records(data_args) -> None:
         run_record.require_same_images(Path(data_args.image_folder), names)
 
 
-def _record_problem(record: object, *, joined: bool) -> str | None:
+def record_problem(record: object, *, joined: bool) -> str | None:
     """Why a record cannot be learned; where it is `joined` to a store, its conversation may be about an embedding."""
     turns = record.get("conversations") if isinstance(record, dict) else None
     if not isinstance(record, dict) or not isinstance(turns, list) or not turns:

@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from revision_plugin.cli import Parser
-from revision_plugin.cli.arguments import MOST_SEED, finite, whole
+from revision_plugin.cli.arguments import MOST_SEED, add_trackers, chosen_trackers, finite, whole
 from revision_plugin.errors import one_line
 from scripts.dual_encoder.contrastive import train_dual_encoder
 from scripts.dual_encoder.dual_encoder_configs import CONFIGS, Config
@@ -41,23 +41,26 @@ def main() -> None:
     parser.add_argument("--save-every", type=whole(1), default=100, metavar="STEPS")
     parser.add_argument("--device")
     parser.add_argument("--seed", type=whole(0, MOST_SEED), default=0)
+    add_trackers(parser, "what the monitor measures")
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     with one_line(interrupted="repeat the command to resume from its last checkpoint"):
         a = parser.parse_args()
         names = Config.__dataclass_fields__
         overrides = {name: getattr(a, name) for name in names if getattr(a, name, None) is not None}
         config = replace(CONFIGS.get(a.config)(), **overrides)
-        train_dual_encoder(
-            config,
-            a.data,
-            a.image_folder,
-            a.out,
-            seed=a.seed,
-            workers=a.workers,
-            precision=a.precision,
-            save_every=a.save_every,
-            device=a.device,
-        )
+        with chosen_trackers(a, "dual-encoder") as tracker:
+            train_dual_encoder(
+                config,
+                a.data,
+                a.image_folder,
+                a.out,
+                seed=a.seed,
+                workers=a.workers,
+                precision=a.precision,
+                save_every=a.save_every,
+                device=a.device,
+                tracker=tracker,
+            )
     print(f"encoder: {a.out / 'encoder'}")
 
 

@@ -21,6 +21,7 @@ from revision_plugin._common.distributed import launched_processes, launched_ran
 from revision_plugin._common.files import hash_file
 from revision_plugin._common.folders import ClaimedFolder, new_folder
 from revision_plugin._common.progress import track
+from revision_plugin._common.trackers import Tracker
 from revision_plugin.demo.tokenizer import build_encoder_tokenizer
 from revision_plugin.errors import RevisionError
 from revision_plugin.geometry.monitor import GapMonitor, cut_log, read_log
@@ -45,12 +46,14 @@ def train_dual_encoder(
     precision: str = "fp32",
     save_every: int = 100,
     device: str | None = None,
+    tracker: Tracker | None = None,
 ) -> Path:
     """Train on the pairs of `corpus` into the folder `out`; a stopped run is resumed by the same call.
 
     The last `config.probe` pairs are held out for the monitor (never more than a fifth). `out` ends with `encoder/`
     (an open_clip folder, for `--encoder open_clip:OUT/encoder`), monitor.jsonl, losses.jsonl and figure2.png.
-    Under torchrun the processes share each batch. Raises RevisionError for unusable data or a folder of another run.
+    Under torchrun the processes share each batch. A `tracker` draws what the monitor measures. Raises RevisionError for
+    unusable data or a folder of another run.
     """
     rank, processes = launched_rank(), launched_processes()
     pairs = read_pairs(corpus, image_folder)
@@ -67,7 +70,8 @@ def train_dual_encoder(
     if processes > 1:
         torch.distributed.init_process_group("nccl" if place.type == "cuda" else "gloo")
     try:
-        run = _Run(config, pairs[:-held_out], pairs[-held_out:], out, seed, workers, precision, place, rank, processes)
+        parts = pairs[:-held_out], pairs[-held_out:]
+        run = _Run(config, *parts, out, seed, workers, precision, place, rank, processes, tracker)
         run.train(save_every)
         if rank == 0:
             run.finish()
@@ -92,6 +96,7 @@ class _Run:
         device,
         rank,
         processes,
+        tracker: Tracker | None,
     ):
         self.config, self.pairs, self.probe, self.out, self.seed = config, pairs, probe, out, seed
         self.workers, self.precision, self.device, self.rank, self.processes = (
@@ -117,6 +122,7 @@ class _Run:
             every=config.every,
             freeze_step=config.freeze_step,
             gradient_batches=config.gradient_batches,
+            tracker=tracker,
         )
         self.step = 0
         self._resume()

@@ -167,6 +167,21 @@ def test_in_the_training_loop_of_open_clip(tmp_path):
     assert json.dumps(rows)
 
 
+def test_a_tracker_draws_each_line(tmp_path, data):
+    points = []
+
+    class Tracker:
+        def log(self, values, step):
+            points.append({"step": step, **values})
+
+    model = Embedder()
+    _, optimizer = watched(tmp_path, model, data, tracker=Tracker())
+    train(model, optimizer, data, 4)
+    lines = [{k: v for k, v in line.items() if v is not None} for line in read_log(tmp_path / "log.jsonl")]
+    assert [point["step"] for point in points] == [0, 2, 4]
+    assert points == [{k if k == "step" else f"gap/{k}": v for k, v in line.items()} for line in lines]
+
+
 def test_another_runs_log_is_not_lost(tmp_path):
     model = torch.nn.Linear(2, 2)
     (tmp_path / "log.jsonl").write_text('{"step": 0}\n')

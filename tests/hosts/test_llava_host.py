@@ -197,6 +197,8 @@ def data_arguments(encoder, **values):
         revision_store=None,
         revision_image_store=None,
         revision_whole_share=0.0,
+        revision_probe=None,
+        revision_probe_images=None,
         is_multimodal=True,
         mm_use_im_start_end=False,
         image_aspect_ratio="square",

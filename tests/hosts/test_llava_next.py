@@ -203,6 +203,25 @@ def test_views_of_images_and_texts(llms, world_files, tmp_path):
     assert revision(*asked).stdout.count("answer") == 2
 
 
+def test_curves_and_probe_in_stage1(llms, stores, world_files, tmp_path):
+    """The weights are those of a training without; tensorboard has what the log has."""
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    flags = (*STAGE1, "--data_path", stores / "texts", "--revision_aligner", stores / "realign", "--max_steps", 2)
+    probe = ("--revision_probe", world_files / "paired.json", "--revision_probe_images", world_files / "images")
+    train(tmp_path / "plain", llms["qwen"], *flags)
+    out = tmp_path / "watched"
+    train(out, llms["qwen"], *flags, *probe, "--revision_probe_rows", 5, "--report_to", "tensorboard")
+    found, expected = projector(out), projector(tmp_path / "plain")
+    assert all(torch.equal(found[key], expected[key]) for key in expected)
+    history = json.loads((out / "trainer_state.json").read_text())["log_history"]
+    (folder,) = (out / "runs").iterdir()
+    events = accumulator.EventAccumulator(str(folder)).Reload()
+    for name, count in (("probe_loss", 2), ("loss", 2), ("tokens_per_second", 2)):
+        drawn = [(each.step, each.value) for each in events.Scalars(f"train/{name}")]
+        logged = [(entry["step"], pytest.approx(entry[name])) for entry in history if name in entry]
+        assert drawn == logged and len(drawn) == count, name
+
+
 def test_what_it_would_do_silently_is_refused(llms, stores, world_files, tmp_path):
     stage2 = (*STAGE2, "--image_folder", world_files / "images")
     records = json.loads((world_files / "questions.json").read_text())

@@ -16,6 +16,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from ...errors import RevisionError
 from .. import checkpoints
 from ..native_form import TRAINED
+from ..pace import Pace
 from ..shims.partial_checkpoints import TrainedPartsOnly
 from ..stop import require_finite_loss
 from ..weight_files import read_safetensors
@@ -61,6 +62,13 @@ class NativeTrainer(Trainer):
     model: Any
     model_wrapped: Any
 
+    def __init__(self, *arguments: Any, **keywords: Any):
+        super().__init__(*arguments, **keywords)
+        self._pace = Pace(self)
+
+    def log(self, logs: dict[str, float], *arguments: Any) -> None:
+        super().log({**logs, **self._pace.take()} if "loss" in logs else logs, *arguments)
+
     def create_optimizer(self, *arguments: Any) -> Any:
         fresh = self.optimizer is None
         optimizer: Any = super().create_optimizer(*arguments)
@@ -82,8 +90,9 @@ class NativeTrainer(Trainer):
         shares = self.args.world_size * self.args.gradient_accumulation_steps
         return ModalityGroups(data.modality_lengths, self.args.train_batch_size, shares, seed)
 
-    def training_step(self, *arguments: Any, **keywords: Any) -> torch.Tensor:
-        loss = super().training_step(*arguments, **keywords)
+    def training_step(self, model: Any, inputs: Any, *arguments: Any, **keywords: Any) -> torch.Tensor:
+        self._pace.count(inputs)
+        loss = super().training_step(model, inputs, *arguments, **keywords)
         require_finite_loss(loss, self.state.global_step + 1)
         return loss
 

@@ -18,9 +18,11 @@ from ...errors import RevisionError
 from .. import checkpoints, run_record
 from ..chat_template import chat_template
 from ..checkpoint_parts import CheckpointParts
+from ..curves import begin_curves
 from ..engine import EngineCheck
 from ..named_templates import NAMED, encode_pieces, end_ids, end_mark, prompt_form, prompt_text
 from ..native_form import is_native
+from ..probe import ProbeCallback, read_probe
 from ..projector_weights import folder_projector
 from ..quantized import WHOLE, on_cpu, require_bitsandbytes
 from ..stop import StopOnSignal, exit_if_stopped
@@ -73,6 +75,7 @@ def train(arguments: list[str], given: dict[str, str]) -> None:
     if launched_rank() == 0:
         require_writable(_parts(flags, prepared))
     collator = Collator(prepared.tokenizer.pad_token_id)
+    probe = read_probe(flags.data, tower, encoding.item, collator)
     trainer = NativeTrainer(model=made.model, args=flags.training, train_dataset=data, data_collator=collator)
     if flags.training.process_index == 0:
         details = {"training_arguments": flags.training.to_dict(), "model": {"revision": prepared.record}}
@@ -80,6 +83,9 @@ def train(arguments: list[str], given: dict[str, str]) -> None:
     stop = StopOnSignal()
     trainer.add_callback(EngineCheck(trainer))
     trainer.add_callback(stop)
+    if probe is not None:
+        trainer.add_callback(ProbeCallback(trainer, probe))
+    begin_curves(trainer, flags.values)
     trainer.train(resume_from_checkpoint=bool(checkpoints.checkpoint_folders(out)))
     exit_if_stopped(stop, trainer)
     trainer.save_state()

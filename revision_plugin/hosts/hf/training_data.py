@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import Dataset
 
 from ..._common.distributed import launched_rank
-from ...corpora.images import outside_problem
-from ...corpora.pixels import open_image
 from ...corpora.texts import IMAGE_MARK, read_records
 from ...embeddings.store import is_store
 from ...errors import RevisionError
@@ -24,6 +20,7 @@ from ...visual_batch import pack
 from ..checkpoint_parts import IMAGE_PLACE
 from ..examples import StoredImages, TextOnlyData, image_names, mark_image
 from ..named_templates import IGNORED, PLAIN, conversation_pieces, encode_pieces, turns_of, with_visual_tokens
+from ..record_images import record_pixels
 from ..training_records import check_records
 from ..training_stores import (
     check_texts,
@@ -131,31 +128,13 @@ class RecordExamples(Dataset):
         if len(names) != 1 or self._folder is None:
             what = f"has {len(names)} images" if self._folder else "has an image, and there is no --image_folder"
             raise RevisionError(f"'{name}': {what}; an example is about one image in --image_folder")
-        path = self._folder / names[0]
-        problem = outside_problem(self._folder, str(path.absolute()))
-        if problem:
-            raise RevisionError(problem)
-        image = open_image(path)
-        if self._square:
-            image = padded_to_square(image, self._processor.image_mean)
-        return self._processor.preprocess(image)["pixel_values"][0]
+        return record_pixels(self._folder, names[0], self._processor, square=self._square)
 
     @functools.cached_property
     def modality_lengths(self) -> list[int]:
         """Words an example; below zero where it has no image."""
         words = [sum(len(turn["value"].split()) for turn in record["conversations"]) for record in self._records]
         return [count if "image" in record else -count for count, record in zip(words, self._records)]
-
-
-def padded_to_square(image: Image.Image, mean: Sequence[float]) -> Image.Image:
-    """An RGB image in the middle of a square of the colour `mean`, whose side is the image's longer one."""
-    if image.width == image.height:
-        return image
-    side = max(image.size)
-    red, green, blue = (int(each * 255) for each in mean)
-    square = Image.new("RGB", (side, side), (red, green, blue))
-    square.paste(image, ((side - image.width) // 2, (side - image.height) // 2))
-    return square
 
 
 def training_data(data_args: Any, encoding: Encoding, tower: PseudoVisionTower) -> StoreExamples | RecordExamples:

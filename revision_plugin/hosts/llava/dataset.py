@@ -22,6 +22,7 @@ from ...errors import RevisionError
 from ...visual_batch import pack
 from ..chat_template import chat_template
 from ..examples import mark_image
+from ..probe import read_probe
 from ..tokenizers import AUTO, require_own_marks, require_same_vocabulary
 from ..training_records import check_records
 from ..training_stores import (
@@ -49,6 +50,8 @@ def data_module_builder(original: Callable) -> Callable:
         if not plugin_tower:
             if from_store or data_args.revision_store or data_args.revision_image_store:
                 raise RevisionError("training from an embedding store needs --vision_tower revision")
+            if data_args.revision_probe:
+                raise RevisionError("--revision_probe needs --vision_tower revision; leave it out")
             return original(tokenizer=tokenizer, data_args=data_args)
         _check_language_model(tokenizer)
         training.several_rows = data_args.image_processor.views.count > 1 or bool(data_args.revision_image_store)
@@ -65,7 +68,14 @@ def data_module_builder(original: Callable) -> Callable:
             check_aspect_ratio(data_args)
             dataset = _lazy_dataset()(tokenizer=tokenizer, data_path=data_args.data_path, data_args=data_args)
         _require_learned_tokens(dataset)
-        return dict(train_dataset=dataset, eval_dataset=None, data_collator=_collator(tokenizer))
+        collator = _collator(tokenizer)
+        if training.tower is not None:
+
+            def item(turns, embeddings, name):
+                return _item(turns, embeddings, tokenizer, data_args)
+
+            training.probe = read_probe(data_args, training.tower, item, collator)
+        return dict(train_dataset=dataset, eval_dataset=None, data_collator=collator)
 
     return make_supervised_data_module
 

@@ -80,7 +80,7 @@ TRAINING = (
     ),
     Hook(
         "llava.train.train.DataArguments",
-        "the flags --revision_store, --revision_image_store and --revision_whole_share",
+        "the flags --revision_store, --revision_image_store, --revision_whole_share and --revision_probe...",
         "revision_plugin.hosts.training_flags:data_arguments",
     ),
     Hook(
@@ -162,13 +162,21 @@ TRAINING = (
     ),
     Hook(
         f"{TRAINER}.train",
-        "asserts the DeepSpeed engine that the flags ask for; SIGINT and SIGTERM stop with a checkpoint",
+        "asserts the DeepSpeed engine that the flags ask for; a resumed training draws on in its curves and "
+        "--revision_probe measures beside it; SIGINT and SIGTERM stop with a checkpoint",
         f"{LLAVA}.stop:stoppable",
     ),
     Hook(
         f"{TRAINER}.training_step",
-        "stops at a loss that is not finite, which transformers logs as 0.0",
+        "counts tokens; stops at a loss that is not finite, which transformers logs as 0.0",
         f"{LLAVA}.stop:finite_losses",
+        takes=("model", "inputs"),
+    ),
+    Hook(
+        f"{TRAINER}.log",
+        "the loss' log lines say tokens and samples a second and the highest memory",
+        f"{LLAVA}.stop:paced_log",
+        takes=("logs",),
     ),
     Hook(
         "llava.train.train.Image",

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ...tower import PseudoVisionTower
+from ..probe import Probe
 
 
 @dataclass
@@ -17,6 +18,7 @@ class Training:
     config: Any = None  # of the model, which its checkpoints will hold
     several_rows: bool = False  # whether a batch is a list, in which an example has rows of its own number
     image_folder: Path | None = None  # resolved
+    probe: Probe | None = None
 
 
 training = Training()
