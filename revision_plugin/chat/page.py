@@ -13,7 +13,7 @@ from .answering import MOST_CHARACTERS, MOST_NEW_TOKENS, Respondent
 from .cloud_picture import draw
 from .embedding_space import NEIGHBOURHOODS, EmbeddingSpace
 from .sight_tables import cosine_table, missing_parts, neighbour_tables, problem_line
-from .uploads import discard, read_upload
+from .uploads import read_upload
 
 WAITING = 16  # questions in the queue; further ones are refused
 KEPT_SECONDS, SWEEP_SECONDS = 1800, 60  # how long an upload is kept, and how often old ones are removed
@@ -67,9 +67,12 @@ def build_page(
                     shown.click(chosen, shown, [picture, question, problem], queue=False, **HIDDEN)
             with gr.Column(scale=5, min_width=320), gr.Tabs():
                 with gr.Tab("Ask"):
-                    _ask_tab(respondents, picture, question, max_new_tokens)
+                    shows = _ask_tab(respondents, picture, question, max_new_tokens)
                 with gr.Tab("What does it see?"):
-                    _sight_tab(picture, space, reader, max_new_tokens)
+                    shows += _sight_tab(picture, space, reader, max_new_tokens)
+        # what was said of another image goes with it
+        nothing = None if len(shows) == 1 else [None] * len(shows)
+        picture.change(lambda: nothing, outputs=shows, queue=False, **HIDDEN)
         picture.input(_check, picture, [picture, problem], queue=False, **RAW)
     return page.queue(max_size=WAITING, default_concurrency_limit=1)
 
@@ -88,19 +91,21 @@ def _example(examples: Sequence[tuple[str, str]], index: int) -> tuple[Any, ...]
 
 
 def _check(upload: dict | None) -> tuple[Any, Any]:
-    """Look at an upload when it comes: one that is no image, or too large a one, is removed, and a line says why."""
+    """Look at an upload when it comes: one that is no image, or too large a one, is taken off the page, and a line says
+    why.
+    """
     path = _path(upload)
     if path is None:
         return gr.skip(), _no_problem()
     try:
         read_upload(path)
     except RevisionError as error:
-        discard(path)
         return None, gr.update(value=problem_line(error), visible=True)
     return gr.skip(), _no_problem()
 
 
-def _ask_tab(respondents: Sequence[Respondent], picture: gr.Image, question: gr.Textbox, max_new_tokens: int) -> None:
+def _ask_tab(respondents: Sequence[Respondent], picture: gr.Image, question: gr.Textbox, most: int) -> list[Any]:
+    """The tab's parts; gives those that show answers."""
     question.render()
     with gr.Row():
         ask = gr.Button("Ask", variant="primary", scale=3, elem_id="ask")
@@ -119,7 +124,7 @@ def _ask_tab(respondents: Sequence[Respondent], picture: gr.Image, question: gr.
             for each in respondents
         ]
     with gr.Accordion("Settings", open=False):
-        length = gr.Slider(1, MOST_NEW_TOKENS, value=max_new_tokens, step=1, label="Most new tokens of an answer")
+        length = gr.Slider(1, MOST_NEW_TOKENS, value=most, step=1, label="Most new tokens of an answer")
     running = [
         gr.on(
             [ask.click, question.submit],
@@ -134,6 +139,7 @@ def _ask_tab(respondents: Sequence[Respondent], picture: gr.Image, question: gr.
         for number, (respondent, answer) in enumerate(zip(respondents, answers, strict=True))
     ]
     stop.click(None, cancels=running, **HIDDEN)
+    return answers
 
 
 def _answer(respondent: Respondent, upload: dict | None, question: str, max_new_tokens: int) -> Iterator[str]:
@@ -145,11 +151,12 @@ def _answer(respondent: Respondent, upload: dict | None, question: str, max_new_
         yield f"error: {first_line(error)}"
 
 
-def _sight_tab(picture: gr.Image, space: EmbeddingSpace | None, reader: Respondent | None, max_new_tokens: int) -> None:
+def _sight_tab(picture: gr.Image, space: EmbeddingSpace | None, reader: Respondent | None, most: int) -> list[Any]:
+    """The tab's parts; gives those that show what was seen."""
     for line in missing_parts(space, reader):
         gr.Markdown(line)
     if space is None and reader is None:
-        return
+        return []
     look = gr.Button("Look at the image", variant="primary", elem_id="look")
     problem = gr.HTML(visible=False, elem_classes="problem")
     outputs: list[Any] = [problem]
@@ -168,13 +175,14 @@ def _sight_tab(picture: gr.Image, space: EmbeddingSpace | None, reader: Responde
                 with gr.Column(min_width=300):
                     outputs.append(gr.HTML(elem_classes=["sight", "nearest"]))
     look.click(
-        functools.partial(_look, space, reader, max_new_tokens),
+        functools.partial(_look, space, reader, most),
         picture,
         outputs,
         concurrency_limit=1,
         concurrency_id="look",
         **RAW,
     )
+    return outputs
 
 
 def _look(

@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 FONTS = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif")  # gradio's own are fetched from Google
 MONO_FONTS = ("ui-monospace", "Consolas", "monospace")
 CSS = """
-.problem p {color: var(--error-text-color)}
+.problem p {color: var(--error-text-color) !important}
 #picture img {width: 100%; height: 100%; object-fit: contain}
 .sight h3 {margin: 0 0 4px}
 .sight table {border-collapse: collapse; width: 100%; margin: 0}

@@ -50,9 +50,3 @@ def read_upload(path: str | None) -> Image.Image:
         return open_image(file)
     except RevisionError as error:
         raise RevisionError(str(error).replace(path, "the image")) from None
-
-
-def discard(path: str | None) -> None:
-    """Remove an uploaded file now."""
-    if path is not None:
-        Path(path).unlink(missing_ok=True)

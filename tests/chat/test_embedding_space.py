@@ -111,7 +111,7 @@ def test_stores_that_do_not_belong_together_are_refused(opened, stores, rng, tmp
         ((texts, texts), None, "must be one of images"),
         ((texts, other), None, "different encoders"),
         ((texts, lone), None, "holds 1 rows"),
-        ((texts, images), tmp_path / "aligner", "names no encoder"),
+        ((texts, images), tmp_path / "aligner", "which name no encoder"),
         ((texts, images), tmp_path / "none", "not an aligner"),
     ):
         with pytest.raises(RevisionError, match=line):
