@@ -60,4 +60,6 @@ def draw(space: EmbeddingSpace, sight: Sight) -> go.Figure:
 
 def _boxed(text: str) -> str:
     """A caption in lines, with nothing in it that plotly would take for markup."""
-    return "<br>".join(html.escape(line) for line in textwrap.wrap(text, LINE, max_lines=4, placeholder=" …"))
+    return "<br>".join(
+        html.escape(line) for line in textwrap.wrap(text, LINE, max_lines=4, placeholder=" …", break_on_hyphens=False)
+    )

@@ -135,7 +135,7 @@ def test_another_host_than_loopback_is_said(caplog, monkeypatch):
 
 
 def test_the_flags_serve_on_loopback_alone_unless_asked():
-    arguments = build_parser("demo").parse_args(["--model", "a", "--model", "b=c"])
+    arguments = build_parser("demo").parse_args(["demo", "--model", "a", "--model", "b=c"])
     assert arguments.model == ["a", "b=c"] and arguments.host == "127.0.0.1" and arguments.share is False
 
 
