@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -112,6 +113,11 @@ def _base(path: str, base: str | None) -> str | None:
     return base or str(language_model(folder, trained_record(folder), None))
 
 
+def folder_name(path: str) -> str:
+    """What a checkpoint's folder is called, where it is a link by the link's own name."""
+    return os.path.basename(os.path.abspath(path))
+
+
 def named_models(given: Sequence[str]) -> list[tuple[str, str]]:
     """(name, path) of each `PATH`, called by its folder's name, or `NAME=PATH`. Raises RevisionError where two have one
     name.
@@ -120,7 +126,7 @@ def named_models(given: Sequence[str]) -> list[tuple[str, str]]:
     for text in given:
         name, equals, path = text.partition("=")
         if not equals or Path(text).exists():
-            name, path = Path(text).resolve().name, text
+            name, path = folder_name(text), text
         if not name.strip() or not path:
             raise RevisionError(f"--model {text}: write PATH or NAME=PATH")
         if name in [other for other, _ in models]:

@@ -20,19 +20,22 @@ NO_PROXY = ("no_proxy", "NO_PROXY")
 
 @contextlib.contextmanager
 def upload_folder(host: str) -> Iterator[Path]:
-    """A temporary folder that only this user reads, in which gradio keeps all files; at the end it is removed with
-    them. Inside, what gradio asks its own server at `host` goes through no proxy.
+    """A temporary folder that only this user reads, with a folder in it for gradio's uploads; at the end it is removed
+    with all that is there. Inside, what gradio asks its own server at `host` goes through no proxy.
     """
     before = {name: os.environ.get(name) for name in (FOLDER_VARIABLE, *NO_PROXY)}
     with tempfile.TemporaryDirectory(prefix="revision-demo-") as folder:
-        os.environ[FOLDER_VARIABLE] = folder
+        os.environ[FOLDER_VARIABLE] = str(Path(folder, "uploads"))
         for name in NO_PROXY:
             os.environ[name] = ",".join(filter(None, [before[name], host, "localhost", "127.0.0.1"]))
         try:
             yield Path(folder)
         finally:
             for name, value in before.items():
-                os.environ.pop(name) if value is None else os.environ.__setitem__(name, value)
+                if value is None:
+                    del os.environ[name]
+                else:
+                    os.environ[name] = value
 
 
 def read_upload(path: str | None) -> Image.Image:

@@ -7,7 +7,7 @@ import importlib
 from pathlib import Path
 
 from .._common.devices import choose_device
-from ..chat.answering import MOST_NEW_TOKENS, Respondent, load_respondents, named_models
+from ..chat.answering import MOST_NEW_TOKENS, Respondent, folder_name, load_respondents, named_models
 from ..chat.embedding_space import EmbeddingSpace
 from ..chat.example_pictures import write_examples
 from ..chat.uploads import upload_folder
@@ -61,7 +61,7 @@ def run(a: argparse.Namespace) -> None:
         source, target = (of_view(Store.open(path), a.view) for path in (a.source, a.target))
         space = EmbeddingSpace.open(source, target, a.aligner, device=device)
     models = named_models(a.model)
-    extra = [(Path(a.stage1).resolve().name, a.stage1)] if a.stage1 else []
+    extra = [(folder_name(a.stage1), a.stage1)] if a.stage1 else []
     respondents = load_respondents([*models, *extra], base=a.base, device=device)
     reader = _reader(respondents, a.stage1)
     with upload_folder(a.host) as folder:

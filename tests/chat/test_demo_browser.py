@@ -1,23 +1,30 @@
 """`revision demo` in a browser: two checkpoints side by side, and what an image's embedding lies near to.
 
-With REVISION_SCREENSHOTS the page is kept as docs/pictures/demo.png; with REVISION_QUICKSTART, the folder of a finished
-quickstart, it is that of its checkpoints.
+With REVISION_QUICKSTART, the folder of a finished quickstart, it is that of its checkpoints, and the picture of
+docs/demo.md is taken again.
 """
 
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 import untrained
 from browser import browser_page
 from conftest import ENVIRONMENT, ROOT, run
 
+from revision_plugin.cli import build_parser
+from revision_plugin.demo.world import ASSETS
+
 pytest.importorskip("gradio")
 pytestmark = pytest.mark.slow
+PAGE = ROOT / "docs" / "demo.md"
+QUICKSTART = os.environ.get("REVISION_QUICKSTART")
 QUESTION = "what color is the background?"
 # runs before anything else in the process: whom it speaks to beyond this machine is written down
 AUDIT = """
@@ -39,28 +46,30 @@ sys.addaudithook(note)
 
 
 @pytest.fixture(scope="module")
-def checkpoints(tiny_llm, tmp_path_factory):
-    """Two that answer, and one that writes captions."""
-    root = tmp_path_factory.mktemp("checkpoints")
-    versions = {"first": "v1", "second": "v1", "captions": "plain"}
-    tokens = {"first": 1, "second": 2, "captions": 1}
-    return {
-        name: untrained.checkpoint(root / name, tiny_llm, "demo", version=version, revision_tokens=tokens[name])
-        for name, version in versions.items()
-    }
+def quickstart(tiny_llm, stores, tmp_path_factory):
+    """What docs/demo.md's command names: two checkpoints that answer, one that writes captions, stores, an aligner."""
+    if QUICKSTART:
+        return Path(QUICKSTART)
+    root = tmp_path_factory.mktemp("demo") / "quickstart"
+    settings = {"stage2-without": ("v1", 1), "stage2-realign": ("v1", 2), "stage1-realign": ("plain", 1)}
+    for name, (version, tokens) in settings.items():
+        untrained.checkpoint(root / name, tiny_llm, "demo", version=version, revision_tokens=tokens)
+    for name, store in {"texts": "texts", "images": "images", "aligner-realign": "realign"}.items():
+        (root / name).symlink_to(stores / store)
+    return root
 
 
 @pytest.fixture(scope="module")
-def demo(checkpoints, stores, tmp_path_factory):
+def demo(quickstart, tmp_path_factory):
     """The command as a process; its address, its folder for temporary files, and the log of its errors."""
     root = tmp_path_factory.mktemp("demo")
     (root / "site").mkdir()
     (root / "tmp").mkdir()
     (root / "site" / "sitecustomize.py").write_text(AUDIT.format(log=str(root / "beyond.log")))
-    models = ("--model", checkpoints["first"], "--model", f"other={checkpoints['second']}")
-    seen = ("--source", stores / "texts", "--target", stores / "images", "--aligner", stores / "realign")
-    stage1 = ("--stage1", checkpoints["captions"], "--max-new-tokens", 12, "--device", "cpu")
-    words = map(str, ["demo", *models, *seen, *stage1])
+    (root / "quickstart").symlink_to(quickstart)
+    command = re.findall(r"```bash\n(.*?)```", PAGE.read_text(), re.S)[1]
+    words = shlex.split(command)[1:]
+    build_parser("demo").parse_args(words)
     environment = {
         **ENVIRONMENT,
         "TMPDIR": str(root / "tmp"),
@@ -68,7 +77,7 @@ def demo(checkpoints, stores, tmp_path_factory):
     }
     with (root / "errors.log").open("w") as errors:
         process = subprocess.Popen(
-            [sys.executable, "-m", "revision_plugin.cli", *words],
+            [sys.executable, "-m", "revision_plugin.cli", *words, "--max-new-tokens", "24", "--device", "cpu"],
             stdout=subprocess.PIPE,
             stderr=errors,
             text=True,
@@ -94,16 +103,18 @@ def demo(checkpoints, stores, tmp_path_factory):
 
 def answers_of(model, picture, capsys, question):
     capsys.readouterr()
-    run("ask", "--model", model, "--device", "cpu", "--max-new-tokens", 12, "--image", picture, *question)
+    run("ask", "--model", model, "--device", "cpu", "--max-new-tokens", 24, "--image", picture, *question)
     return capsys.readouterr().out.removesuffix("\n")
 
 
-def test_an_image_is_asked_about_and_looked_at(demo, checkpoints, world_files, tmp_path, capsys):
+def test_an_image_is_asked_about_and_looked_at(demo, quickstart, world_files, tmp_path, capsys):
     address, temporary, log = demo
     picture = sorted((world_files / "images").iterdir())[0]
-    expected = [answers_of(checkpoints[name], picture, capsys, [QUESTION]) for name in ("first", "second")]
-    caption = answers_of(checkpoints["captions"], picture, capsys, [])
-    assert expected[0] != expected[1] and caption
+    columns = ("stage2-without", "stage2-realign")
+    expected = [answers_of(quickstart / name, picture, capsys, [QUESTION]) for name in columns]
+    base = () if QUICKSTART is None else ("--base", ASSETS / "llm")
+    caption = answers_of(quickstart / "stage1-realign", picture, capsys, base)
+    assert caption and (QUICKSTART or expected[0] != expected[1])
     (tmp_path / "broken.png").write_bytes(picture.read_bytes()[:300])
     with browser_page(1280, 860) as page:
         page.goto(address)
@@ -118,7 +129,7 @@ def test_an_image_is_asked_about_and_looked_at(demo, checkpoints, world_files, t
         problem.wait_for(state="detached")
         page.get_by_label("Question").fill(QUESTION)
         page.locator("#ask").click()
-        for label, answer in zip(("first", "other"), expected):
+        for label, answer in zip(columns, expected):
             column = page.get_by_label(label, exact=True)
             page.wait_for_function("([box, text]) => box.value === text", arg=[column.element_handle(), answer])
         page.get_by_role("tab", name="What does it see?").click()
@@ -127,11 +138,13 @@ def test_an_image_is_asked_about_and_looked_at(demo, checkpoints, world_files, t
         page.locator("#clouds .main-svg").first.wait_for()
         assert page.locator(".nearest table").count() == 2
         assert page.locator(".nearest tbody tr").count() == 16 and page.locator("#cosines tbody tr").count() == 3
-        assert page.get_by_label(re.compile("caption that captions reads out")).input_value() == caption
+        assert page.get_by_label(re.compile("caption that stage1-realign reads out")).input_value() == caption
+        if QUICKSTART:
+            page.screenshot(path=PAGE.parent / "pictures" / "demo.png")
         page.locator("#examples button").first.click()
         page.locator(".nearest table").first.wait_for(state="detached")  # what was said of the image before
         page.get_by_role("tab", name="Ask").click()
-        assert page.get_by_label("first", exact=True).input_value() == ""
+        assert page.get_by_label(columns[0], exact=True).input_value() == ""
         assert page.get_by_label("Question").input_value() not in ("", QUESTION)
     assert [*temporary.rglob(picture.name)], "an upload is kept here, and nowhere else"
     assert "Traceback" not in log.read_text()
