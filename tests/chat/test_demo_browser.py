@@ -68,7 +68,7 @@ def demo(quickstart, tmp_path_factory):
     (root / "site" / "sitecustomize.py").write_text(AUDIT.format(log=str(root / "beyond.log")))
     (root / "quickstart").symlink_to(quickstart)
     command = re.findall(r"```bash\n(.*?)```", PAGE.read_text(), re.S)[1]
-    words = shlex.split(command)[1:]
+    words = shlex.split(command.replace("\\\n", " "))[1:]
     build_parser("demo").parse_args(words)
     environment = {
         **ENVIRONMENT,
