@@ -22,6 +22,7 @@ ORDER = [
     {"evaluation"},
     {"export"},
     {"demo"},
+    {"chat"},
     {"cli", "testing"},
     {"__init__"},
     {"scripts", "eval_tasks"},

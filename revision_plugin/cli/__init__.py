@@ -25,6 +25,7 @@ COMMANDS = {
     "inspect": "what a store, aligner or checkpoint is, and whether it is whole",
     "doctor": "versions, the host found and what is bound in it",
     "ask": "ask a trained checkpoint about images",
+    "demo": "a page in the browser: ask checkpoints about images, side by side",
     "evaluate": "score a checkpoint through lmms-eval",
     "table": "the eleven-benchmark table from lmms-eval results",
     "export": "a trained model, an aligner or a store as a folder to share",

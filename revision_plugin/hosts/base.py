@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 import torch
 from PIL import Image
+from transformers.generation import BaseStreamer
 
 from ..registry import Registry
 from .checkpoint_parts import CheckpointParts
@@ -22,6 +23,7 @@ class Assistant(Protocol):
     """A loaded checkpoint that answers questions about images."""
 
     model: Any  # a torch module with `device` and `dtype`
+    tokenizer: Any
     image_processor: Any
     template_name: str
 
@@ -30,11 +32,17 @@ class Assistant(Protocol):
         """The vision tower."""
 
     def ask(
-        self, images: Sequence[Image.Image] | None, questions: Sequence[str | None], *, max_new_tokens: int = 64
+        self,
+        images: Sequence[Image.Image] | None,
+        questions: Sequence[str | None],
+        *,
+        max_new_tokens: int = 64,
+        streamer: BaseStreamer | None = None,
     ) -> list[str]:
         """Greedy answers to `questions`, one about each RGB image, or without images.
 
-        A pretrained-only checkpoint takes None for each question and answers with a caption.
+        A pretrained-only checkpoint takes None for each question and answers with a caption. A `streamer` is given the
+        tokens of a single question as they are made.
         """
 
     def parts(self, model: str, base: str | None) -> CheckpointParts:

@@ -133,7 +133,7 @@ def _opened(path: Path, source: Store, base: str | None, aligner: Aligner | None
     require_same(trained, source.encoder, problem, "give stores of its own encoder")
     if is_step(path) and not (path / COMPLETE).is_file():
         raise RevisionError(f"{path}: was cut short while it was saved ({COMPLETE} is missing); leave it out")
-    place = language_model(path, record, base) if _lacks_language_model(path) else None
+    place = language_model(path, record, base) if lacks_language_model(path) else None
     parts = (source.view or WHOLE) != WHOLE
     used = aligner or trained_aligner(path, record, parts=parts)
     used.check_encoder(source.encoder, str(source.path))
@@ -147,7 +147,7 @@ def _opened(path: Path, source: Store, base: str | None, aligner: Aligner | None
     return ProjectedCheckpoint(path, name, run.name, checkpoint_step(path), place, used, own)
 
 
-def _lacks_language_model(path: Path) -> bool:
+def lacks_language_model(path: Path) -> bool:
     """Whether a folder holds parts over a language model alone. Raises RevisionError where it holds no weights."""
     if is_native(path):
         return False

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch.nn.utils.rnn import pad_sequence
 from transformers import GenerationConfig, LlavaProcessor
+from transformers.generation import BaseStreamer
 
 from ..._common.files import read_object
 from ...corpora.texts import IMAGE_MARK, text_problem
@@ -99,11 +100,17 @@ class NativeAssistant:
         return inputs
 
     def ask(
-        self, images: Sequence[Image.Image] | None, questions: Sequence[str | None], *, max_new_tokens: int = 64
+        self,
+        images: Sequence[Image.Image] | None,
+        questions: Sequence[str | None],
+        *,
+        max_new_tokens: int = 64,
+        streamer: BaseStreamer | None = None,
     ) -> list[str]:
         """Greedy answers to `questions`, one about each RGB image (or without image where `images` is None).
 
-        A pretrained-only checkpoint takes None for each question and answers with a caption.
+        A pretrained-only checkpoint takes None for each question and answers with a caption. A `streamer` is given the
+        tokens of a single question as they are made.
         """
         inputs = self._inputs(images, questions)
         ends = self.end_ids()
@@ -117,7 +124,7 @@ class NativeAssistant:
             max_new_tokens=max_new_tokens,
         )
         with library_failures(f"{self._path}: does not answer"), torch.inference_mode():
-            output = self.model.generate(**inputs, generation_config=greedy)
+            output = self.model.generate(**inputs, generation_config=greedy, streamer=streamer)
         rows = output[:, inputs["input_ids"].shape[1] :].tolist()
         answers = [row[: next((place for place, token in enumerate(row) if token in ends), len(row))] for row in rows]
         return [self.tokenizer.decode(row, skip_special_tokens=True).strip() for row in answers]

@@ -15,6 +15,7 @@ from llava.constants import DEFAULT_IMAGE_TOKEN, IMAGE_TOKEN_INDEX
 from llava.mm_utils import process_images, tokenizer_image_token
 from llava.model import builder
 from transformers import GenerationConfig
+from transformers.generation import BaseStreamer
 
 from ...corpora.texts import text_problem
 from ...errors import RevisionError
@@ -238,16 +239,30 @@ class LlavaAssistant:
     def _end_ids(self, mark: str) -> list[int]:
         return end_ids(self.model.generation_config.eos_token_id, mark, self.tokenizer)
 
-    def ask(self, images: Sequence | None, questions: Sequence[str | None], *, max_new_tokens: int = 64) -> list[str]:
+    def ask(
+        self,
+        images: Sequence | None,
+        questions: Sequence[str | None],
+        *,
+        max_new_tokens: int = 64,
+        streamer: BaseStreamer | None = None,
+    ) -> list[str]:
         """Greedy answers to `questions`, one about each RGB PIL image (or without image where `images` is None).
 
-        A pretrained-only checkpoint takes None for each question and answers with a caption. Raises RevisionError where
-        the checkpoint's own settings keep it from answering.
+        A pretrained-only checkpoint takes None for each question and answers with a caption. A `streamer` is given the
+        tokens of a single question as they are made. Raises RevisionError where the checkpoint's own settings keep it
+        from answering.
         """
         with opening_checkpoint(getattr(self.model.config, "_name_or_path", "the checkpoint")):
-            return self._ask(images, questions, max_new_tokens)
+            return self._ask(images, questions, max_new_tokens, streamer)
 
-    def _ask(self, images: Sequence | None, questions: Sequence[str | None], max_new_tokens: int) -> list[str]:
+    def _ask(
+        self,
+        images: Sequence | None,
+        questions: Sequence[str | None],
+        max_new_tokens: int,
+        streamer: BaseStreamer | None,
+    ) -> list[str]:
         prompts = [self.prompt(question, with_image=images is not None) for question in questions]
         ids = [tokenizer_image_token(p, self.tokenizer, IMAGE_TOKEN_INDEX, return_tensors="pt") for p, _ in prompts]
         width = max(len(row) for row in ids)
@@ -268,6 +283,7 @@ class LlavaAssistant:
                 max_new_tokens=max_new_tokens,
                 pad_token_id=self.tokenizer.pad_token_id,
                 eos_token_id=self._end_ids(stop),
+                streamer=streamer,
             )
         texts = self.tokenizer.batch_decode(output, skip_special_tokens=True)
         return [text.split(stop)[0].strip() for text in texts]
