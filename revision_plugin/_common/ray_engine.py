@@ -46,7 +46,7 @@ class RayEngine:
         self.workers, self.gpus = 0, False
         self._free: queue.SimpleQueue = queue.SimpleQueue()  # workers, and the errors of those that did not start
         self._busy: set = set()
-        self._failed_starts = 0
+        self._failed_starts, self._ended = 0, False
 
     def __enter__(self) -> RayEngine:
         cores = os.cpu_count() or 1
@@ -74,6 +74,7 @@ class RayEngine:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._ended = True
         ray.shutdown()
 
     def map(self, make: Callable[[], Work], pieces: Sequence[Piece]) -> Iterator[np.ndarray]:
@@ -113,6 +114,8 @@ class RayEngine:
                 self._free.put(worker)
                 raise
             except RayError as error:
+                if self._ended:
+                    raise
                 ray.kill(worker)  # one that cannot be reached may still be there
                 self._start()
                 if attempt == RETRIES or stopped.is_set():
@@ -127,7 +130,7 @@ class RayEngine:
 
     def _free_worker(self, stopped: threading.Event):
         waited = 0.0
-        while not stopped.is_set():
+        while not (stopped.is_set() or self._ended):
             try:
                 worker = self._free.get(timeout=LOOK_AFTER)
             except queue.Empty:

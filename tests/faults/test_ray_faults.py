@@ -26,6 +26,7 @@ from revision_plugin.errors import RevisionError
 pytest.importorskip("ray")
 pytestmark = pytest.mark.slow
 PARTS, ROWS = 6, 300
+HEAD = {"num_cpus": 8, "object_store_memory": 2**27, "include_dashboard": False}
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +36,7 @@ def cluster():
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", os.pathsep.join(path or os.getcwd() for path in sys.path))
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-        started = Cluster(initialize_head=True, head_node_args={"num_cpus": 8, "object_store_memory": 2**27})
+        started = Cluster(initialize_head=True, head_node_args=HEAD)
     yield started
     started.shutdown()
 
