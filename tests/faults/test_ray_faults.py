@@ -4,12 +4,12 @@ import contextlib
 import json
 import os
 import resource
-import signal
 import subprocess
 import sys
 import time
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from conftest import ENVIRONMENT
@@ -88,12 +88,14 @@ def test_the_driver_is_killed_and_the_command_repeated(cluster, corpus, tmp_path
     words += ["--engine", "ray", "--address", cluster.address, "--workers", "2"]
     command = [sys.executable, *map(str, words)]
     first = subprocess.Popen(command, env=ENVIRONMENT, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 240
-    while not list(tmp_path.glob("store.partial/chunks/*-*.json")):
-        assert first.poll() is None and time.monotonic() < deadline
-        time.sleep(0.005)
-    os.kill(first.pid, signal.SIGKILL)
-    first.wait()
+    deadline = time.monotonic() + 280
+    try:
+        while not list(tmp_path.glob("store.partial/chunks/*-*.json")):
+            assert first.poll() is None and time.monotonic() < deadline
+            time.sleep(0.005)
+    finally:
+        first.kill()
+        first.wait()
     assert not out.exists()
     done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
@@ -108,7 +110,7 @@ class LittleRoom(EncodingWork):
 
         def limited(piece):
             before = resource.getrlimit(resource.RLIMIT_FSIZE)
-            resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
+            resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
             try:
                 return work(piece)
             finally:
@@ -139,9 +141,10 @@ class Greedy:
 
     def work(self, piece):
         before = resource.getrlimit(resource.RLIMIT_AS)
-        resource.setrlimit(resource.RLIMIT_AS, (2**20, before[1]))
+        has = psutil.Process().memory_info().vms
+        resource.setrlimit(resource.RLIMIT_AS, (has + 2**31, before[1]))
         try:
-            return np.ones(2**28)
+            return np.ones(2**33)
         finally:
             resource.setrlimit(resource.RLIMIT_AS, before)
 
