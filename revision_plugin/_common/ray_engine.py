@@ -46,7 +46,7 @@ class RayEngine:
         self.workers, self.gpus = 0, False
         self._free: queue.SimpleQueue = queue.SimpleQueue()  # workers, and the errors of those that did not start
         self._busy: set = set()
-        self._failed_starts, self._ended = 0, False
+        self._failed_starts, self._warned, self._ended = 0, False, False
 
     def __enter__(self) -> RayEngine:
         cores = os.cpu_count() or 1
@@ -135,7 +135,8 @@ class RayEngine:
                 worker = self._free.get(timeout=LOOK_AFTER)
             except queue.Empty:
                 waited += LOOK_AFTER
-                if waited == WARN_AFTER and not self._busy:
+                if waited >= WARN_AFTER and not self._busy and not self._warned:
+                    self._warned = True
                     logger.warning("Ray has no room for a worker yet; are its cores or GPUs taken by other work?")
                 continue
             if not isinstance(worker, BaseException):
