@@ -51,7 +51,7 @@ setup(
         "hf": ["accelerate>=1.0", "peft>=0.13"],
         "deepspeed": ["deepspeed>=0.16"],
         "quantize": ["bitsandbytes>=0.45"],
-        "ray": ["ray[data]>=2.50,<2.64"],
+        "ray": ["ray>=2.50,<2.64"],
         "serve": ["transformers[serving]"],
         "eval": ["lmms-eval>=0.7.3,<0.8"],
         "demo": ["gradio>=6"],

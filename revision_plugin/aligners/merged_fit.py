@@ -203,7 +203,7 @@ def merge_fit(
     Raises RevisionError for files that do not belong together, rows that are missing or given twice, and methods that
     read rows.
     """
-    states, parts = _read(files)
+    states, parts = read_sums(files)
     if len(states) > 1:
         raise RevisionError(f"{states[1][0]}: is the map of a further pass, and so is {states[0][0]}; give one of them")
     if states:
@@ -227,7 +227,8 @@ def merge_fit(
         return replace(fit, mapping=needed.mapping, covariance=needed.covariance)
 
 
-def _read(files: Sequence[str | Path]) -> tuple[list[tuple[Path, PartialFit]], list[PartialMoments]]:
+def read_sums(files: Sequence[str | Path]) -> tuple[list[tuple[Path, PartialFit]], list[PartialMoments]]:
+    """The fits that wait for a pass, and the moments, that are in these files. Raises RevisionError for any other."""
     states, parts = [], []
     for name in files:
         path = Path(name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import importlib
+import os
 from collections.abc import Iterator
 
 from .._common import distributed
@@ -38,8 +39,10 @@ def chosen_engine(arguments: argparse.Namespace) -> Iterator[Engine | None]:
     if distributed.launched_processes() > 1:
         raise RevisionError(f"--engine {RAY}: starts its own processes; run the command without torchrun")
     try:
+        # or it prints a paragraph on standard output for each worker that is lost; the engine logs a line
+        os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ".*")
         ray_engine = importlib.import_module("revision_plugin._common.ray_engine")
     except ImportError as error:
-        raise RevisionError(f"--engine {RAY}: Ray is not installed ({error}); pip install 'ray[data]'") from None
+        raise RevisionError(f"--engine {RAY}: Ray is not installed ({error}); pip install ray") from None
     with ray_engine.RayEngine(arguments.address, arguments.workers) as engine, running_on(engine):
         yield engine

@@ -12,6 +12,7 @@ from .._common.shared_folders import HubError, is_shared
 from ..aligners import load_aligner
 from ..aligners.auto import choice_table
 from ..aligners.base import RECORD
+from ..aligners.merged_fit import read_sums
 from ..aligners.saved import aligner_folder
 from ..embeddings.manifest import MANIFEST
 from ..embeddings.store import Store, store_folder
@@ -38,7 +39,9 @@ def run(a: argparse.Namespace) -> None:
 
 
 def inspect_path(path: Path) -> dict[str, Any]:
-    """A description of a store, aligner or checkpoint. Raises RevisionError where it is none or not whole."""
+    """A description of a store, an aligner, a checkpoint or a file of moments. Raises RevisionError where it is none
+    or not whole.
+    """
     if is_shared(path):
         path = _shared_folder(path)
     if (path / MANIFEST).is_file():
@@ -70,9 +73,45 @@ def inspect_path(path: Path) -> dict[str, Any]:
         }
     if (path / "config.json").is_file():
         return _checkpoint(path)
+    if path.is_file():
+        return _sums(path)
     if path.name and path.with_name(path.name + ".partial").is_dir() and not path.exists():
         raise RevisionError(f"{path}: is an unfinished store; repeat the command that was writing it")
-    raise RevisionError(f"{path}: is no embedding store, aligner or checkpoint")
+    raise RevisionError(f"{path}: is no embedding store, aligner, checkpoint or file of moments")
+
+
+def _sums(path: Path) -> dict[str, Any]:
+    """What `revision moments` or `revision fit --merge` wrote."""
+    fits, parts = read_sums([path])
+    if fits:
+        fit = fits[0][1]
+        return {
+            "kind": "map of a further pass of a fit, whole",
+            "method": fit.aligner.method,
+            "options": fit.aligner.get_params(),
+            "seed": fit.seed,
+            **_made_by(fit.source.encoder),
+            "dimension": len(fit.source.moments.total),
+            "source rows": fit.source.moments.count,
+            "target rows": fit.target.moments.count,
+            "passes so far": len(fit.passes) + 1,
+        }
+    part = parts[0]
+    return {
+        "kind": f"moments of {part.modality}s, whole",
+        **_made_by(part.encoder),
+        "rows": f"{part.start} to {part.stop} of {part.of}",
+        "dimension": part.dim,
+        "covariance": part.moments.outer is not None,
+        "views": part.views or "1",
+        "view": part.view,
+        "mapped through": part.through,
+        "content hash of the rows": part.content_hash,
+    }
+
+
+def _made_by(encoder: Identity | None) -> dict[str, Any]:
+    return {} if encoder is None else {"encoder": encoder.spec, "fingerprint": encoder.fingerprint}
 
 
 def _shared_folder(path: Path) -> Path:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -45,11 +45,8 @@ def caption_item(record: object, fallback_id: str) -> TextItem:
     if problem:
         return TextItem(identity, "", problem=problem)
     text = record["text"] if record.get("text") is not None else record.get("caption")
-    try:
-        turns = [{"from": turn["from"], "value": turn["value"]} for turn in record.get("conversations") or []]
-    except (TypeError, KeyError):
-        turns = [{"from": None, "value": None}]
-    if not all(isinstance(part, str) for turn in turns for part in turn.values()):
+    turns = _turns(record.get("conversations") or ())
+    if turns is None:
         return TextItem(identity, "", problem="'conversations' must be a list of objects with 'from' and 'value'")
     if text is None:
         text = next((turn["value"] for turn in turns if turn["from"] == "gpt"), None)
@@ -59,6 +56,20 @@ def caption_item(record: object, fallback_id: str) -> TextItem:
         )
     problem = text_problem(text) or conversation_problem(turns)
     return TextItem(identity, "" if problem else text.strip(), turns or None, problem)
+
+
+def _turns(listed: Any) -> list[dict[str, str]] | None:
+    """The turns of a conversation, each of its speaker and text alone; None where they are something else."""
+    turns = []
+    try:
+        for turn in listed:
+            speaker, value = turn["from"], turn["value"]
+            if not (isinstance(speaker, str) and isinstance(value, str)):
+                return None
+            turns.append(turn if len(turn) == 2 else {"from": speaker, "value": value})
+    except (TypeError, KeyError):
+        return None
+    return turns
 
 
 def identify(record: dict, fallback_id: str) -> tuple[str, str | None]:
@@ -73,6 +84,8 @@ def identify(record: dict, fallback_id: str) -> tuple[str, str | None]:
 
 def encodable(text: str) -> bool:
     """Whether UTF-8 can hold it: half of a surrogate pair, as JSON may spell one, it cannot."""
+    if text.isascii():  # which takes no time, and most texts are
+        return True
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -93,11 +106,14 @@ def text_problem(text: str) -> str | None:
 
 def conversation_problem(turns: list[dict[str, str]]) -> str | None:
     """Why a conversation about at most one image cannot be learned; None where it can."""
-    values = [turn["value"] for turn in turns]
-    if not all(encodable(each) for turn in turns for each in turn.values()):
-        return "holds half of a surrogate pair, which is no character"
-    marks = sum(value.count(IMAGE_MARK) for value in values)
-    if marks > 1 or any(IMAGE_MARK in turn["value"] for turn in turns if turn["from"] == "gpt"):
+    marks, in_a_reply = 0, False
+    for turn in turns:
+        if not (encodable(turn["from"]) and encodable(turn["value"])):
+            return "holds half of a surrogate pair, which is no character"
+        if IMAGE_MARK in turn["value"]:
+            marks += turn["value"].count(IMAGE_MARK)
+            in_a_reply |= turn["from"] == "gpt"
+    if marks > 1 or in_a_reply:
         return f"its conversation holds {marks} {IMAGE_MARK}; one, in a question, is all that there may be"
     return None
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import gc
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -249,6 +251,12 @@ class EncoderElsewhere:
         return encoder.to(device=choose_device(None), dtype=self.number_type)
 
 
+@functools.lru_cache(1)
+def loaded(encoder: EncoderElsewhere) -> Encoder:
+    """What a worker has loaded, which serves its next work, too."""
+    return encoder.load()
+
+
 @dataclass(frozen=True)
 class EncodingWork:
     """What a worker of an engine does: it loads the encoder and writes chunks of pieces, each to its place in the
@@ -261,7 +269,8 @@ class EncodingWork:
     settings: dict[str, Any]
 
     def __call__(self) -> Work:
-        encoder = self.encoder.load()
+        encoder = loaded(self.encoder)
+        gc.freeze()  # libraries and model are no garbage; looking through them took a quarter of the time beside them
         writer = StoreWriter(self.out, **self.settings, owner=False)
 
         def work(piece: Piece) -> np.ndarray:

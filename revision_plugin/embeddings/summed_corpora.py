@@ -17,7 +17,7 @@ from ..corpora.inputs import Corpus
 from ..encoders import Encoder
 from ..errors import RevisionError
 from .encode import CHUNK_ROWS
-from .encoding_run import EncoderElsewhere
+from .encoding_run import EncoderElsewhere, loaded
 from .item_encoding import ItemEncoding, chunks, nothing_to_encode
 from .moments import Moments, stream_moments
 from .rows import ArrayRows
@@ -98,7 +98,7 @@ class _Summing:
     covariance: bool
 
     def __call__(self) -> Work:
-        encoder = self.encoder.load()
+        encoder = loaded(self.encoder)
         settings: dict[str, Any] = dict(
             covariance=self.covariance, transform=self.transform, device=choose_device(None)
         )

@@ -17,6 +17,12 @@ def id_hashes(ids: Sequence[str]) -> np.ndarray:
     return np.frombuffer(b"".join(digests), "<u8")
 
 
+def id_names(ids: Sequence[str]) -> np.ndarray:
+    """A 128-bit hash of each id, as good as the id itself: two ids that share one cannot be found. Bytes [n]."""
+    digests = (hashlib.blake2b(identity.encode(), digest_size=16).digest() for identity in ids)
+    return np.frombuffer(b"".join(digests), "S16")
+
+
 def repeated_id(files: Sequence[Path], ids_of: Callable[[int], Iterator[list[str]]]) -> str | None:
     """An id that occurs more than once; None where each is unique.
 

@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 
 from .._common.files import whole_file
-from .._common.folders import LOCK, ClaimedFolder, require_free
+from .._common.folders import LOCK, ClaimedFolder, changed_keys, require_free
 from ..encoders.identity import Identity
 from ..errors import RevisionError
 from .chunk_files import ChunkFiles
@@ -70,12 +70,21 @@ class StoreWriter:
         }
         if self.partial.is_symlink():
             raise RevisionError(f"{self.partial}: is a link, where the store is collected; remove it")
-        self._claim = ClaimedFolder(self.partial, REQUEST, request) if owner else None
+        self._claim = ClaimedFolder(self.partial, REQUEST, request, differences=self._changes) if owner else None
         self._chunks = ChunkFiles(self.partial, self._schema)
         with self._disk(self.partial):
             self._joined = JoinedShards(
                 self.partial, self._chunks, self._schema, parts=parts, rows_per_shard=rows_per_shard, owner=owner
             )
+
+    def _changes(self, before: dict, now: dict) -> list[str]:
+        """The names under which two requests differ. Raises RevisionError for one that cannot be gone on with."""
+        if "rows_per_shard" not in before:
+            raise RevisionError(
+                f"{self.partial}: was begun by an earlier version, which wrote chunks in another form; delete it, and "
+                "the command starts anew"
+            )
+        return changed_keys(before, now)
 
     def close(self) -> None:
         """Let other processes write; what is done stays for a resumed run."""

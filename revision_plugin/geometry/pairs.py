@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,30 +11,48 @@ import torch
 from .._common.progress import track
 from ..embeddings.float64_blocks import to_float64
 from ..embeddings.rows import block_rows
+from ..embeddings.unique_ids import id_names
 from ..errors import RevisionError
 
 BLOCKS = 64  # of the cache-sized ones, as one: a product with many rows keeps all threads busy
+IDS_AT_A_TIME = 65536
 
 
 def match_ids(source, target) -> np.ndarray:
-    """For each row of the store `source`, the row [N] of the store `target` with its id.
+    """For each row of the store `source`, the row [N] of the store `target` with its id. Hashes of the ids are
+    compared, 16 bytes a row.
 
     Raises RevisionError where an id has no partner or the target has it twice.
     """
-    target_ids = target.ids()
-    where = {identity: row for row, identity in enumerate(target_ids)}
-    if len(where) != len(target_ids):
+    theirs = np.concatenate([id_names(ids) for ids in _ids(target)])
+    order = np.argsort(theirs, kind="stable")
+    theirs = theirs[order]
+    if (theirs[1:] == theirs[:-1]).any():
         raise RevisionError(
             f"{target.path}: ids are not unique, so rows cannot be paired; encode it again from unique ids"
         )
-    source_ids = source.ids()
-    missing = [identity for identity in source_ids if identity not in where]
+    partners, start = np.empty(len(source), np.int64), 0
+    missing, first = 0, ""
+    for ids in _ids(source):
+        mine = id_names(ids)
+        places = np.minimum(np.searchsorted(theirs, mine), len(theirs) - 1)
+        absent = np.flatnonzero(theirs[places] != mine)
+        if len(absent) and not missing:
+            first = ids[absent[0]]
+        missing += len(absent)
+        partners[start : start + len(ids)] = order[places]
+        start += len(ids)
     if missing:
         raise RevisionError(
-            f"{source.path}: {len(missing)} of {len(source_ids)} ids are not in {target.path}, first '{missing[0]}'; "
+            f"{source.path}: {missing} of {len(source)} ids are not in {target.path}, first '{first}'; "
             "leave out --pairs, or encode both stores from one list of pairs"
         )
-    return np.array([where[identity] for identity in source_ids])
+    return partners
+
+
+def _ids(store) -> Iterator[list[str]]:
+    """All ids in order, few of them in memory."""
+    return (table.column("id").to_pylist() for table in store.tables(["id"], IDS_AT_A_TIME))
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from scripts.bench.measured import peak_megabytes
 
 BLOCK = 16384  # rows that are generated as one
 SIZES = (10**6, 10**7, 10**8)
-WARM_UP = 200_000  # rows: imports and thread pools are no part of the first size
+WARM_UP = 2_000_000  # rows: imports, thread pools and the start of workers are no part of the first size
 
 
 class GeneratedRows:
@@ -52,7 +52,7 @@ def largest_worker() -> float:
     """The memory of the largest worker of a Ray on this machine, megabytes."""
     sizes = [0.0]
     for process in psutil.process_iter(["cmdline", "memory_info"]):
-        if "MapWorker" in " ".join(process.info["cmdline"] or []) and process.info["memory_info"]:
+        if "ray::EngineWorker" in " ".join(process.info["cmdline"] or []) and process.info["memory_info"]:
             sizes.append(process.info["memory_info"].rss / 2**20)
     return max(sizes)
 

@@ -44,6 +44,9 @@ def test_what_it_prints_leads_to_the_aligner(folder, capsys):
     run("moments", "images", "--rows", ":40", "--out", "i1")
     run("moments", "images", "--rows", "40:", "--out", "i2")
     assert "i2: image rows 40 to 70 of 70, 8 dimensions" in capsys.readouterr().out
+    run("inspect", "i2")
+    said = capsys.readouterr().out.splitlines()
+    assert {"kind: moments of images, whole", "rows: 40 to 70 of 70", "dimension: 8", "encoder: test"} <= {*said}
     words = ["--option", "centroid_rounds=2", "--measure"]
     run("fit", "--merge", "t2", "i2", "t1", "i1", "t3", *words, "--out", "merged")
     for number in (2, 3, 4):
@@ -51,6 +54,9 @@ def test_what_it_prints_leads_to_the_aligner(folder, capsys):
         assert len(printed.splitlines()) == 1 and f"needs pass {number} over the source" in printed
         summing, merging = re.findall(r"'revision ([^']+)'", printed)
         assert not (folder / "merged").exists()
+        run("inspect", re.search(r"--through (\S+)", summing)[1])
+        said = capsys.readouterr().out.splitlines()
+        assert {"method: realign", "source rows: 90", "target rows: 70", f"passes so far: {number - 1}"} <= {*said}
         run(*summing.replace("SOURCE", "texts").replace("FILE", f"m{number}").split())
         capsys.readouterr()
         run(*merging.replace("FILE...", f"m{number}").split())

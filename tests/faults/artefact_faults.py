@@ -179,7 +179,11 @@ def _(w):
     (w / "never.partial").mkdir()
 
 
-fault("a folder that is nothing of ours", "inspect pictures", "is no embedding store, aligner or checkpoint")(nothing)
+fault(
+    "a folder that is nothing of ours",
+    "inspect pictures",
+    "is no embedding store, aligner, checkpoint or file of moments",
+)(nothing)
 
 # aligners
 

@@ -307,4 +307,12 @@ def _(w):
     ).close()
 
 
+@fault(
+    "an unfinished store that an earlier version began", ENCODE_TEXTS, "was begun by an earlier version, which wrote"
+)
+def _(w):
+    (w / "new.partial").mkdir()
+    (w / "new.partial" / "request.json").write_text(json.dumps({"corpus": "texts.json", "chunk_rows": 4096}))
+
+
 HELD = contextlib.ExitStack()  # locks that a fault keeps until its test ends

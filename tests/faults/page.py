@@ -77,6 +77,11 @@ Beyond one command:
 | an unknown LLaVA or transformers version, a symbol that has moved | one line that names it, exit 2 | `tests/hosts/test_llava_host.py` |
 | `kill -9` to a worker of Ray in `encode`, `fit` or `apply`; a node that is removed | its piece is done by another; the same content hash, the same aligner | `tests/_common/test_ray_engine.py` |
 | a piece that kills every worker that tries it | tried six times, then one line; what is done is kept | `tests/_common/test_ray_engine.py` |
+| `kill -9` to the driver of an `encode` on Ray, and the command repeated | what is done is kept; the same content hash | `tests/faults/test_ray_faults.py` |
+| no space left (a file-size limit) for a worker of Ray in `encode` | one line, no output folder; with space again the same command goes on | `tests/faults/test_ray_faults.py` |
+| a worker of Ray out of memory, by a limit or by Ray's memory monitor | one line that says so | `tests/faults/test_ray_faults.py` |
+| a shard that is cut, missing or there twice, for a worker of Ray | the same line as without Ray (twice: the id that occurs again); mended, the same command ends with the same content hash | `tests/faults/test_ray_faults.py` |
+| an empty shard for a worker of Ray | passed over | `tests/faults/test_ray_faults.py` |
 | a worker's machine with another encoder by the same name | one line | `tests/embeddings/test_encode.py` |
 | plain DDP under a DeepSpeed flag | refused at the first step | `tests/hosts/test_engine.py` |
 """

@@ -2,14 +2,17 @@
 
 import numpy as np
 import pytest
-from conftest import unit_rows
+from conftest import unit_rows, write_store
 from scipy.stats import norm
 
-from revision_plugin.errors import NotMeasurable
+from revision_plugin.embeddings.item_views import of_view
+from revision_plugin.embeddings.store import Store
+from revision_plugin.errors import NotMeasurable, RevisionError
 from revision_plugin.geometry import preservation, spectrum
 from revision_plugin.geometry.decomposition import Decomposition, Frame
 from revision_plugin.geometry.density import js_divergence, pairwise_cosines
 from revision_plugin.geometry.neighbours import mixing, nearest, neighbourhood_overlap
+from revision_plugin.geometry.pairs import match_ids
 from revision_plugin.geometry.shape import tyler_shape
 
 
@@ -240,3 +243,20 @@ def test_residual_ratios_of_a_shift_and_of_noise(rng):
     assert energy == pytest.approx(5 / 9, abs=0.02) and distance == pytest.approx(np.sqrt(energy), abs=0.03)
     with pytest.raises(NotMeasurable, match="do not differ"):
         preservation.residual_ratios(rows, rows)
+
+
+def test_pairs_are_matched_by_id_without_all_ids_in_memory(tmp_path, rng, monkeypatch):
+    ids = [f"id {number}" for number in range(50)]
+    shuffled = [*rng.permutation(ids), "another"]
+    in_shards = dict(chunk=20, rows_per_shard=20)
+    source = write_store(tmp_path / "s", unit_rows(rng, 50, 4), ids=ids, **in_shards)
+    target = write_store(tmp_path / "t", unit_rows(rng, 51, 4), ids=shuffled, modality="image", **in_shards)
+    monkeypatch.setattr(Store, "ids", None)
+    monkeypatch.setattr("revision_plugin.geometry.pairs.IDS_AT_A_TIME", 7)
+    assert [shuffled[row] for row in match_ids(source, target)] == ids
+    with pytest.raises(RevisionError, match="t: 1 of 51 ids are not in .*s, first 'another'; leave out --pairs"):
+        match_ids(target, source)
+    views = dict(views="1x2", numbers=[0, 1, 2] * 2, ids=["a"] * 3 + ["b"] * 3, modality="image")
+    parts = of_view(write_store(tmp_path / "v", unit_rows(rng, 6, 4), **views), "parts")
+    with pytest.raises(RevisionError, match="v: ids are not unique, so rows cannot be paired"):
+        match_ids(source, parts)
