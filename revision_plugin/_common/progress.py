@@ -15,9 +15,10 @@ def track(
 ) -> Iterator[Callable[[int], None]]:
     """A tqdm bar on standard error; yields a function that advances it. Where `total` is not known it
     shows what is done and the rate. `show` is for one of several processes; work
-    shorter than `delay` seconds shows none.
+    shorter than `delay` seconds shows none. Bytes (the unit B) are shown as kB, MB, GB.
     """
     interval = 0.1 if sys.stderr.isatty() else 10.0  # a log gets a line now and then, not a flood
     settings = dict(mininterval=interval, file=sys.stderr, dynamic_ncols=True, disable=not show, delay=delay)
+    settings["unit_scale"] = unit == "B"
     with tqdm(total=total, desc=title, unit=unit, **settings) as bar:
         yield lambda n: bar.update(n) and None

@@ -195,7 +195,7 @@ def _found_elsewhere(name: str, protocol: str) -> _Found:
         system, path = url_to_fs(name)
         system.invalidate_cache()
         if protocol == HUB:
-            path = _pinned(system, path)
+            path = pinned(system, path)
         path, aside = path.rstrip("/"), frozenset[str]()
         by_glob = MAGIC.search(path) is not None
         if by_glob:
@@ -226,7 +226,7 @@ def _state(info: dict) -> tuple[int, str]:
     return int(info.get("size") or 0), str(version)
 
 
-def _pinned(system: fsspec.AbstractFileSystem, path: str) -> str:
+def pinned(system: fsspec.AbstractFileSystem, path: str) -> str:
     """The path at the commit that its branch, its tag or nothing stands for now: all processes read that one."""
     resolved = system.resolve_path(path)
     if not hasattr(resolved, "repo_id"):  # a bucket, which has no commits
