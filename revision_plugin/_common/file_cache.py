@@ -9,14 +9,14 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
-
-from datasets.utils.py_utils import convert_file_size_to_int
 
 from ..errors import RevisionError
 
 FOLDER_VARIABLE, SIZE_VARIABLE, DEFAULT_SIZE = "REVISION_CACHE", "REVISION_CACHE_SIZE", "20GB"
+SIZE, UNITS = re.compile(r"([0-9]{1,18}(?:\.[0-9]{1,9})?) ?(?:([kmgtKMGT]?)([iI]?)[bB])?"), ("", "k", "m", "g", "t")
 LOCK, PART = ".lock", ".part"
 
 
@@ -34,12 +34,13 @@ def cache_size() -> int:
 
 
 def read_size(text: str, where: str) -> int:
-    """The bytes that `20GB`, `500MiB` or a whole number stand for. Raises RevisionError, naming `where`, for others."""
-    with contextlib.suppress(ValueError):
-        size = int(text) if text.isascii() and text.isdigit() else convert_file_size_to_int(text)
+    """The bytes that `20GB`, `1.5TiB` or a number stand for. Raises RevisionError, naming `where`, for others."""
+    found = SIZE.fullmatch(text.strip())
+    if found is not None:
+        size = int(float(found[1]) * (1024 if found[3] else 1000) ** UNITS.index((found[2] or "").lower()))
         if 0 < size < 2**63:
             return size
-    raise RevisionError(f"{where} {text[:40]}: give a size, as a whole number and a unit, such as {DEFAULT_SIZE}")
+    raise RevisionError(f"{where} {text[:40]}: give a size, as a number and a unit, such as {DEFAULT_SIZE}")
 
 
 def shown_size(size: int) -> str:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 import inspect
 import math
+import os
 from collections.abc import Callable
 from typing import Any
 
+from .._common.file_cache import DEFAULT_SIZE, SIZE_VARIABLE, read_size
 from ..encoders import allow_remote_code
 
 
@@ -86,6 +88,28 @@ def use_consent(arguments: argparse.Namespace) -> None:
 
 def add_view(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--view", help="of stores with several views an item: whole, parts, or the number of a part")
+
+
+NEW_STORE_HELP = "new folder, or an address such as s3://bucket/store"
+
+
+def size(text: str) -> str:
+    """An argparse type: a size in bytes, as `REVISION_CACHE_SIZE` takes it."""
+    read_size(text, "--cache-size")
+    return text
+
+
+def add_cache_size(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--cache-size",
+        type=size,
+        help=f"of stores at s3://, gs://, hf:// on this disk (default {SIZE_VARIABLE}, or {DEFAULT_SIZE})",
+    )
+
+
+def use_cache_size(arguments: argparse.Namespace) -> None:
+    """Act on `add_cache_size`'s flag, for this process and those that it starts."""
+    os.environ[SIZE_VARIABLE] = arguments.cache_size
 
 
 def add_device(parser: argparse.ArgumentParser) -> None:

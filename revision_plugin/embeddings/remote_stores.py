@@ -15,7 +15,7 @@ import re
 import threading
 import weakref
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import fsspec
@@ -259,6 +259,16 @@ class RemoteShards(MappedShards):
         if column_hashes([table], self._manifest.dim, self._manifest.schema.names) != self._hashes[shard]:
             return "the content does not match its hash"
         return None
+
+
+def copy_files(name: str, files: Sequence[str], folder: Path, *, optional: Sequence[str] = ()) -> None:
+    """Copy these files of the store at an address to `folder`, and of the `optional` ones those that are there."""
+    system, path = located(name)
+    with reading(name, protocol_of(name)[0]):
+        present = [file for file in optional if system.exists(f"{path}/{file}")]
+        with local_disk(), track("fetch", total=None, unit="B", delay=SLOW) as advance:
+            for file in (*files, *present):
+                system.get_file(f"{path}/{file}", str(folder / file), callback=Advance(advance))
 
 
 def require_room_for_all(shards: MappedShards) -> None:
