@@ -7,9 +7,9 @@ from pathlib import Path
 
 from ..aligners import load_aligner
 from ..aligners.apply import apply_aligner
+from ..embeddings.addresses import store_name
 from ..embeddings.item_views import of_view
 from ..embeddings.manifest import DTYPES
-from ..embeddings.remote_stores import store_name
 from ..embeddings.store import Store
 from .arguments import NEW_STORE_HELP, FlagsOf, add_cache_size, add_view
 from .engine import add_engine, chosen_engine

@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from ..embeddings.addresses import store_name
 from ..embeddings.convert import convert
 from ..embeddings.manifest import DTYPES
-from ..embeddings.remote_stores import store_name
 from .arguments import NEW_STORE_HELP, FlagsOf, add_consent, use_consent, whole
 
 

@@ -13,9 +13,9 @@ from .._common.devices import choose_device
 from ..corpora.image_views import ImageViews
 from ..corpora.inputs import Corpus, open_images, open_texts
 from ..corpora.text_views import TextViews
+from ..embeddings.addresses import store_name
 from ..embeddings.encode import encode_images, encode_texts
 from ..embeddings.manifest import DTYPES
-from ..embeddings.remote_stores import store_name
 from ..encoders import load_encoder
 from ..errors import RevisionError
 from .arguments import NEW_STORE_HELP, FlagsOf, add_consent, add_device, use_consent, whole

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from .._common.folders import require_free
 from .._common.shared_folders import RepositoryType
-from ..embeddings.remote_stores import store_name
+from ..embeddings.addresses import store_name
 from ..errors import RevisionError
 from ..export.artefacts import export_aligner, export_store
 from ..export.checkpoint import export_checkpoint

@@ -19,7 +19,7 @@ from ..aligners.fitting import MINIMUM_ROWS
 from ..aligners.matched_fit import fit_on_matches
 from ..aligners.merged_fit import command, merge_fit
 from ..aligners.sampled_fit import fit_on_sample
-from ..embeddings.remote_stores import store_name
+from ..embeddings.addresses import store_name
 from ..errors import RevisionError
 from .arguments import FlagsOf, add_cache_size, add_device, add_seed, add_view, share, use_consent, whole
 from .encoded_corpora import NEED_ENCODER, Corpora, add_encoding

@@ -9,8 +9,8 @@ from pathlib import Path
 from .._common.folders import require_free
 from .._common.shared_folders import shown_name
 from ..aligners import Aligner, load_aligner
+from ..embeddings.addresses import store_name
 from ..embeddings.item_views import WHOLE, of_view
-from ..embeddings.remote_stores import store_name
 from ..embeddings.store import Store
 from ..errors import RevisionError
 from ..geometry.decomposition import ENERGY

@@ -13,8 +13,8 @@ from ..aligners import load_aligner
 from ..aligners.auto import choice_table
 from ..aligners.base import RECORD
 from ..aligners.saved import aligner_folder
+from ..embeddings.addresses import store_name
 from ..embeddings.manifest import MANIFEST
-from ..embeddings.remote_stores import store_name
 from ..embeddings.store import Store, store_folder
 from ..encoders import Identity
 from ..errors import RevisionError, shown

@@ -9,8 +9,8 @@ from pathlib import Path
 from .._common import distributed
 from .._common.devices import choose_device
 from ..aligners.merged_fit import PartialFit
+from ..embeddings.addresses import store_name
 from ..embeddings.partial_moments import require_free_file, sum_part
-from ..embeddings.remote_stores import store_name
 from ..errors import RevisionError
 from .arguments import add_cache_size, add_device, add_view, use_consent
 from .encoded_corpora import Corpora, add_encoding

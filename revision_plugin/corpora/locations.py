@@ -82,7 +82,7 @@ def reading(name: str, protocol: str, verb: str = "read") -> Iterator[None]:
                 if error.__cause__ is not None and not isinstance(error.__cause__, EntryNotFoundError):
                     raise  # of the hub, about a repository
                 said = first_line(error)[:160]
-                bucket = f" ({said})" if "bucket" in said.lower() and name not in said else ""
+                bucket = f" ({said})" if "bucket does not exist" in said else ""
                 raise RevisionError(f"{name}: no such file or folder{bucket}") from None
             except MemoryError:
                 raise RevisionError(f"{name}: not enough memory for a part of it; write smaller parts") from None

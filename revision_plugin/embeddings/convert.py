@@ -14,7 +14,7 @@ from .._common.files import hash_file
 from ..corpora.features import Features, read_features
 from ..encoders import Identity, load_encoder
 from ..errors import RevisionError
-from .remote_stores import store_name
+from .addresses import store_name
 from .store import Store
 from .writer import StoreWriter
 

@@ -20,8 +20,8 @@ from .._common.files import read_object, write_json
 from .._common.progress import track
 from ..corpora.locations import protocol_of, reading
 from ..errors import RevisionError
+from .addresses import Advance, located
 from .manifest import MANIFEST, SHARD_HASHES
-from .remote_stores import Advance, located
 
 logger = logging.getLogger(__name__)
 WORK, UPLOADED = "writing", "uploaded.json"

@@ -7,30 +7,25 @@ written again, or copied elsewhere, finds what is its own.
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import hashlib
 import logging
-import re
 import threading
 import weakref
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-import fsspec
 import pyarrow as pa
-from fsspec.callbacks import Callback
-from fsspec.core import url_to_fs
-from fsspec.registry import known_implementations
 
 from .._common.distributed import launched_rank
-from .._common.file_cache import FOLDER_VARIABLE, SIZE_VARIABLE, FileCache, Lease, cache_folder, cache_size, shown_size
+from .._common.file_cache import SIZE_VARIABLE, FileCache, Lease, cache_folder, cache_size, shown_size
 from .._common.files import parse_json, whole_file
 from .._common.progress import track
 from ..corpora.listing import pinned
-from ..corpora.locations import HUB, LOCAL, protocol_of, reading, require_protocol
-from ..errors import FULL, RevisionError, environment_line, first_line
+from ..corpora.locations import HUB, protocol_of, reading
+from ..errors import RevisionError, first_line
+from .addresses import Advance, local_disk, located
 from .content_hashes import column_hashes
 from .manifest import HASH_A_SHARD, MANIFEST, SHARD_HASHES, Manifest, shard_hashes
 from .mapped_shards import MAPS, MappedShards, map_shard
@@ -38,41 +33,8 @@ from .mapped_shards import MAPS, MappedShards, map_shard
 logger = logging.getLogger(__name__)
 STORES = "stores"  # in the cache's folder
 SLOW = 5.0  # seconds after which progress is shown
-ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):(//?)([^/].*|/.*)", re.DOTALL)
 _OPENED: weakref.WeakSet[RemoteShards] = weakref.WeakSet()
 _AT_RANDOM: weakref.WeakSet[RemoteShards] = weakref.WeakSet()
-
-
-def store_name(path: str | Path) -> Path | str:
-    """A store's name as it is used: on disk (`file://` too) a path, elsewhere the address, `s3://bucket/store`.
-
-    A `Path` that was made of an address has lost one of its slashes, and gets it back. Raises RevisionError for chains
-    of file systems.
-    """
-    found = ADDRESS.fullmatch(str(path))
-    if found is None or found[2] == "/" and found[1] not in known_implementations:
-        return Path(path)
-    protocol, rest = protocol_of(f"{found[1]}://{found[3]}")
-    if protocol == LOCAL:
-        return Path(rest if found[2] == "//" else f"/{rest}")
-    return f"{protocol}://{found[3].strip('/')}"
-
-
-def is_remote(path: str | Path) -> bool:
-    """Whether it is the address of something on another file system."""
-    return isinstance(store_name(path), str)
-
-
-def located(name: str) -> tuple[fsspec.AbstractFileSystem, str]:
-    """The file system of an address, and the path there. Raises RevisionError for one that is not known, has no package
-    or cannot be reached.
-    """
-    protocol = protocol_of(name)[0]
-    require_protocol(name, protocol)
-    with reading(name, protocol):
-        system, path = url_to_fs(name)  # anew each time: in a forked process it makes a connection of its own
-        system.invalidate_cache()
-        return system, path.rstrip("/")
 
 
 def holds_store(name: str) -> bool:
@@ -97,7 +59,7 @@ def described(name: str) -> tuple[str, Path, Manifest]:
         try:
             data = system.cat_file(f"{path}/{MANIFEST}")
         except FileNotFoundError as error:
-            said = f" ({first_line(error)})" if "bucket" in str(error) else ""
+            said = f" ({first_line(error)})" if path not in str(error) else ""  # of the bucket
             raise RevisionError(
                 f"{name}: no {MANIFEST} there{said}, so no finished embedding store; check the name, or make one with "
                 "'revision encode'"
@@ -286,31 +248,6 @@ def require_room_for_all(shards: MappedShards) -> None:
             f"{shards.name}: a training reads all rows in random order; the store takes {shown_size(total)}{more}, the "
             f"cache {shown_size(room)}: set {SIZE_VARIABLE} to {-(-total // 10**9)}GB, or copy the store to disk"
         )
-
-
-class Advance(Callback):
-    """What fsspec tells about a transfer, for `advance` of a progress bar."""
-
-    def __init__(self, advance: Callable[[int], None]):
-        super().__init__()
-        self._advance, self._told = advance, 0
-
-    def call(self, hook_name: str | None = None, **keywords: object) -> None:
-        self._advance(self.value - self._told)
-        self._told = self.value
-
-
-@contextlib.contextmanager
-def local_disk() -> Iterator[None]:
-    """What the disk of the cache refuses, as a RevisionError in one line."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in FULL and str(cache_folder()) not in str(error.filename):
-            raise
-        where = cache_folder() if error.filename is None else error.filename
-        line = environment_line(OSError(error.errno, error.strerror, str(where)))
-        raise RevisionError(f"{line}, or set {FOLDER_VARIABLE} to another place") from None
 
 
 def _let_go() -> bool:

@@ -18,10 +18,11 @@ from .._common.files import read_object
 from .._common.shared_folders import SharedKind, is_shared, local_folder
 from ..encoders.identity import Identity
 from ..errors import RevisionError, first_line
+from .addresses import store_name
 from .content_hashes import column_hashes, matrices
 from .manifest import DTYPES, MANIFEST, SHARD_HASHES, UNIT_NORM_TOLERANCE, Manifest, shard_hashes
 from .mapped_shards import MappedShards, map_shard, require_sizes
-from .remote_stores import RemoteShards, described, holds_store, store_name
+from .remote_stores import RemoteShards, described, holds_store
 
 FAILURES = "failures.jsonl"
 SHARED = SharedKind("embedding store", "dataset", (MANIFEST, SHARD_HASHES, "*.arrow"))

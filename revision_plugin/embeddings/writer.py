@@ -22,13 +22,13 @@ from .._common.files import whole_file
 from .._common.folders import LOCK, ClaimedFolder, require_free
 from ..encoders.identity import Identity
 from ..errors import RevisionError
+from .addresses import store_name
 from .chunk_files import ChunkFiles
 from .item_views import require_consecutive
 from .joined_shards import JoinedShards
 from .manifest import DTYPES, UNIT_NORM_TOLERANCE, arrow_schema
 from .publishing import describe, failure_lines, publish, require_unique_ids
 from .remote_publishing import require_free_address, work_folder
-from .remote_stores import store_name
 from .store import FAILURES, Store
 
 logger = logging.getLogger(__name__)

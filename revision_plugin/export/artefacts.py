@@ -12,8 +12,9 @@ from .._common.folders import new_folder
 from ..aligners import Aligner, load_aligner
 from ..aligners.base import RECORD, WEIGHTS
 from ..aligners.saved import aligner_folder
+from ..embeddings.addresses import store_name
 from ..embeddings.manifest import MANIFEST, SHARD_HASHES
-from ..embeddings.remote_stores import copy_files, store_name
+from ..embeddings.remote_stores import copy_files
 from ..embeddings.store import Store
 from ..encoders import Identity
 from .aligner_card import aligner_card
