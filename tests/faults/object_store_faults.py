@@ -7,8 +7,8 @@ import os
 from unittest import mock
 
 from catalogue import ENCODE_TEXTS, HELD, fault
-from object_store import BUCKET, served
 
+BUCKET = "bucket"
 CORPUS = ENCODE_TEXTS.replace("texts.json", "s3://bucket/texts.json")
 FIT = "fit --source s3://bucket/texts --target images --out new"
 APPLY = "apply --aligner realign --source s3://bucket/texts --out new"
@@ -19,6 +19,8 @@ READ = f"GET /{BUCKET}/{SHARD}"
 
 def there(w, **variables):
     """The object store, with the corpus and the store of texts, and an empty cache."""
+    from object_store import served
+
     store = HELD.enter_context(served())
     HELD.enter_context(mock.patch.dict(os.environ, {"REVISION_CACHE": str(w / "new-cache"), **variables}))
     store.client.upload_file(str(w / "texts.json"), BUCKET, "texts.json")
@@ -69,9 +71,7 @@ fault("a shard there with a wrong byte once", APPLY, "does not match its hash; i
 )
 
 
-@fault(
-    "no such bucket", FIT.replace("bucket/", "other/"), "(The specified bucket does not exist), so no finished embed"
-)
+@fault("no such bucket", FIT.replace("bucket/", "other/"), "(The specified bucket does not exist), so no")
 def _(w):
     there(w)
 

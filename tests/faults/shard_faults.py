@@ -8,7 +8,6 @@ import tarfile
 import pyarrow as pa
 import pyarrow.parquet as pq
 from catalogue import ENCODE_IMAGES, ENCODE_TEXTS, FIT, HELD, fault, nothing
-from object_store import without_s3fs
 from PIL import Image
 
 TEXTS = ENCODE_TEXTS.replace("texts.json", "shards")
@@ -193,6 +192,8 @@ def _(w):
     "'s3://' needs a package that is not installed; pip install s3fs",
 )
 def _(w):
+    from object_store import without_s3fs
+
     HELD.enter_context(without_s3fs())
 
 
@@ -202,12 +203,12 @@ def _(w):
     "'s3://' needs a package that is not installed; pip install s3fs",
 )
 def _(w):
+    from object_store import without_s3fs
+
     HELD.enter_context(without_s3fs())
 
 
-@fault(
-    "a shard named twice: it is read once", f"{TEXTS} shards/a.parquet", "1 file(s) are named twice and read once", 0
-)
+@fault("a shard named twice: it is read once", f"{TEXTS} shards/a.parquet", "1 file(s) are named twice", 0)
 def _(w):
     write_table(w, "a.parquet", text=["a dog"])
 
