@@ -28,10 +28,14 @@ class MappedShards:
         self.starts = np.concatenate([[0], np.cumsum(np.asarray(rows, np.int64))])  # [shards + 1]
         self.checked: set[int] = set()  # that this process has compared with their hashes when it got them
         self.mapped: Callable[[int], pa.Table] = functools.partial(_table, folder, names, rows, schema)
-        self.table: Callable[[int], pa.Table] = functools.lru_cache(MAPS)(self.mapped)
+        self._kept = functools.lru_cache(MAPS)(self.mapped)
 
     def __len__(self) -> int:
         return len(self.names)
+
+    def table(self, shard: int) -> pa.Table:
+        """The rows of one."""
+        return self._kept(shard)
 
     def changed(self, shard: int, reason: str | None = None) -> RevisionError:
         """What to raise for a shard that does not match its hash, or is damaged for another reason."""

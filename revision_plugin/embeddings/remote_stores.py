@@ -106,7 +106,6 @@ class RemoteShards(MappedShards):
         self._cache = FileCache(cache_folder() / STORES, cache_size())
         self._held: OrderedDict[int, tuple[pa.Table, Lease]] = OrderedDict()  # the last one read is the last
         self._guard = threading.Lock()
-        self.table = self._held_table
         _OPENED.add(self)
 
     @functools.cached_property
@@ -123,7 +122,7 @@ class RemoteShards(MappedShards):
             self._held.popitem(last=False)[1][1].close()
             return True
 
-    def _held_table(self, shard: int) -> pa.Table:
+    def table(self, shard: int) -> pa.Table:
         with self._guard:
             if shard in self._held:
                 self._held.move_to_end(shard)

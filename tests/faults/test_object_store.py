@@ -1,4 +1,4 @@
-"""Kills of a command that writes to an object store, and a training that reads from one, each in processes of its own."""
+"""Kills of a command that writes to an object store, and a training that reads one, each in its own process."""
 
 import os
 import shutil
