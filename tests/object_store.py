@@ -19,6 +19,7 @@ from urllib.request import Request, urlopen
 
 import boto3
 import fsspec
+from fsspec.registry import _registry
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import WSGIRequestHandler, make_server
 
@@ -124,11 +125,10 @@ def served() -> Iterator[ObjectStore]:
 @contextlib.contextmanager
 def without_s3fs() -> Iterator[None]:
     """As if s3fs were not installed."""
-    registry = fsspec.registry._registry
-    kept = registry.pop("s3", None)
+    kept = _registry.pop("s3", None)
     try:
         with mock.patch.dict("sys.modules", {"s3fs": None}):
             yield
     finally:
         if kept is not None:
-            registry["s3"] = kept
+            _registry["s3"] = kept
