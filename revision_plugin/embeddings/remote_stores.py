@@ -183,10 +183,9 @@ class RemoteShards(MappedShards):
         may have damaged it.
         """
         expected, present = self._size_there(shard), self._asked_size(shard)
-        if present != expected:
-            raise RevisionError(
-                f"{self._place(shard)}: shard is damaged there ({present} bytes, not {expected}); write the store again"
-            )
+        if present != expected or not present:
+            bytes_there = f"{present} bytes, not {expected}" if present else "it is empty"
+            raise RevisionError(f"{self._place(shard)}: shard is damaged there ({bytes_there}); write the store again")
         for last in (False, True):
             self._download(shard, part, expected)
             problem = self._problem(shard, part)

@@ -91,7 +91,7 @@ def _(w):
     there(w).client.put_object(Bucket=BUCKET, Key=SHARD, Body=(w / SHARD).read_bytes()[:500])
 
 
-@fault("a shard there that is empty", FIT, "fetched twice; it is damaged there: write the store again")
+@fault("a shard there that is empty", FIT, "shard is damaged there (it is empty); write the store again")
 def _(w):
     there(w).client.put_object(Bucket=BUCKET, Key=SHARD, Body=b"")
 
