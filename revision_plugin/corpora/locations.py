@@ -28,6 +28,7 @@ REMEDIES = {
     "NoCredentialsError": "give credentials (of S3: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a profile)",
     "EndpointConnectionError": "check the network and the endpoint's address, and repeat the command",
 }
+NO_BUCKET = "bucket does not exist"  # in what S3 says
 REMEDY = "repeat the command; where it stays, check the network and what is said there"
 PROTOCOL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 
@@ -82,7 +83,7 @@ def reading(name: str, protocol: str, verb: str = "read") -> Iterator[None]:
                 if error.__cause__ is not None and not isinstance(error.__cause__, EntryNotFoundError):
                     raise  # of the hub, about a repository
                 said = first_line(error)[:160]
-                bucket = f" ({said})" if "bucket does not exist" in said else ""
+                bucket = f" ({said})" if NO_BUCKET in said else ""
                 raise RevisionError(f"{name}: no such file or folder{bucket}") from None
             except MemoryError:
                 raise RevisionError(f"{name}: not enough memory for a part of it; write smaller parts") from None

@@ -18,7 +18,7 @@ import fsspec
 from .._common.file_cache import cache_folder
 from .._common.files import read_object, write_json
 from .._common.progress import track
-from ..corpora.locations import protocol_of, reading
+from ..corpora.locations import NO_BUCKET, protocol_of, reading
 from ..errors import RevisionError
 from .addresses import Advance, located
 from .manifest import MANIFEST, SHARD_HASHES
@@ -26,6 +26,7 @@ from .manifest import MANIFEST, SHARD_HASHES
 logger = logging.getLogger(__name__)
 WORK, UPLOADED = "writing", "uploaded.json"
 DESCRIPTIONS = ("failures.jsonl", "dataset_info.json", "state.json", SHARD_HASHES, MANIFEST)  # in their order
+OBJECT_STORES = ("s3", "s3a", "gs", "gcs", "hf")  # they have no folders; to make one there would make a bucket
 
 
 def work_folder(name: str) -> Path:
@@ -42,7 +43,9 @@ def require_free_address(name: str, partial: Path) -> None:
     with reading(name, protocol_of(name)[0]):
         try:
             present = {posixpath.basename(each.rstrip("/")) for each in system.ls(path, detail=False)}
-        except FileNotFoundError:
+        except FileNotFoundError as error:
+            if NO_BUCKET in str(error):
+                raise
             present = set()
         if MANIFEST in present and (partial / MANIFEST).is_file():
             if system.cat_file(f"{path}/{MANIFEST}") == (partial / MANIFEST).read_bytes():
@@ -62,7 +65,8 @@ def upload(partial: Path, name: str, shards: list[str]) -> None:
     sizes = {each: (partial / each).stat().st_size for each in files}
     done = _uploaded(partial)
     with reading(name, protocol, "written"), track("upload", total=sum(sizes.values()), unit="B") as advance:
-        system.makedirs(path, exist_ok=True)  # where there are folders
+        if protocol not in OBJECT_STORES:
+            system.makedirs(path, exist_ok=True)
         for file in files:
             target = f"{path}/{file}"
             if file in done and done[file] == _version(system, target):

@@ -117,6 +117,10 @@ def _(w):
     there(w)
 
 
-@fault("a new store in no bucket", ENCODE.replace("bucket/", "other/"), "s3://other/new: cannot be written")
+@fault(
+    "a new store in no bucket",
+    ENCODE.replace("bucket/", "other/"),
+    "s3://other/new: no such file or folder (The specified bucket does not exist)",
+)
 def _(w):
     there(w)
