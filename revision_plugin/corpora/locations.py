@@ -80,8 +80,9 @@ def reading(name: str, protocol: str, verb: str = "read") -> Iterator[None]:
             try:
                 yield
             except FileNotFoundError as error:
-                if error.__cause__ is not None and not isinstance(error.__cause__, EntryNotFoundError):
-                    raise  # of the hub, about a repository
+                cause = error.__cause__
+                if protocol == HUB and cause is not None and not isinstance(cause, EntryNotFoundError):
+                    raise  # about a repository
                 said = first_line(error)[:160]
                 bucket = f" ({said})" if NO_BUCKET in said else ""
                 raise RevisionError(f"{name}: no such file or folder{bucket}") from None

@@ -8,7 +8,6 @@ the bytes are not read back, which would cost as much again, since whoever fetch
 from __future__ import annotations
 
 import hashlib
-import logging
 import posixpath
 import shutil
 from pathlib import Path
@@ -23,7 +22,6 @@ from ..errors import RevisionError
 from .addresses import Advance, located
 from .manifest import MANIFEST, SHARD_HASHES
 
-logger = logging.getLogger(__name__)
 WORK, UPLOADED = "writing", "uploaded.json"
 DESCRIPTIONS = ("failures.jsonl", "dataset_info.json", "state.json", SHARD_HASHES, MANIFEST)  # in their order
 OBJECT_STORES = ("s3", "s3a", "gs", "gcs", "hf")  # they have no folders; to make one there would make a bucket
