@@ -71,6 +71,7 @@ setup(
             "pytest>=8",
             "pytest-xdist>=3.5",
             "ruff",
+            "s3fs",
         ],
     },
     entry_points={

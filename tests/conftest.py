@@ -81,13 +81,14 @@ def write_store(
     texts = texts or [f"text {i}" for i in range(len(rows))]
     conversations = conversations or [None] * len(rows)
     chunks = 0
-    for start in range(0, len(rows), chunk):
-        part = slice(start, start + chunk)
-        extra = {"texts": texts[part], "conversations": conversations[part]} if modality == "text" else {}
-        extra |= {} if views is None else {"views": numbers[part]}
-        writer.write_chunk(chunks, ids[part], rows[part], **extra)
-        chunks += 1
-    return writer.finish(chunks)
+    with contextlib.closing(writer):
+        for start in range(0, len(rows), chunk):
+            part = slice(start, start + chunk)
+            extra = {"texts": texts[part], "conversations": conversations[part]} if modality == "text" else {}
+            extra |= {} if views is None else {"views": numbers[part]}
+            writer.write_chunk(chunks, ids[part], rows[part], **extra)
+            chunks += 1
+        return writer.finish(chunks)
 
 
 FORKS = ForkServer(ENVIRONMENT)

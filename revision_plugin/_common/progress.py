@@ -19,6 +19,7 @@ from .verbosity import Verbosity, is_drawable, verbosity
 LINE_EVERY = 10.0  # seconds at most: a log gets a line now and then, not a flood
 FIRST_LINE = 1.0  # seconds after the start; the next comes when twice as much time has gone by
 LINE = re.compile(r"^(?P<title>[^:]+): (?P<done>\d+)(?: of (?P<total>\d+))? (?P<unit>\w+)s, ")
+BYTES = "B"  # the unit of what is fetched or uploaded
 Advance = Callable[[int], None]
 
 
@@ -46,7 +47,8 @@ def shown_on(display: Display) -> Iterator[None]:
 @contextlib.contextmanager
 def track(title: str, *, total: int | None, unit: str, show: bool = True, delay: float = 0) -> Iterator[Advance]:
     """Progress on standard error; yields a function that advances it. Where `total` is not known it shows what is done
-    and the rate. `show` is for one of several processes; work shorter than `delay` seconds shows none.
+    and the rate. `show` is for one of several processes; work shorter than `delay` seconds shows none. Bytes (the unit
+    B) are shown as kB, MB, GB.
     """
     if not show or verbosity() is Verbosity.QUIET:
         yield lambda n: None
@@ -54,7 +56,8 @@ def track(title: str, *, total: int | None, unit: str, show: bool = True, delay:
         with _Chosen.display(title, total=total, unit=unit) as advance:
             yield advance
     elif is_drawable(sys.stderr):
-        with tqdm(total=total, desc=title, unit=unit, file=sys.stderr, dynamic_ncols=True, delay=delay) as bar:
+        settings = dict(file=sys.stderr, dynamic_ncols=True, delay=delay, unit_scale=unit == BYTES)
+        with tqdm(total=total, desc=title, unit=unit, **settings) as bar:
             yield lambda n: bar.update(n) and None
     else:
         lines = Lines(title, total, unit, lambda line: print(line, file=sys.stderr, flush=True), delay=delay)
@@ -98,8 +101,9 @@ class Lines:
     def _line(self, now: float, what: str) -> str:
         seconds = max(now - self._started, 1e-9)
         rate = self.done / seconds
-        of = "" if self.total is None else f" of {self.total}"
-        line = f"{self.title}: {self.done}{of} {self.unit}s, {rate_text(rate, self.unit)}"
+        of = "" if self.total is None else f" of {amount(self.total, self.unit)}"
+        units = "" if self.unit == BYTES else f" {self.unit}s"
+        line = f"{self.title}: {amount(self.done, self.unit)}{of}{units}, {rate_text(rate, self.unit)}"
         if what == "in all":
             return f"{line}, {duration(seconds)} in all"
         if self.total is None or not rate:
@@ -107,8 +111,15 @@ class Lines:
         return f"{line}, {duration(max(self.total - self.done, 0) / rate)} left"
 
 
+def amount(count: float, unit: str) -> str:
+    """So many units; of bytes to three digits."""
+    return tqdm.format_sizeof(count, BYTES) if unit == BYTES else str(count)
+
+
 def rate_text(rate: float, unit: str) -> str:
     """Units a second, to about three digits."""
+    if unit == BYTES:
+        return f"{amount(rate, unit)} a second"
     return f"{rate:,.0f} {unit}s a second" if rate >= 100 else f"{rate:.3g} {unit}s a second"
 
 

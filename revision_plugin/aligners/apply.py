@@ -23,7 +23,7 @@ from .domain import warn_if_far
 CHUNK_ROWS = 16384
 
 
-def apply_aligner(aligner: Aligner, source: Store, out: Path, *, dtype: str | None = None) -> Store:
+def apply_aligner(aligner: Aligner, source: Store, out: Path | str, *, dtype: str | None = None) -> Store:
     """Write `source` with every embedding aligned, in the source's order, to the store `out`. Of a text's parts each
     becomes an item, `ID#VIEW`. Under `running_on` an engine its workers align; `source` and `out` must lie where all of
     them reach.
@@ -58,7 +58,7 @@ def apply_aligner(aligner: Aligner, source: Store, out: Path, *, dtype: str | No
         else:
             each = -(-chunks // (PIECES_A_WORKER * workers.workers))
             pieces = [(first, min(first + each, chunks)) for first in range(0, chunks, each)]
-            for result in workers.map(ApplyWork(aligner, source, out.absolute(), settings, CHUNK_ROWS), pieces):
+            for result in workers.map(ApplyWork(aligner, source, writer.place, settings, CHUNK_ROWS), pieces):
                 writer.join()
                 advance(int(result.sum()))
         return writer.finish(chunks)
@@ -87,7 +87,7 @@ class ApplyWork:
 
     aligner: Aligner
     source: Store
-    out: Path
+    out: Path | str
     settings: dict[str, Any]
     chunk_rows: int
 

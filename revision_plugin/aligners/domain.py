@@ -52,7 +52,7 @@ def domain_shift(aligner: Aligner, rows: Rows) -> DomainShift:
     return DomainShift(distance, distance / error, distance / gap if gap else math.inf)
 
 
-def warn_if_far(aligner: Aligner, rows: Rows, *, corpus: Path, aligner_path: Path | str) -> None:
+def warn_if_far(aligner: Aligner, rows: Rows, *, corpus: Path | str, aligner_path: Path | str) -> None:
     """Log one warning, with the figures and the command that refits, where `rows` are of another domain."""
     if not aligner.uses_statistics or MATCHED in aligner.report.details:
         return  # of matched rows the mean is not the corpus' on purpose

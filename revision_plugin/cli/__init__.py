@@ -109,6 +109,8 @@ def main(argv: list[str] | None = None) -> None:
             words, passed_on = words[:place], words[place + 1 :]
         arguments = build_parser(command).parse_args(words)
         arguments.passed_on = passed_on
+        if getattr(arguments, "cache_size", None) is not None:
+            importlib.import_module(".arguments", __name__).use_cache_size(arguments)
         arguments.run(arguments)
 
 

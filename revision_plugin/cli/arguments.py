@@ -6,10 +6,13 @@ import argparse
 import contextlib
 import inspect
 import math
+import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from .._common import distributed, trackers
+from .._common.file_cache import DEFAULT_SIZE, SIZE_VARIABLE, read_size
 from .._common.trackers import Tracker
 from ..encoders import allow_remote_code
 from ..errors import RevisionError
@@ -92,6 +95,28 @@ def add_view(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--view", help="of stores with several views an item: whole, parts, or the number of a part")
 
 
+NEW_STORE_HELP = "new folder, or an address such as s3://bucket/store"
+
+
+def size(text: str) -> str:
+    """An argparse type: a size in bytes, as `REVISION_CACHE_SIZE` takes it."""
+    read_size(text, "--cache-size")
+    return text
+
+
+def add_cache_size(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--cache-size",
+        type=size,
+        help=f"of stores at s3://, gs://, hf:// on this disk (default {SIZE_VARIABLE}, or {DEFAULT_SIZE})",
+    )
+
+
+def use_cache_size(arguments: argparse.Namespace) -> None:
+    """Act on `add_cache_size`'s flag, for this process and those that it starts."""
+    os.environ[SIZE_VARIABLE] = arguments.cache_size
+
+
 def add_device(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", help="cpu, cuda or cuda:N (default: the GPU that is there, each process its own)")
 
@@ -109,9 +134,12 @@ def add_trackers(parser: argparse.ArgumentParser, what: str) -> None:
 
 
 def chosen_trackers(arguments: argparse.Namespace, command: str) -> contextlib.AbstractContextManager[Tracker | None]:
-    """The trackers of `add_trackers`' flags, which write beside --out, in the first process alone."""
+    """The trackers of `add_trackers`' flags, which write beside --out (where that is an address, here), in the first
+    process alone.
+    """
     if arguments.run_name is not None and not arguments.report_to:
         raise RevisionError(f"--run-name {arguments.run_name}: is for --report-to; leave it out")
-    name = arguments.run_name or f"{command}-{arguments.out.resolve().name}"
+    out = arguments.out if isinstance(arguments.out, Path) else Path(arguments.out.rstrip("/").rsplit("/", 1)[-1])
     names = arguments.report_to if distributed.launched_rank() == 0 else []
-    return trackers.open_trackers(names, name=name, folder=arguments.out.resolve().parent)
+    name = arguments.run_name or f"{command}-{out.resolve().name}"
+    return trackers.open_trackers(names, name=name, folder=out.resolve().parent)

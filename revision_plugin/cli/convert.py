@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from ..embeddings.addresses import store_name
 from ..embeddings.convert import convert
 from ..embeddings.manifest import DTYPES
-from .arguments import FlagsOf, add_consent, use_consent, whole
+from .arguments import NEW_STORE_HELP, FlagsOf, add_consent, use_consent, whole
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -19,7 +20,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     flags.add("--texts", type=Path, help="the texts of a .npy file, in its order")
     flags.add("--dtype", choices=list(DTYPES), help="of the stored embeddings")
     flags.add("--max-failures", type=whole(0), help="unusable rows to tolerate; they are listed")
-    flags.add("--out", type=Path, required=True)
+    flags.add("--out", type=store_name, required=True, help=NEW_STORE_HELP)
     add_consent(parser)
 
 

@@ -15,11 +15,21 @@ from .._common.devices import choose_device
 from ..corpora.image_views import ImageViews
 from ..corpora.inputs import Corpus, open_images, open_texts
 from ..corpora.text_views import TextViews
+from ..embeddings.addresses import store_name
 from ..embeddings.encode import encode_images, encode_texts
 from ..embeddings.manifest import DTYPES
 from ..encoders import load_encoder
 from ..errors import RevisionError
-from .arguments import FlagsOf, add_consent, add_device, add_trackers, chosen_trackers, use_consent, whole
+from .arguments import (
+    NEW_STORE_HELP,
+    FlagsOf,
+    add_consent,
+    add_device,
+    add_trackers,
+    chosen_trackers,
+    use_consent,
+    whole,
+)
 from .engine import add_engine, chosen_engine
 
 logger = logging.getLogger(__name__)
@@ -47,7 +57,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         metavar="CORPUS",
         help=f"a folder, or a LLaVA JSON or dataset.json with --image-folder; {shards}",
     )
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--out", type=store_name, required=True, help=NEW_STORE_HELP)
     flags = FlagsOf(parser, encode_images)
     flags.add("--image-folder", type=Path)
     named = "column of a table, field of JSON or member of a tar (as txt, jpg, json.caption)"

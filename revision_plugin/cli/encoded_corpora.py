@@ -58,7 +58,7 @@ class Corpora:
             self._encoder = load_encoder(a.encoder).to(device=self._device, dtype=PRECISIONS.get(a.precision))
         return self._encoder
 
-    def open(self, path: Path, modality: str | None) -> Store | EncodedRows | SummedCorpus:
+    def open(self, path: Path | str, modality: str | None) -> Store | EncodedRows | SummedCorpus:
         """The rows of a store, or of a corpus of that modality. Raises RevisionError for what is neither."""
         a, encoder = self._arguments, self.encoder
         if encoder is None or is_store(path):

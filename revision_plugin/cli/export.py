@@ -7,18 +7,19 @@ from pathlib import Path
 
 from .._common.folders import require_free
 from .._common.shared_folders import RepositoryType
+from ..embeddings.addresses import store_name
 from ..errors import RevisionError
 from ..export.artefacts import export_aligner, export_store
 from ..export.checkpoint import export_checkpoint
 from ..export.push import push, require_pushable
-from .arguments import add_consent, use_consent
+from .arguments import add_cache_size, add_consent, use_consent
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--model", help="a trained checkpoint, for transformers alone")
     what.add_argument("--aligner", type=Path, help="a fitted aligner, for a repository of type model")
-    what.add_argument("--store", type=Path, help="an embedding store, for a repository of type dataset")
+    what.add_argument("--store", type=store_name, help="an embedding store, for a repository of type dataset")
     parser.add_argument("--base", help="the language model of a Stage-1 or LoRA checkpoint")
     parser.add_argument("--no-check", action="store_true", help="do not compare the folder with the trained model")
     parser.add_argument(
@@ -31,6 +32,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, help="new folder, with a card (README.md)")
     parser.add_argument("--push", metavar="OWNER/NAME", help="upload the folder there; prints hf:OWNER/NAME@COMMIT")
     parser.add_argument("--public", action="store_true", help="for all to see (default: a private repository)")
+    add_cache_size(parser)
     add_consent(parser)
 
 

@@ -19,9 +19,11 @@ from ..aligners.fitting import MINIMUM_ROWS
 from ..aligners.matched_fit import fit_on_matches
 from ..aligners.merged_fit import command, merge_fit
 from ..aligners.sampled_fit import fit_on_sample
+from ..embeddings.addresses import store_name
 from ..errors import RevisionError
 from .arguments import (
     FlagsOf,
+    add_cache_size,
     add_device,
     add_seed,
     add_trackers,
@@ -40,9 +42,9 @@ HELD_OUT: float = inspect.signature(Aligner.fit).parameters["held_out"].default
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--source", type=Path, help="text store, or with --encoder a corpus of texts")
+    parser.add_argument("--source", type=store_name, help="text store, or with --encoder a corpus of texts")
     target = parser.add_mutually_exclusive_group(required=True)
-    target.add_argument("--target", type=Path, help="image store, or with --encoder a corpus of images")
+    target.add_argument("--target", type=store_name, help="image store, or with --encoder a corpus of images")
     target.add_argument(
         "--refit-source", type=Path, metavar="ALIGNER", help="keep this aligner's method and target statistics"
     )
@@ -70,6 +72,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     add_encoding(parser)
     add_seed(FlagsOf(parser, Aligner.fit))
     add_view(parser)
+    add_cache_size(parser)
     add_device(parser)
     add_engine(parser)
     add_trackers(parser, "the report's numbers")

@@ -9,6 +9,7 @@ from pathlib import Path
 from .._common.folders import require_free
 from .._common.shared_folders import shown_name
 from ..aligners import Aligner, load_aligner
+from ..embeddings.addresses import store_name
 from ..embeddings.item_views import WHOLE, of_view
 from ..embeddings.store import Store
 from ..errors import RevisionError
@@ -19,14 +20,14 @@ from ..geometry.projected_report import write_projected
 from ..geometry.report import write_report
 from ..geometry.sweep import ENERGIES
 from ..hosts.projected_checkpoint import open_checkpoints
-from .arguments import FlagsOf, add_seed, add_view, share, whole
+from .arguments import FlagsOf, add_cache_size, add_seed, add_view, share, whole
 from .engine import LOCAL, add_engine, chosen_engine
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     flags = FlagsOf(parser, measure)
-    flags.add("--source", type=Path, required=True, help="text store")
-    flags.add("--target", type=Path, required=True, help="image store")
+    flags.add("--source", type=store_name, required=True, help="text store")
+    flags.add("--target", type=store_name, required=True, help="image store")
     flags.add("--pairs", help="rows of equal id are pairs: measure those too")
     parser.add_argument(
         "--aligner", type=Path, nargs="+", action="extend", default=[], help="fitted aligners to compare"
@@ -51,6 +52,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--base", help="the language model of checkpoints that hold parts alone (else from run.json)")
     add_view(parser)
+    add_cache_size(parser)
     add_seed(flags)
     add_engine(parser)
     parser.add_argument("--out", type=Path, required=True)

@@ -14,17 +14,20 @@ from ..aligners.auto import choice_table
 from ..aligners.base import RECORD
 from ..aligners.merged_fit import read_sums
 from ..aligners.saved import aligner_folder
+from ..embeddings.addresses import store_name
 from ..embeddings.manifest import MANIFEST
 from ..embeddings.store import Store, store_folder
 from ..encoders import Identity
 from ..errors import RevisionError, shown
 from ..hosts.native_form import is_native
 from ..hosts.tower_record import checked_record
+from .arguments import add_cache_size
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("path", type=Path)
+    parser.add_argument("path", type=store_name)
     parser.add_argument("--json", action="store_true")
+    add_cache_size(parser)
 
 
 def run(a: argparse.Namespace) -> None:
@@ -38,30 +41,16 @@ def run(a: argparse.Namespace) -> None:
         print(f"chosen by auto: {choice['chosen']}; {choice['reason']}\n\n{choice_table(choice)}")
 
 
-def inspect_path(path: Path) -> dict[str, Any]:
+def inspect_path(path: Path | str) -> dict[str, Any]:
     """A description of a store, an aligner, a checkpoint or a file of moments. Raises RevisionError where it is none
     or not whole.
     """
+    if isinstance(path, str):
+        return _store(Store.open(path))
     if is_shared(path):
         path = _shared_folder(path)
     if (path / MANIFEST).is_file():
-        store = Store.open(path)
-        store.verify()
-        manifest = store.manifest
-        return {
-            "kind": f"{manifest.modality} store, whole",
-            "encoder": manifest.encoder.spec,
-            "fingerprint": manifest.encoder.fingerprint,
-            "rows": manifest.count,
-            "dimension": manifest.dim,
-            "dtype": manifest.dtype,
-            "views": manifest.views or "1",
-            "conversations": manifest.conversations,
-            "failures": manifest.failures,
-            "aligned by": manifest.aligner,
-            "content hash": manifest.content_hash,
-            "first id": store.row(0)["id"],
-        }
+        return _store(Store.open(path))
     if (path / RECORD).is_file():
         aligner = load_aligner(path)
         return {
@@ -112,6 +101,25 @@ def _sums(path: Path) -> dict[str, Any]:
 
 def _made_by(encoder: Identity | None) -> dict[str, Any]:
     return {} if encoder is None else {"encoder": encoder.spec, "fingerprint": encoder.fingerprint}
+
+
+def _store(store: Store) -> dict[str, Any]:
+    store.verify()
+    manifest = store.manifest
+    return {
+        "kind": f"{manifest.modality} store, whole",
+        "encoder": manifest.encoder.spec,
+        "fingerprint": manifest.encoder.fingerprint,
+        "rows": manifest.count,
+        "dimension": manifest.dim,
+        "dtype": manifest.dtype,
+        "views": manifest.views or "1",
+        "conversations": manifest.conversations,
+        "failures": manifest.failures,
+        "aligned by": manifest.aligner,
+        "content hash": manifest.content_hash,
+        "first id": store.row(0)["id"],
+    }
 
 
 def _shared_folder(path: Path) -> Path:

@@ -9,9 +9,10 @@ from pathlib import Path
 from .._common import distributed
 from .._common.devices import choose_device
 from ..aligners.merged_fit import PartialFit
+from ..embeddings.addresses import store_name
 from ..embeddings.partial_moments import require_free_file, sum_part
 from ..errors import RevisionError
-from .arguments import add_device, add_view, use_consent
+from .arguments import add_cache_size, add_device, add_view, use_consent
 from .encoded_corpora import Corpora, add_encoding
 
 RANGE = re.compile(r"([0-9]{1,18})?:([0-9]{1,18})?")
@@ -19,7 +20,7 @@ PART = re.compile(r"([0-9]{1,9})/([0-9]{1,9})")
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("source", type=Path, help="store of texts or of images")
+    parser.add_argument("source", type=store_name, help="store of texts or of images")
     part = parser.add_mutually_exclusive_group()
     part.add_argument("--rows", metavar="START:STOP", help="of these rows alone, from START to before STOP")
     part.add_argument("--part", metavar="I/N", help="of the I-th of N parts alone, I from 1 to N")
@@ -28,6 +29,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--modality", choices=["text", "image"], help="of a corpus that --encoder encodes")
     add_encoding(parser)
     add_view(parser)
+    add_cache_size(parser)
     add_device(parser)
     parser.add_argument("--out", type=Path, required=True, help="a file")
 

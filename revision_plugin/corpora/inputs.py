@@ -256,6 +256,9 @@ def _sharded(given: list[str], said: dict[str, str | None], folder: Path | None,
     if listing.passed_over:
         suffix_counts = Counter(posixpath.splitext(path)[1].lower() or "no suffix" for path in listing.passed_over)
         _log_passed_over(where, suffix_counts, "no shards")
+    if listing.twice and launched_rank() == 0:
+        count = len(listing.twice)
+        logger.warning("warning: %s: %d file(s) are named twice and read once: %s", where, count, listing.twice[0])
     kind, first = kinds.pop(), listing.shards[0]
     if kind in TABLES:
         fields = table_fields(column_types(first, kind), said, first.name)

@@ -30,12 +30,14 @@ DATASET, SPLITS = "state.json", "dataset_dict.json"  # of folders that datasets'
 @dataclass(frozen=True)
 class Listing:
     """The shards that some names stand for, sorted by their parts; `named` says that each was named itself, not found
-    in a folder or by a glob, and `passed_over` are the files found that are no shards.
+    in a folder or by a glob, `passed_over` are the files found that are no shards, and `twice` those that two of the
+    names stand for.
     """
 
     shards: tuple[Shard, ...]
     named: bool
     passed_over: tuple[str, ...]
+    twice: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,7 @@ def list_shards(names: Sequence[str], suffixes: Sequence[str], glob_suffixes: Se
     root = os.path.commonpath([each.root for each in found]) if len(found) > 1 else found[0].root
     shards: dict[str, Shard] = {}
     passed_over: list[str] = []
+    twice: list[str] = []
     for name, each in zip(names, found):
         kept = list(each.files) if each.named else _kept(name, each, glob_suffixes if each.by_glob else suffixes)
         passed_over += each.files.keys() - set(kept)
@@ -75,10 +78,13 @@ def list_shards(names: Sequence[str], suffixes: Sequence[str], glob_suffixes: Se
             part = posixpath.relpath(path, root)
             if not encodable(part):
                 raise RevisionError(f"{shown(path)}: its name is not UTF-8; rename it")
+            if path in shards:
+                twice.append(path)
             size, version = each.files[path]
             shards[path] = Shard(part, protocol, path, size, version)
     ordered = sorted(shards.values(), key=lambda shard: shard.part)
-    return Listing(tuple(ordered), all(each.named for each in found), tuple(sorted({*passed_over} - shards.keys())))
+    aside = tuple(sorted({*passed_over} - shards.keys()))
+    return Listing(tuple(ordered), all(each.named for each in found), aside, tuple(sorted({*twice})))
 
 
 def _kept(name: str, found: _Found, suffixes: Sequence[str]) -> list[str]:
@@ -195,7 +201,7 @@ def _found_elsewhere(name: str, protocol: str) -> _Found:
         system, path = url_to_fs(name)
         system.invalidate_cache()
         if protocol == HUB:
-            path = _pinned(system, path)
+            path = pinned(system, path)
         path, aside = path.rstrip("/"), frozenset[str]()
         by_glob = MAGIC.search(path) is not None
         if by_glob:
@@ -226,7 +232,7 @@ def _state(info: dict) -> tuple[int, str]:
     return int(info.get("size") or 0), str(version)
 
 
-def _pinned(system: fsspec.AbstractFileSystem, path: str) -> str:
+def pinned(system: fsspec.AbstractFileSystem, path: str) -> str:
     """The path at the commit that its branch, its tag or nothing stands for now: all processes read that one."""
     resolved = system.resolve_path(path)
     if not hasattr(resolved, "repo_id"):  # a bucket, which has no commits

@@ -23,6 +23,13 @@ from ..errors import RevisionError, first_line
 
 LOCAL = "file"
 HUB = "hf"
+# what to do about errors of file systems and of the libraries below them, by their types' names
+REMEDIES = {
+    "NoCredentialsError": "give credentials (of S3: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a profile)",
+    "EndpointConnectionError": "check the network and the endpoint's address, and repeat the command",
+}
+NO_BUCKET = "bucket does not exist"  # in what S3 says
+REMEDY = "repeat the command; where it stays, check the network and what is said there"
 PROTOCOL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 
 
@@ -66,24 +73,30 @@ def protocol_of(name: str) -> tuple[str, str]:
 
 
 @contextlib.contextmanager
-def reading(name: str, protocol: str) -> Iterator[None]:
-    """What reading `name` fails with, as a RevisionError in one line."""
+def reading(name: str, protocol: str, verb: str = "read") -> Iterator[None]:
+    """What reading `name` fails with, or another `verb`, as a RevisionError in one line."""
     try:
         with hub_failures(name, "dataset") if protocol == HUB else contextlib.nullcontext():
             try:
                 yield
             except FileNotFoundError as error:
-                if error.__cause__ is not None and not isinstance(error.__cause__, EntryNotFoundError):
-                    raise  # of the hub, about a repository
-                raise RevisionError(f"{name}: no such file or folder") from None
+                cause = error.__cause__
+                if protocol == HUB and cause is not None and not isinstance(cause, EntryNotFoundError):
+                    raise  # about a repository
+                said = first_line(error)[:160]
+                bucket = f" ({said})" if NO_BUCKET in said else ""
+                raise RevisionError(f"{name}: no such file or folder{bucket}") from None
             except MemoryError:
                 raise RevisionError(f"{name}: not enough memory for a part of it; write smaller parts") from None
     except RevisionError:
         raise
     except PermissionError as error:
-        raise RevisionError(f"{name}: may not be read ({first_line(error)[:160]}); give the right to") from None
+        raise RevisionError(f"{name}: may not be {verb} ({first_line(error)[:160]}); give the right to") from None
     except Exception as error:  # each file system has errors of its own
-        raise RevisionError(f"{name}: cannot be read ({type(error).__name__}: {first_line(error)[:160]})") from None
+        kind = type(error).__name__
+        raise RevisionError(
+            f"{name}: cannot be {verb} ({kind}: {first_line(error)[:160]}); {REMEDIES.get(kind, REMEDY)}"
+        ) from None
 
 
 def require_protocol(name: str, protocol: str) -> None:

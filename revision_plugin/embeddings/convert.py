@@ -14,6 +14,7 @@ from .._common.files import hash_file
 from ..corpora.features import Features, read_features
 from ..encoders import Identity, load_encoder
 from ..errors import RevisionError
+from .addresses import store_name
 from .store import Store
 from .writer import StoreWriter
 
@@ -23,7 +24,7 @@ EXTERNAL = "external:"
 
 def convert(
     source: Path,
-    out: Path,
+    out: Path | str,
     *,
     modality: str,
     encoder: str,
@@ -36,7 +37,8 @@ def convert(
     `encoder` is the spec the features were made with, or `external:NAME` where it cannot be loaded here. Raises
     RevisionError for unreadable files, ragged rows, and rows that are not finite or zero beyond `max_failures`.
     """
-    if source.is_dir() and out.resolve().is_relative_to(source.resolve()):
+    here = store_name(out)
+    if source.is_dir() and isinstance(here, Path) and here.resolve().is_relative_to(source.resolve()):
         raise RevisionError(f"--out {out}: lies inside the features; choose another --out")
     identity, encoder_dim = _identity(encoder)
     parts = read_features(source, modality, texts)

@@ -21,7 +21,7 @@ CHUNK_ROWS = 4096
 def encode_texts(
     encoder: Encoder,
     corpus: Names | Corpus,
-    out: Path,
+    out: Path | str,
     *,
     dtype: str = "float16",
     batch_size: int = 64,
@@ -48,7 +48,7 @@ def encode_texts(
 def encode_images(
     encoder: Encoder,
     corpus: Names | Corpus,
-    out: Path,
+    out: Path | str,
     *,
     image_folder: Path | None = None,
     dtype: str = "float16",
@@ -74,7 +74,7 @@ def _encode(
     encoder: Encoder,
     corpus: Corpus,
     encoding: ItemEncoding,
-    out: Path,
+    out: Path | str,
     dtype: str,
     precision: str | None,
     max_failures: int,

@@ -46,7 +46,7 @@ class EncodingRun:
     max_failures: int = 0
     tracker: Tracker | None = None
 
-    def run(self, out: Path, dtype: str, request: dict) -> Store:
+    def run(self, out: Path | str, dtype: str, request: dict) -> Store:
         """Encode the chunks of this process (all of them without torchrun), or all on the engine; publish the store
         when all are there.
         """
@@ -88,7 +88,7 @@ class EncodingRun:
                 raise nothing_to_encode(self.corpus.where, self.encoding.modality)
             failures, truncated = self._require_few_failures(writer), writer.truncated()
         if workers is not None:
-            joining = Joining(writer.out.absolute(), settings)
+            joining = Joining(writer.place, settings)
             for _ in workers.map(joining, [(first, workers.workers) for first in range(workers.workers)]):
                 pass
         with distributed.together():
@@ -98,9 +98,9 @@ class EncodingRun:
                 writer.publish()
         return failures, truncated
 
-    def _warn(self, store: Store, failures: int, truncated: int, out: Path) -> None:
+    def _warn(self, store: Store, failures: int, truncated: int, out: Path | str) -> None:
         if failures:
-            logger.warning("%d item(s) could not be encoded; they are listed in %s", failures, out / FAILURES)
+            logger.warning("%d item(s) could not be encoded; they are listed in %s", failures, f"{out}/{FAILURES}")
         if truncated:
             views = self.encoding.view_spec is not None
             logger.warning(
@@ -147,7 +147,7 @@ class EncodingRun:
         work = EncodingWork(
             run=self.without_encoder(),
             encoder=EncoderElsewhere.of(self.encoder),
-            out=writer.out.absolute(),
+            out=writer.place,
             settings=settings,
         )
         failed = 0
@@ -265,7 +265,7 @@ class EncodingWork:
 
     run: EncodingRun
     encoder: EncoderElsewhere
-    out: Path
+    out: Path | str
     settings: dict[str, Any]
 
     def __call__(self) -> Work:
@@ -284,7 +284,7 @@ class EncodingWork:
 class Joining:
     """What a worker does when all chunks are there: it joins those shards whose number is its own."""
 
-    out: Path
+    out: Path | str
     settings: dict[str, Any]
 
     def __call__(self) -> Work:

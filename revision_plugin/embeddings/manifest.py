@@ -80,7 +80,7 @@ class Manifest:
         return {**values, "manifest_hash": hash_json(values)}
 
     @classmethod
-    def from_json(cls, value: dict, where: Path) -> Manifest:
+    def from_json(cls, value: dict, where: Path | str) -> Manifest:
         """Read what `to_json` gave. Raises RevisionError with everything that is wrong with it."""
         remedy = "encode the store again"
         value = dict(value)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -26,10 +26,25 @@ class MappedShards:
     def __init__(self, folder: Path, names: Sequence[str], rows: Sequence[int], schema: pa.Schema):
         self.folder, self.names = folder, names
         self.starts = np.concatenate([[0], np.cumsum(np.asarray(rows, np.int64))])  # [shards + 1]
-        self.table = functools.lru_cache(MAPS)(functools.partial(_table, folder, names, rows, schema))
+        self.checked: set[int] = set()  # that this process has compared with their hashes when it got them
+        self.mapped: Callable[[int], pa.Table] = functools.partial(_table, folder, names, rows, schema)
+        self._kept = functools.lru_cache(MAPS)(self.mapped)
 
     def __len__(self) -> int:
         return len(self.names)
+
+    def table(self, shard: int) -> pa.Table:
+        """The rows of one."""
+        return self._kept(shard)
+
+    def changed(self, shard: int, reason: str | None = None) -> RevisionError:
+        """What to raise for a shard that does not match its hash, or is damaged for another reason."""
+        path = self.folder / self.names[shard]
+        if reason is not None:
+            return damaged(path, reason)
+        return RevisionError(
+            f"{path}: the content does not match its hash; the shard was damaged or edited: encode the store again"
+        )
 
     def tables(self) -> Iterator[pa.Table]:
         """All in order."""

@@ -21,6 +21,7 @@ from .content_hashes import hash_of_shards
 from .joined_shards import JOINED, JoinedShards, item_ids
 from .manifest import HASH_A_SHARD, MANIFEST, ONE_HASH, SHARD_HASHES, SHARD_NAMES, Manifest, arrow_schema, joined_hash
 from .mapped_shards import map_shard
+from .remote_publishing import upload
 from .unique_ids import repeated_id
 
 IDS_AT_A_TIME = 65536
@@ -67,7 +68,7 @@ def describe(
     return manifest, by_shard
 
 
-def require_unique_ids(joined: JoinedShards, schema: pa.Schema, out: Path) -> None:
+def require_unique_ids(joined: JoinedShards, schema: pa.Schema, out: Path | str) -> None:
     """Raise RevisionError for an id of two items."""
     numbers = joined.numbers()
 
@@ -83,16 +84,21 @@ def require_unique_ids(joined: JoinedShards, schema: pa.Schema, out: Path) -> No
 
 def publish(
     partial: Path,
-    out: Path,
+    out: Path | str,
     manifest: Manifest,
     by_shard: dict[str, list[str]],
     leftovers: Sequence[str],
 ) -> None:
-    """Write what describes the shards in `partial`, rename it to `out`, and delete what only the writing needed."""
+    """Write what describes the shards in `partial`, rename it to `out`, and delete what only the writing needed; where
+    `out` is the address of another file system, upload the store instead.
+    """
     _write_datasets_files(partial, manifest)
     if manifest.format_version == HASH_A_SHARD:
         write_json(partial / SHARD_HASHES, {"columns": by_shard})
     write_json(partial / MANIFEST, manifest.to_json())
+    if isinstance(out, str):
+        upload(partial, out, manifest.shards)
+        return
     if out.exists():
         out.rmdir()
     sync(partial)

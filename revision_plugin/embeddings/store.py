@@ -18,9 +18,11 @@ from .._common.files import read_object
 from .._common.shared_folders import SharedKind, is_shared, local_folder
 from ..encoders.identity import Identity
 from ..errors import RevisionError, first_line
+from .addresses import store_name
 from .content_hashes import column_hashes, matrices
 from .manifest import DTYPES, MANIFEST, SHARD_HASHES, UNIT_NORM_TOLERANCE, Manifest, shard_hashes
-from .mapped_shards import MappedShards, damaged, map_shard, require_sizes
+from .mapped_shards import MappedShards, map_shard, require_sizes
+from .remote_stores import RemoteShards, described, holds_store
 
 FAILURES = "failures.jsonl"
 SHARED = SharedKind("embedding store", "dataset", (MANIFEST, SHARD_HASHES, "*.arrow"))
@@ -28,34 +30,45 @@ SHARED = SharedKind("embedding store", "dataset", (MANIFEST, SHARD_HASHES, "*.ar
 
 def is_store(path: str | Path) -> bool:
     """Whether `path` is (or claims to be) an embedding store rather than a host's own data file."""
-    if is_shared(path):
-        return True
-    return Path(path).is_dir() and (Path(path) / MANIFEST).is_file()
+    name = store_name(path)
+    if isinstance(name, str):
+        return holds_store(name)
+    return is_shared(name) or name.is_dir() and (name / MANIFEST).is_file()
 
 
 def store_folder(path: str | Path) -> Path:
-    """The folder of a store: `path`, or where `hf:OWNER/NAME@COMMIT` lies when it is downloaded."""
-    return local_folder(path, SHARED)
+    """The folder with a store's manifest: `path`, or where `hf:OWNER/NAME@COMMIT` lies when it is downloaded, or the
+    one in the cache for a store on another file system.
+    """
+    name = store_name(path)
+    return described(name)[1] if isinstance(name, str) else local_folder(name, SHARED)
 
 
 class Store:
-    """An open, read-only embedding store. Make one with `Store.open`."""
+    """An open, read-only embedding store. Make one with `Store.open`. `path` is its folder, or its address on another
+    file system.
+    """
 
     view: str | None = None  # which kind it shows, where it has several views an item and one of them was chosen
 
-    def __init__(self, path: Path, manifest: Manifest, shards: MappedShards):
+    def __init__(self, path: Path | str, manifest: Manifest, shards: MappedShards):
         self.path = path
         self.manifest = manifest
         self.shards = shards
 
     @classmethod
     def open(cls, path: str | Path) -> Store:
-        """Open a finished store: a folder, or `hf:OWNER/NAME@COMMIT` of a dataset repository in the hub.
+        """Open a finished store: a folder, `hf:OWNER/NAME@COMMIT` of a dataset repository in the hub, or an address
+        that fsspec reaches, as `s3://bucket/store`, whose shards go through a cache on disk.
 
         Raises RevisionError for anything missing, unfinished, cut or inconsistent, or that cannot be had from the hub.
         What is inside a shard is looked at when the shard is first read, and raises RevisionError then.
         """
-        path = store_folder(path)
+        name = store_name(path)
+        if isinstance(name, str):
+            name, folder, manifest = described(name)
+            return cls(name, manifest, RemoteShards(name, folder, manifest))
+        path = store_folder(name)
         if not path.is_dir():
             raise RevisionError(f"{path}: no such embedding store; make one with 'revision encode'")
         if not (path / MANIFEST).is_file():
@@ -75,7 +88,7 @@ class Store:
         return cls(path, manifest, MappedShards(path, manifest.shards, rows, manifest.schema))
 
     def __reduce__(self):
-        return Store.open, (self.path.absolute(),)
+        return Store.open, (self.path if isinstance(self.path, str) else self.path.absolute(),)
 
     def __len__(self) -> int:
         return self.manifest.count
@@ -211,25 +224,22 @@ class Store:
     def _verify(self, names: list[str] | None, part: int = 0, parts: int = 1) -> None:
         manifest = self.manifest
         if manifest.shard_rows is not None:
-            known = shard_hashes(manifest, self.path / SHARD_HASHES)
+            known = shard_hashes(manifest, self.shards.folder / SHARD_HASHES)
             for shard in range(part, len(self.shards), parts):
-                path = self.path / self.shards.names[shard]
-                tables = _validated([self.shards.table(shard)], path, full=names is None)
+                table = self.shards.table(shard)
+                if shard in self.shards.checked:
+                    continue
+                tables = _validated([table], self.shards, shard, full=names is None)
                 for name, value in column_hashes(tables, self.dim, names or manifest.schema.names).items():
                     if value != known[shard][name]:
-                        raise RevisionError(
-                            f"{path}: the content does not match its hash; the shard was damaged or edited: encode "
-                            "the store again"
-                        )
+                        raise self.shards.changed(shard)
         elif part == 0:
             if manifest.columns is None:
                 names = None
-            tables = _validated(self.shards.tables(), self.path, full=names is None)
+            tables = _validated(self.shards.tables(), self.shards, 0, full=names is None)
             now = column_hashes(tables, self.dim, names or manifest.schema.names)
             if manifest.joined({**(manifest.columns or {}), **now}) != manifest.content_hash:
-                raise RevisionError(
-                    f"{self.path}: the content does not match its hash; a shard was damaged or edited: encode it again"
-                )
+                raise self.shards.changed(0)
 
 
 def _bounds(numbers: np.ndarray, number: int) -> np.ndarray:
@@ -237,12 +247,14 @@ def _bounds(numbers: np.ndarray, number: int) -> np.ndarray:
     return np.searchsorted(numbers, (number, number + 1))
 
 
-def _validated(tables: Iterable[pa.Table], path: Path, *, full: bool) -> Iterator[pa.Table]:
-    """The tables, each checked by Arrow down to its texts where `full`. Raises RevisionError for a damaged one."""
-    for table in tables:
+def _validated(tables: Iterable[pa.Table], shards: MappedShards, first: int, *, full: bool) -> Iterator[pa.Table]:
+    """The tables of shards from `first` on, each checked by Arrow down to its texts where `full`. Raises RevisionError
+    for a damaged one.
+    """
+    for shard, table in enumerate(tables, first):
         try:
             if full:
                 table.validate(full=True)
         except pa.ArrowException as error:
-            raise damaged(path, first_line(error)) from None
+            raise shards.changed(shard, first_line(error)) from None
         yield table

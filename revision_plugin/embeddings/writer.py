@@ -2,13 +2,15 @@
 
 A corpus is one or more parts, and chunks are numbered within a part, so several processes can fill one store: each
 writes its chunks, and whoever read a part to its end notes how many it has. Chunks collect in `OUT.partial`, where
-`join` makes shards of them; one process then publishes: it writes the manifest and renames the folder to `OUT`.
+`join` makes shards of them; one process then publishes: it writes the manifest and renames the folder to `OUT`. A store
+on another file system is made in a work folder on this machine, and uploaded in place of the last step.
 Nothing is ever half-written under the final name. Each step can be repeated, by any process, to the same store.
 """
 
 from __future__ import annotations
 
 import contextlib
+import logging
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -20,13 +22,16 @@ from .._common.files import whole_file
 from .._common.folders import LOCK, ClaimedFolder, changed_keys, require_free
 from ..encoders.identity import Identity
 from ..errors import RevisionError
+from .addresses import store_name
 from .chunk_files import ChunkFiles
 from .item_views import require_consecutive
 from .joined_shards import JoinedShards
 from .manifest import DTYPES, UNIT_NORM_TOLERANCE, arrow_schema
 from .publishing import describe, failure_lines, publish, require_unique_ids
+from .remote_publishing import require_free_address, work_folder
 from .store import FAILURES, Store
 
+logger = logging.getLogger(__name__)
 REQUEST = "request.json"
 ROWS_PER_SHARD = 1_000_000
 
@@ -57,9 +62,15 @@ class StoreWriter:
     ):
         if dtype not in DTYPES:
             raise RevisionError(f"unknown store dtype '{dtype}'; available: {', '.join(DTYPES)}")
-        self.out = Path(out)
-        require_free(self.out)
-        self.partial = self.out.with_name(self.out.name + ".partial")
+        self.out = store_name(out)
+        if isinstance(self.out, str):
+            self.partial = work_folder(self.out)
+            if owner:
+                require_free_address(self.out, self.partial)
+                logger.info("%s: is made in %s, and uploaded when it is whole", self.out, self.partial)
+        else:
+            require_free(self.out)
+            self.partial = self.out.with_name(self.out.name + ".partial")
         self.encoder = Identity.from_json(encoder, str(out))
         self.modality, self.dim, self.dtype, self.aligner = modality, dim, dtype, aligner
         self.views, self.parts = views, parts
@@ -76,6 +87,11 @@ class StoreWriter:
             self._joined = JoinedShards(
                 self.partial, self._chunks, self._schema, parts=parts, rows_per_shard=rows_per_shard, owner=owner
             )
+
+    @property
+    def place(self) -> Path | str:
+        """`out`, for processes with another working directory."""
+        return self.out if isinstance(self.out, str) else self.out.absolute()
 
     def _changes(self, before: dict, now: dict) -> list[str]:
         """The names under which two requests differ. Raises RevisionError for one that cannot be gone on with."""

@@ -12,7 +12,9 @@ from .._common.folders import new_folder
 from ..aligners import Aligner, load_aligner
 from ..aligners.base import RECORD, WEIGHTS
 from ..aligners.saved import aligner_folder
+from ..embeddings.addresses import store_name
 from ..embeddings.manifest import MANIFEST, SHARD_HASHES
+from ..embeddings.remote_stores import copy_files
 from ..embeddings.store import Store
 from ..encoders import Identity
 from .aligner_card import aligner_card
@@ -41,17 +43,31 @@ def export_aligner(path: str | Path, out: Path, *, name: str | None = None) -> A
 
 
 def export_store(path: str | Path, out: Path, *, name: str | None = None) -> Store:
-    """Write the store at `path` (a folder, or `hf:OWNER/NAME@COMMIT`) and its card to the new folder `out`, whole or
-    not at all; give back the store, opened there. `name` (OWNER/NAME) is what its card calls it by.
+    """Write the store at `path` (a folder, `hf:OWNER/NAME@COMMIT` or an address) and its card to the new folder `out`,
+    whole or not at all; give back the store, opened there. `name` (OWNER/NAME) is what its card calls it by.
 
     All rows are checked against their hash first. The list of items that could not be encoded stays behind: it names
     files of the machine that encoded them. Raises RevisionError as `export_aligner` does.
     """
-    store = Store.open(path)
+    place = store_name(path)
+    if isinstance(place, str):
+        return _export_remote(Store.open(place), place, out, name)
+    store = Store.open(place)
     store.verify()
     _warn_of_place(store.encoder)
-    present = [file for file in OPTIONAL_FILES if (store.path / file).is_file()]
-    _write(store.path, (MANIFEST, *store.manifest.shards, *present), store_card(store, name), out)
+    folder = store.shards.folder
+    present = [file for file in OPTIONAL_FILES if (folder / file).is_file()]
+    _write(folder, (MANIFEST, *store.manifest.shards, *present), store_card(store, name), out)
+    return Store.open(out)
+
+
+def _export_remote(store: Store, address: str, out: Path, name: str | None) -> Store:
+    """`export_store` of a store on another file system, whose rows are checked when they are here."""
+    _warn_of_place(store.encoder)
+    with new_folder(out) as made:
+        copy_files(address, (MANIFEST, *store.manifest.shards), made, optional=OPTIONAL_FILES)
+        Store.open(made).verify()
+        write_text(made / CARD, store_card(store, name))
     return Store.open(out)
 
 

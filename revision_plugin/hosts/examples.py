@@ -13,6 +13,7 @@ from .._common.distributed import launched_processes, launched_rank
 from ..corpora.image_views import ImageViews
 from ..corpora.texts import IMAGE_MARK
 from ..embeddings.item_views import ItemStarts, item_starts, item_texts, items_named
+from ..embeddings.remote_stores import require_room_for_all
 from ..embeddings.store import Store
 from ..errors import RevisionError
 from ..visual_batch import IMAGE, TEXT, TEXT_PART, headed
@@ -49,6 +50,7 @@ class TextOnlyData:
                 f"{store.path}: holds views of each text ({store.manifest.views}), and the tower takes one; give "
                 "--revision_views, or encode the texts without --views"
             )
+        require_room_for_all(store.shards)
         store.verify(launched_rank(), launched_processes())
         self.store, self.reconstruct, self.views, self.whole_share = store, reconstruct, views, whole_share
         self._starts = item_starts(store)
@@ -107,6 +109,7 @@ class StoredImages:
                 f"{store.path}: holds views '{store.manifest.views or 1}' of each image, --revision_views says "
                 f"'{views}'; encode the images with the same --views"
             )
+        require_room_for_all(store.shards)
         store.verify(launched_rank(), launched_processes())
         self.store, self._count = store, views.count
         pictured = [record for record in records if "image" in record]

@@ -12,6 +12,7 @@ import fsspec
 import pyarrow as pa
 import pytest
 from conftest import ROOT
+from object_store import without_s3fs
 from shard_files import jsonl_bytes, pairs, picture, read_all, samples, tar_bytes, write_table
 
 from revision_plugin.corpora import inputs, listing
@@ -183,7 +184,8 @@ def test_parquet_arrow_tars_json_and_text_elsewhere(memory, tmp_path):
 
 
 def test_names_of_file_systems_that_cannot_be_read():
-    with pytest.raises(RevisionError, match="'s3://' needs a package that is not installed; pip install s3fs"):
+    needed = "'s3://' needs a package that is not installed; pip install s3fs"
+    with without_s3fs(), pytest.raises(RevisionError, match=needed):
         open_texts("s3://bucket/data")
     with pytest.raises(RevisionError, match="no file system is called 'nowhere://'"):
         open_texts("nowhere://x")

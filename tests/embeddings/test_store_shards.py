@@ -161,7 +161,7 @@ def test_opening_maps_nothing_and_few_maps_are_kept(store, rows, monkeypatch):
     opened.row(11), opened.row(12)
     assert mapped == ["data-00001.arrow"]
     opened.row(0), opened.row(26)
-    assert opened.shards.table.cache_info().currsize == 2
+    assert opened.shards._kept.cache_info().currsize == 2
     np.testing.assert_array_equal(np.concatenate(list(opened.blocks())), rows)
 
 

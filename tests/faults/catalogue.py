@@ -246,6 +246,16 @@ def _(w):
     shard(w).unlink()
 
 
+@fault("a shard that is empty", FIT, "shard is damaged")
+def _(w):
+    shard(w).write_bytes(b"")
+
+
+@fault("a shard twice in a manifest", FIT, "manifest.json: shards cannot be what it says; encode the store again")
+def _(w):
+    edit_json(w / "texts" / "manifest.json", lambda manifest: manifest.update(shards=manifest["shards"] * 2))
+
+
 @fault("a byte flipped in a shard", INSPECT, "the content does not match its hash")
 def _(w):
     data = bytearray(shard(w).read_bytes())

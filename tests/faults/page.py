@@ -6,6 +6,7 @@ import data_faults  # noqa: F401
 import feature_faults  # noqa: F401
 import model_faults  # noqa: F401
 import moments_faults  # noqa: F401
+import object_store_faults  # noqa: F401
 import shard_faults  # noqa: F401
 from catalogue import FAULTS, ROOT
 from training_faults import TRAINING_FAULTS
@@ -83,6 +84,9 @@ Beyond one command:
 | a shard that is cut, missing or there twice, for a worker of Ray | the same line as without Ray (twice: the id that occurs again); mended, the same command ends with the same content hash | `tests/faults/test_ray_faults.py` |
 | an empty shard for a worker of Ray | passed over | `tests/faults/test_ray_faults.py` |
 | a worker's machine with another encoder by the same name | one line | `tests/embeddings/test_encode.py` |
+| a store elsewhere that breaks off, is slow, cut or wrong at any place; a copy in the cache that was damaged; a full disk under the cache; a cache that others fill | fetched again, or one line; a wrong byte is never used | `tests/embeddings/test_remote_stores.py` |
+| an upload of a store that breaks off, or arrives cut | no store there; the same command uploads the rest and ends the same | `tests/embeddings/test_remote_stores.py`, `tests/faults/test_object_store.py` |
+| `kill -9` in `encode` to an object store | the same command goes on and ends with the same content hash | `tests/faults/test_object_store.py` |
 | plain DDP under a DeepSpeed flag | refused at the first step | `tests/hosts/test_engine.py` |
 """
 

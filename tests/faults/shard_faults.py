@@ -7,7 +7,7 @@ import tarfile
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from catalogue import ENCODE_IMAGES, ENCODE_TEXTS, fault, nothing
+from catalogue import ENCODE_IMAGES, ENCODE_TEXTS, FIT, HELD, fault, nothing
 from PIL import Image
 
 TEXTS = ENCODE_TEXTS.replace("texts.json", "shards")
@@ -186,11 +186,50 @@ def _(w):
     write_tar(w, "a.tar", [("a.png", PNG.getvalue())])
 
 
-fault(
+@fault(
     "a file system whose package is not installed",
     ENCODE_TEXTS.replace("texts.json", "s3://bucket/data"),
     "'s3://' needs a package that is not installed; pip install s3fs",
-)(nothing)
+)
+def _(w):
+    from object_store import without_s3fs
+
+    HELD.enter_context(without_s3fs())
+
+
+@fault(
+    "a store there, and no package",
+    FIT.replace("texts", "s3://bucket/texts"),
+    "'s3://' needs a package that is not installed; pip install s3fs",
+)
+def _(w):
+    from object_store import without_s3fs
+
+    HELD.enter_context(without_s3fs())
+
+
+@fault(
+    "a shard named twice: it is read once",
+    TEXTS.replace("shards", "shards shards/a.parquet"),
+    "1 file(s) are named twice",
+    0,
+)
+def _(w):
+    write_table(w, "a.parquet", text=["a dog"])
+
+
+@fault("a shard twice under two names", TEXTS, "occurs more than once; ids must be unique")
+def _(w):
+    write_table(w, "a.parquet", text=["a dog"], id=["1"])
+    write_table(w, "b.parquet", text=["a dog"], id=["1"])
+
+
+@fault("an empty file among the shards", TEXTS, "b.parquet: not a whole, readable parquet file")
+def _(w):
+    write_table(w, "a.parquet", text=["a dog"])
+    (w / "shards" / "b.parquet").touch()
+
+
 fault(
     "a file system that nobody knows",
     ENCODE_TEXTS.replace("texts.json", "nowhere://data"),

@@ -12,6 +12,7 @@ import data_faults  # noqa: F401
 import feature_faults  # noqa: F401
 import model_faults  # noqa: F401
 import moments_faults  # noqa: F401
+import object_store_faults  # noqa: F401
 import pytest
 import shard_faults  # noqa: F401
 from catalogue import ENCODE_IMAGES, ENCODE_TEXTS, FAULTS, FIT, HELD
