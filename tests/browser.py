@@ -13,6 +13,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 NAME = os.environ.get("REVISION_BROWSER")
 SIZES = {"desktop": {"width": 1280, "height": 900}, "phone": {"width": 390, "height": 844}}
+PATIENCE = 120_000  # milliseconds: a machine may have more to do than this test
 # no first steps, no updates, no measuring of the network: only what the test asks for
 QUIET = """--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking
     --disable-component-update --disable-sync""".split()
@@ -48,6 +49,7 @@ def open_page(browser: Browser, address: str, size: str = "desktop", *, dark: bo
     context = browser.new_context(
         viewport=SIZES[size], color_scheme="dark" if dark else "light", has_touch=phone, is_mobile=phone
     )
+    context.set_default_timeout(PATIENCE)
     watched = Watched(context.new_page())
     watched.page.on("console", lambda said: said.type == "error" and watched.errors.append(said.text))
     watched.page.on("pageerror", lambda error: watched.errors.append(str(error)))

@@ -25,6 +25,7 @@ from .picture_cards import Card
 CODE = re.compile(r"`([^`]+)`")
 NUMBER = re.compile(r"[-+−±]?\d")
 HEIGHT = 420  # pixels of a figure
+COMMAND = "revision_plugin.cli"  # the package that `revision` runs
 WRITTEN_BY = ("plotly",)  # what the page depends on, beside what the numbers depend on
 
 
@@ -135,9 +136,15 @@ def prose(text: str) -> Markup:
 
 def command_line() -> str:
     """The command that this process was started with, as one would type it."""
-    name = Path(sys.argv[0])
-    start = f"python -m {name.parent.name}" if name.name == "__main__.py" else name.name
-    return shlex.join([start, *sys.argv[1:]]) if " " not in start else f"{start} {shlex.join(sys.argv[1:])}".strip()
+    path, parts = Path(sys.argv[0]), []
+    if path.name == "__main__.py":  # python -m PACKAGE
+        folder = path.parent
+        while (folder / "__init__.py").is_file():
+            parts.insert(0, folder.name)
+            folder = folder.parent
+    package = ".".join(parts)
+    start = ["revision"] if package == COMMAND else ["python", "-m", package] if package else [path.name]
+    return shlex.join([*start, *sys.argv[1:]])
 
 
 def version_facts() -> dict[str, str]:

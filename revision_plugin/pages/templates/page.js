@@ -17,7 +17,7 @@
   const button = document.getElementById("theme");
   const onTheme = () => {
     button.textContent = isDark() ? "Light" : "Dark";
-    figures.forEach((figure) => figure.draw());
+    figures.forEach((figure) => figure.drawn && figure.draw());
   };
   button.hidden = false;
   button.addEventListener("click", () => {
@@ -101,7 +101,7 @@
       const [line, quiet, ink] = ["--line", "--quiet", "--ink"].map(color);
       const small = phone.matches;
       const axis = {
-        gridcolor: line, linecolor: line, zerolinecolor: line, automargin: true, tickfont: { color: quiet },
+        gridcolor: line, linecolor: line, zerolinecolor: line, automargin: true, exponentformat: "power", tickfont: { color: quiet },
         title: { standoff: 10, font: { size: small ? 12 : 13 } },
       };
       const base = {
@@ -132,6 +132,7 @@
         responsive: true, displaylogo: false, displayModeBar: phone.matches ? false : "hover",
         modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"],
       };
+      this.drawn = true;
       hide();
       Plotly.react(this.canvas, data, this.layout(light), config);
       if (!this.listens && this.content.cards.length) this.listen();
@@ -155,6 +156,13 @@
   }
   const figures = [...document.querySelectorAll("figure.plot")].map((figure) => new PlotFigure(figure));
   onTheme();
+  // A figure is drawn when it comes near the window: a page of many opens at once.
+  const near = new IntersectionObserver((entries) => entries.filter((entry) => entry.isIntersecting).forEach((entry) => {
+    near.unobserve(entry.target);
+    const figure = figures.find(({ canvas }) => canvas === entry.target);
+    if (!figure.drawn) figure.draw();
+  }), { rootMargin: "400px" });
+  figures.forEach((figure) => near.observe(figure.canvas));
   phone.addEventListener("change", onTheme);
   addEventListener("beforeprint", () => figures.forEach((figure) => figure.draw(true)));
   addEventListener("afterprint", onTheme);
