@@ -147,7 +147,7 @@ def _stage1(page: Page, results: dict, losses: dict, examples: list[dict], small
     figure = Figure()
     for name, points in losses.items():
         steps, values = zip(*points)
-        line = dict(color=cloud_color(name), width=2)
+        line = dict(color=cloud_color(name), width=2, dash="dot" if name == "paired" else "solid")
         figure.add_trace(Scatter(x=steps, y=values, name=STAGE1_LABELS[name], mode="lines", line=line))
     figure.update_layout(xaxis_title="step", yaxis_title="loss (nats a token)", yaxis_rangemode="tozero")
     alt = "Training loss against step, a line a training."
@@ -177,7 +177,7 @@ def _stage2(page: Page, results: dict, answers: Answers, small: list[str]) -> No
     )
     page.figure(
         _bars(results["stage2"]),
-        caption="Accuracy on held-out questions with its 95 % interval (Wilson). The black line is what one gets by "
+        caption="Accuracy on held-out questions with its 95 % interval (Wilson). The line across is what one gets by "
         "always giving the commonest answer.",
         alt="Bars of accuracy by kind of question, one for each of three checkpoints, with intervals.",
     )
@@ -213,7 +213,7 @@ def _bars(stage2: dict) -> Figure:
         )
         figure.add_trace(Bar(x=kinds, y=values, name=label, error_y=error, marker_color=COLORS[MODEL_COLORS[name]]))
     chance = [stage2["realign"][kind]["chance"] for kind in kinds]
-    marker = dict(symbol="line-ew-open", size=44, color=COLORS["ink"], line=dict(width=2, color=COLORS["ink"]))
+    marker = dict(symbol="line-ew-open", size=20, color=COLORS["ink"], line=dict(width=2, color=COLORS["ink"]))
     figure.add_trace(Scatter(x=kinds, y=chance, name="commonest answer", mode="markers", marker=marker))
     return figure.update_layout(
         barmode="group", bargap=0.25, yaxis_range=[0, 1.02], yaxis_tickformat=".0%", yaxis_title="accuracy"
@@ -234,9 +234,8 @@ def _reasons(results: dict) -> list[str]:
     if gained:
         changes = ", ".join(f"{kind} {one[kind]['accuracy']:.0%} to {parts[kind]['accuracy']:.0%}" for kind in gained)
         said.append(
-            f"Seeing the parts helps by more than both intervals for {_listed(gained)}: {changes}. So what is missing "
-            "there is missing in the one vector of the whole image, and not in the language model: the parts say what "
-            "lies where."
+            f"Seeing the parts helps by more than both intervals for {_listed(gained)}: {changes}. So the model can "
+            "answer these when it is told what lies where, and the one vector of the whole image does not tell it."
         )
     else:
         said.append(
