@@ -24,10 +24,23 @@ A `Card` is one picture with its words: in a figure, or in a grid, where `tags` 
 
     Card("is there a fox?", [("ReAlign", "yes"), ("right answer", "no")], picture=thumbnail(image),
          tags={"answer": "wrong", "question": "existence"}, mark="wrong")
+
+A report in markdown is a page at once: `page = page_of_markdown(text, title)`, to which more can be added.
 """
 
 from .figures import COLORS, cloud_color, faded
+from .from_markdown import page_of_markdown
 from .page import Page, command_line, version_facts
 from .picture_cards import Card, thumbnail
 
-__all__ = ["COLORS", "Card", "Page", "cloud_color", "command_line", "faded", "thumbnail", "version_facts"]
+__all__ = [
+    "COLORS",
+    "Card",
+    "Page",
+    "cloud_color",
+    "command_line",
+    "faded",
+    "page_of_markdown",
+    "thumbnail",
+    "version_facts",
+]

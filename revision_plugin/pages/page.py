@@ -22,7 +22,7 @@ from .._common.versions import versions
 from .figures import PALETTE, dark_colors, figure_json, script_json
 from .picture_cards import Card
 
-CODE = re.compile(r"`([^`]+)`")
+CODE, BOLD = re.compile(r"`([^`]+)`"), re.compile(r"\*\*([^*]+)\*\*")
 NUMBER = re.compile(r"[-+−±]?\d")
 HEIGHT = 420  # pixels of a figure
 COMMAND = "revision_plugin.cli"  # the package that `revision` runs
@@ -41,13 +41,13 @@ class Page:
     def _add(self, kind: str, **values: Any) -> None:
         self.pieces.append({"kind": kind, "number": len(self.pieces), **values})
 
-    def section(self, title: str, *paragraphs: str) -> None:
-        """A heading, which the contents list, and paragraphs below it."""
-        self._add("section", title=title)
+    def section(self, title: str, *paragraphs: str, level: int = 2) -> None:
+        """A heading, which the contents list, and paragraphs below it; of `level` 3 it is a smaller one, not listed."""
+        self._add("section" if level < 3 else "subsection", title=title)
         self.text(*paragraphs)
 
     def text(self, *paragraphs: str) -> None:
-        """Paragraphs of plain text; what stands in `backticks` is shown as code."""
+        """Paragraphs of plain text; what stands in `backticks` is shown as code, in **two stars** as strong."""
         for paragraph in paragraphs:
             self._add("text", text=paragraph)
 
@@ -130,8 +130,8 @@ class Page:
 
 
 def prose(text: str) -> Markup:
-    """Escaped text with what stands in backticks as code."""
-    return Markup(CODE.sub(r"<code>\1</code>", str(escape(text))))
+    """Escaped text with what stands in `backticks` as code, and in **two stars** strong."""
+    return Markup(BOLD.sub(r"<strong>\1</strong>", CODE.sub(r"<code>\1</code>", str(escape(text)))))
 
 
 def command_line() -> str:

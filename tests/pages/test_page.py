@@ -13,7 +13,7 @@ from PIL import Image
 from plotly.graph_objects import Figure, Scatter
 from sample_pages import sample_quickstart
 
-from revision_plugin.pages import COLORS, Card, Page, command_line, thumbnail
+from revision_plugin.pages import COLORS, Card, Page, command_line, page_of_markdown, thumbnail
 from revision_plugin.pages.figures import PALETTE
 
 HOSTILE = "</script></title><script>alert(1)</script><img src=x onerror=alert(2)>\"'&<!--"
@@ -167,3 +167,23 @@ def test_colours_are_readable_on_both_backgrounds(name):
     for color, background in ((light, WHITE), (dark, DARK)):
         low, high = sorted((luminance(color), luminance(background)))
         assert (high + 0.05) / (low + 0.05) >= READABLE
+
+
+def test_a_report_in_markdown_is_a_page():
+    text = (
+        "# Title\n\nTwo\nlines with **bold** and `code`.\n\n- one\n- two\n\n## Part\n\n### Smaller\n\n"
+        "| a | b |\n| --- | --- |\n| x \\| y | 1.5 |\n\n![a picture](a.png)\n"
+    )
+    page = page_of_markdown(text, "unused")
+    assert page.title == "Title"
+    pieces = [(piece["kind"], piece.get("title") or piece.get("text") or piece.get("lines")) for piece in page.pieces]
+    assert pieces == [
+        ("text", "Two lines with **bold** and `code`."),
+        ("bullets", ["one", "two"]),
+        ("section", "Part"),
+        ("subsection", "Smaller"),
+        ("table", None),
+    ]
+    assert page.pieces[-1]["head"] == ["a", "b"] and page.pieces[-1]["rows"] == [["x | y", "1.5"]]
+    assert "<strong>bold</strong> and <code>code</code>" in page.html()
+    assert page_of_markdown("| a |\n| --- |\n| 1 |", "Given").title == "Given"
