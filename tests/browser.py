@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -40,6 +41,16 @@ class Watched:
     page: Page
     errors: list[str] = field(default_factory=list)
     requests: list[str] = field(default_factory=list)
+
+
+def wait_until(page: Page, expression: str) -> None:
+    """Wait until an expression of the page is true. Playwright's own way runs text as a script inside the page, which
+    a page's content security policy may forbid.
+    """
+    end = time.monotonic() + PATIENCE / 1000
+    while not page.evaluate(expression):
+        assert time.monotonic() < end, f"never true: {expression}"
+        page.wait_for_timeout(50)
 
 
 @contextlib.contextmanager

@@ -141,6 +141,7 @@ def test_quickstart(tmp_path):
     assert done.returncode == 0, done.stderr[-3000:]
     report = tmp_path / "q" / "report"
     assert {p.name for p in report.iterdir()} == {
+        "report.html",
         "report.md",
         "results.json",
         "pca.png",

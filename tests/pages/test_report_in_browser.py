@@ -1,7 +1,7 @@
 """The geometry's and the quickstart's page in a real browser, from disk, at the size of a desktop and of a phone."""
 
 import pytest
-from browser import SIZES, chromium, open_page
+from browser import SIZES, chromium, open_page, wait_until
 from conftest import run
 from sample_pages import sample_quickstart
 
@@ -55,7 +55,7 @@ def test_a_page_opens_without_error_or_request_and_fits(browser, address, size):
     with open_page(browser, address, size) as watched:
         page = watched.page
         page.evaluate(SCROLL)  # figures are drawn as they come near
-        page.wait_for_function("[...document.querySelectorAll('.canvas')].every((each) => each.querySelector('svg'))")
+        wait_until(page, "[...document.querySelectorAll('.canvas')].every((each) => each.querySelector('svg'))")
         assert watched.errors == []
         assert [request for request in watched.requests if not request.startswith(("data:", "blob:"))] == [address]
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "the body does not scroll sideways"
@@ -92,10 +92,10 @@ def test_the_legend_switches_an_aligner_off_and_on(browser, quickstart):
         key = page.get_by_role("button", name="texts, ReAlign")
         assert page.evaluate(TRACES) == 3 and key.get_attribute("aria-pressed") == "true"
         key.click()
-        page.wait_for_function(f"({TRACES})() === 2")
+        wait_until(page, f"({TRACES})() === 2")
         assert key.get_attribute("aria-pressed") == "false"
         key.press("Enter")  # by keyboard too
-        page.wait_for_function(f"({TRACES})() === 3")
+        wait_until(page, f"({TRACES})() === 3")
 
 
 def test_the_filter_leaves_only_wrong_answers(browser, quickstart):
@@ -118,7 +118,7 @@ def test_the_switch_makes_page_and_figures_dark(browser, quickstart):
         fill = "getComputedStyle(document.querySelector('figure.plot .point')).fill"
         light = page.evaluate(fill), page.evaluate("getComputedStyle(document.body).backgroundColor")
         page.get_by_role("button", name="Dark").click()
-        page.wait_for_function(f"{fill} !== {light[0]!r}")
+        wait_until(page, f"{fill} !== {light[0]!r}")
         assert page.evaluate("getComputedStyle(document.body).backgroundColor") != light[1]
         assert page.get_by_role("button", name="Light").is_visible()
 
