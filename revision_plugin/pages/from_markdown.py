@@ -9,6 +9,7 @@ from .page import Page
 
 RULE = re.compile(r"\|( *:?-+:? *\|)+")
 CELLS = re.compile(r"(?<!\\)\|")  # an escaped bar is part of a cell
+LINK = re.compile(r"\[([^\]]+)\]\([^)]+\)")  # to a file beside it, which a page that is sent has not
 PICTURE = "!["
 
 
@@ -40,7 +41,7 @@ def _add(page: Page, kind: str, lines: list[str]) -> None:
             marks, _, words = line.partition(" ")
             page.section(words, level=min(len(marks), 3))
     elif kind == "text":
-        page.text(" ".join(lines))
+        page.text(LINK.sub(r"\1", " ".join(lines)))
 
 
 def _cells(line: str) -> list[str]:

@@ -171,7 +171,7 @@ def test_colours_are_readable_on_both_backgrounds(name):
 
 def test_a_report_in_markdown_is_a_page():
     text = (
-        "# Title\n\nTwo\nlines with **bold** and `code`.\n\n- one\n- two\n\n## Part\n\n### Smaller\n\n"
+        "# Title\n\nTwo\n[lines](a.md) with **bold** and `code`.\n\n- one\n- two\n\n## Part\n\n### Smaller\n\n"
         "| a | b |\n| --- | --- |\n| x \\| y | 1.5 |\n\n![a picture](a.png)\n"
     )
     page = page_of_markdown(text, "unused")
