@@ -38,7 +38,9 @@ def cloud_figure(
     """All clouds in the plane of two directions [d, 2], and the cards of their points. Of several aligners the first
     is switched on.
     """
-    figure, cards, first = Figure(), [], {}
+    figure = Figure()
+    cards: list[Card] = []
+    first: dict[str, int] = {}
     for kind in (SOURCE, TARGET):
         first[kind] = len(cards)
         cards += points.cards_of(kind)

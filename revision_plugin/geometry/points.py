@@ -61,9 +61,9 @@ def look_up(geometry: Geometry, source: Store, target: Store, images: Corpus | N
     }
     points = Points(chosen, cards)
     if images is not None:
-        points.pictures = f"{len(found)} of the {len(set(ids))} images shown have their picture, from `{images.where}`."
+        points.pictures = f"{len(found)} of the {len(set(ids))} images shown have their picture."
         if len(found) < len(set(ids)):
-            logger.warning(points.pictures)
+            logger.warning("%s: %s", images.where, points.pictures)
     return points
 
 

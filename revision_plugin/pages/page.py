@@ -136,7 +136,8 @@ def prose(text: str) -> Markup:
 
 def command_line() -> str:
     """The command that this process was started with, as one would type it."""
-    path, parts = Path(sys.argv[0]), []
+    path = Path(sys.argv[0])
+    parts: list[str] = []
     if path.name == "__main__.py":  # python -m PACKAGE
         folder = path.parent
         while (folder / "__init__.py").is_file():

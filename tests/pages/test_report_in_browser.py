@@ -6,13 +6,6 @@ from conftest import run
 from sample_pages import sample_quickstart
 
 pytestmark = pytest.mark.slow
-SCROLL = """async () => {
-    for (let y = 0; y < document.body.scrollHeight; y += 500) {
-        scrollTo(0, y);
-        await new Promise((done) => setTimeout(done, 30));
-    }
-    scrollTo(0, 0);
-}"""
 CANVAS = "figure.plot .canvas"
 TRACES = "() => document.querySelector('figure.plot').querySelectorAll('.scatterlayer .trace').length"
 # the middle of a point of the figure's last cloud that nothing lies on
@@ -54,8 +47,9 @@ def address(request):
 def test_a_page_opens_without_error_or_request_and_fits(browser, address, size):
     with open_page(browser, address, size) as watched:
         page = watched.page
-        page.evaluate(SCROLL)  # figures are drawn as they come near
-        wait_until(page, "[...document.querySelectorAll('.canvas')].every((each) => each.querySelector('svg'))")
+        for canvas in page.locator(".canvas").all():  # figures are drawn as they come near
+            canvas.scroll_into_view_if_needed()
+            canvas.locator("svg").first.wait_for()
         assert watched.errors == []
         assert [request for request in watched.requests if not request.startswith(("data:", "blob:"))] == [address]
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "the body does not scroll sideways"
