@@ -97,11 +97,11 @@ def test_the_filter_leaves_only_wrong_answers(browser, quickstart):
     wrong = [score for _, score in answers.replies["realign"] if score != 1]
     with open_page(browser, address, "phone") as watched:
         sheet = watched.page.locator(".pictures").last
-        sheet.get_by_role("group", name="ReAlign, one vector").get_by_text("wrong").click()
+        sheet.get_by_role("group", name="ReAlign, one vector").get_by_role("radio", name="wrong").check()
         assert sheet.locator(".card:visible").count() == len(wrong) < len(answers.asked)
         assert sheet.locator(".card.right:visible").count() == 0
         assert sheet.locator("output").inner_text() == str(len(wrong))
-        sheet.get_by_role("group", name="question").get_by_text("relation").click()
+        sheet.get_by_role("group", name="question").get_by_role("radio", name="relation").check()
         assert 0 < sheet.locator(".card:visible").count() < len(wrong)
 
 
