@@ -130,7 +130,8 @@
       });
       const config = {
         responsive: true, displaylogo: false, displayModeBar: phone.matches ? false : "hover",
-        modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"],
+        // no button that would send the data anywhere
+        modeBarButtons: [["toImage", "zoom2d", "pan2d", "zoomIn2d", "zoomOut2d", "resetScale2d"]],
       };
       this.drawn = true;
       hide();
