@@ -21,6 +21,7 @@ setup(
         "revision_plugin.evaluation": ["published.json"],
         "revision_plugin.evaluation.tasks": ["*.yaml"],
         "revision_plugin.hosts.diffs": ["*.diff"],
+        "revision_plugin.pages": ["templates/*"],
     },
     install_requires=[
         "torch>=2.4",

@@ -151,6 +151,7 @@ def test_quickstart(tmp_path):
     assert "6/6 report: done after " in done.stderr
     report = tmp_path / "q" / "report"
     assert {p.name for p in report.iterdir()} == {
+        "report.html",
         "report.md",
         "results.json",
         "pca.png",

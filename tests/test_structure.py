@@ -14,6 +14,7 @@ FOLDERS = ("revision_plugin", "scripts", "eval_tasks")
 ORDER = [
     {"errors"},
     {"registry", "_common"},
+    {"pages"},
     {"corpora", "encoders", "visual_batch"},
     {"embeddings"},
     {"aligners"},

@@ -19,7 +19,7 @@ from ..encoders import load_encoder
 from ..errors import RevisionError
 from ..evaluation import run
 from ..hosts import find_host
-from . import corpus, measures, world
+from . import corpus, measures, quickstart_page, world
 from . import quickstart_report as report
 from .jobs import Job, run_evaluations, run_jobs
 from .questions import questions
@@ -76,10 +76,12 @@ def _run(out: Path, recipe: Recipe, settings: dict, stages: Stages) -> Path:
         folder = out / "report"
         folder.mkdir(exist_ok=True)
         report.plot_loss(folder / "stage1_loss.png", {n: _losses(out / f"stage1-{n}") for n in results["stage1"]})
-        report.plot_pca(folder / "pca.png", results.pop("clouds"))
+        clouds = results.pop("clouds")
+        report.plot_pca(folder / "pca.png", clouds)
         report.plot_contact_sheet(folder / "answers.png", sheet, pictures)
     results["seconds"] = stages.seconds
     write_json(folder / "results.json", results)
+    quickstart_page.write_page(out, results, clouds, scenes, pictures, examples)
     path = report.write_report(folder, results, examples)
     for line in report.verdicts(results):
         stages.screen.write(line)

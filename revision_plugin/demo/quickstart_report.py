@@ -57,7 +57,8 @@ def plot_contact_sheet(path: Path, rows: list[dict], pictures: np.ndarray) -> No
     figure.savefig(path, dpi=DPI)
 
 
-def _geometry(results: dict) -> str:
+def geometry_table(results: dict) -> tuple[list[str], list[list]]:
+    """Head and rows: each held-out cloud's gap to the images, trace and paired cosine."""
     rows = [
         [
             STAGE1_LABELS.get(name, name),
@@ -67,10 +68,11 @@ def _geometry(results: dict) -> str:
         ]
         for name, g in results["geometry"].items()
     ]
-    return table(["held-out embeddings", "centroid gap to images", "trace", "paired cosine"], rows)
+    return ["held-out embeddings", "centroid gap to images", "trace", "paired cosine"], rows
 
 
-def _stage1(results: dict) -> str:
+def stage1_table(results: dict) -> tuple[list[str], list[list]]:
+    """Head and rows: what captions cost each Stage 1 given their text, their image and another, and what it names."""
     rows = []
     for name, r in results["stage1"].items():
         text = f"{r['text']['mean']:.3f} ± {r['text']['error']:.3f}" if "text" in r else "-"
@@ -94,16 +96,17 @@ def _stage1(results: dict) -> str:
         "background named (by chance)",
         "objects named in place",
     ]
-    return table(head, rows)
+    return head, rows
 
 
-def _stage2(results: dict) -> str:
+def stage2_table(results: dict) -> tuple[list[str], list[list]]:
+    """Head and rows: accuracy with its interval by kind of question, of each checkpoint."""
     rows, tuned = [], {name: results["stage2"][name] for name in STAGE2_LABELS}
     for kind in (*KINDS, "all"):
         cells = [f"{t[kind]['accuracy']:.2f} [{t[kind]['low']:.2f}, {t[kind]['high']:.2f}]" for t in tuned.values()]
         first = tuned["realign"][kind]
         rows.append([kind, first["questions"], f"{first['chance']:.2f}", *cells])
-    return table(["question", "asked", "commonest answer", *STAGE2_LABELS.values()], rows)
+    return ["question", "asked", "commonest answer", *STAGE2_LABELS.values()], rows
 
 
 def verdicts(results: dict) -> list[str]:
@@ -152,7 +155,7 @@ paired images. {results["recipe"]["held_out"]} held-out scenes, whose captions a
 
 ## The modality gap
 
-{_geometry(results)}
+{table(*geometry_table(results))}
 
 ![PCA](pca.png)
 
@@ -163,7 +166,7 @@ paired images. {results["recipe"]["held_out"]} held-out scenes, whose captions a
 Negative log-likelihood (NLL) of the true caption, nats per token, mean and standard error over held-out scenes; recall of greedy
 captions written from images, with the recall the same captions get on another scene as chance.
 
-{_stage1(results)}
+{table(*stage1_table(results))}
 
 {captions}
 
@@ -172,7 +175,7 @@ captions written from images, with the recall the same captions get on another s
 {results["recipe"]["stage2_images"]} images, {results["recipe"]["stage2_steps"]} steps; accuracy with 95 % interval (Wilson). The column of views is
 the same Stage 1, of one vector a text, before a Stage 2 on {results["recipe"]["views"]}: the whole image and its parts, one token each.
 
-{_stage2(results)}
+{table(*stage2_table(results))}
 
 ![answers](answers.png)
 

@@ -27,7 +27,9 @@ def task_folder() -> Path:
     return installed if installed.is_dir() else Path(__file__).parents[2] / "eval_tasks"
 
 
-def _task(name: str) -> dict:
+def task_entry(name: str) -> dict:
+    """What a task file says, functions by their names."""
+
     class Loader(yaml.SafeLoader):
         pass
 
@@ -39,7 +41,7 @@ def mirrored(tasks: list[str], data_root: Path) -> dict[str, Path]:
     """The folder of each task's dataset, mirrored under `data_root` as OWNER/NAME. Raises RevisionError for those not
     there, for missing shards and for a split with other rows than its README says.
     """
-    wanted = {task: _task(task) for task in tasks}
+    wanted = {task: task_entry(task) for task in tasks}
     datasets = {task: entry["dataset_path"] for task, entry in wanted.items()}
     missing = sorted({dataset for dataset in datasets.values() if not (data_root / dataset).is_dir()})
     if missing:

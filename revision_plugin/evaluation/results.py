@@ -177,6 +177,20 @@ def read_row(folder: Path) -> Row:
     return row
 
 
+def read_samples(folder: Path) -> dict[str, breakdown.Samples]:
+    """By benchmark the samples of its newest score under `folder`; empty where lmms-eval wrote none of it."""
+    found: dict[str, breakdown.Samples] = {}
+    for path in result_files(folder):
+        record = read_object(path)
+        results, counts = _results(record, path), _counts(record, path)
+        for name in BENCHMARKS:
+            task = f"revision_{name}"
+            if METRIC in results.get(task, {}):
+                count = counts.get(task, {}).get("effective")
+                found[name] = _samples(path, task, float(results[task][METRIC]), count)
+    return found
+
+
 def _score(name: str, result: dict, count: dict, samples: breakdown.Samples) -> Score:
     error = result.get("acc_stderr,none")
     clusters = breakdown.cluster_error(name, samples)

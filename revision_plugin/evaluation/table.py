@@ -1,4 +1,4 @@
-"""The papers' table of eleven benchmarks, in markdown, CSV and JSON."""
+"""The papers' table of eleven benchmarks, in markdown, CSV and JSON, and beside them its page."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from .._common.folders import require_free
 from .._common.markdown import table
 from .._common.validation import is_number
 from ..errors import RevisionError
+from ..pages import Page
 from .benchmarks import BENCHMARKS
 from .results import Row, Score
 
@@ -47,20 +48,25 @@ def _average_cell(row: Row) -> str:
 
 
 def _name_cell(row: Row) -> str:
-    name = " ".join(row.name.split()).replace("|", "\\|")
+    name = " ".join(row.name.split())
     return f"{name} (limited)" if row.limited else name
 
 
-def markdown(rows: list[Row]) -> str:
-    """The table in markdown: accuracy ± standard error in percent, columns in the papers' order; below it what the
-    numbers need to be read.
-    """
+def table_cells(rows: list[Row]) -> tuple[list[str], list[list[str]]]:
+    """Head and rows of the table: accuracy ± standard error in percent, columns in the papers' order."""
     cost = any(row.relative_cost is not None for row in rows)
     head = ["run", *LABELS.values(), "average", *(["relative cost"] if cost else [])]
     lines = []
     for row in rows:
         cells = [_name_cell(row), *(_score_cell(row.scores.get(name)) for name in BENCHMARKS), _average_cell(row)]
         lines.append([*cells, *([_cost_cell(row)] if cost else [])])
+    return head, lines
+
+
+def markdown(rows: list[Row]) -> str:
+    """The table in markdown, and below it what the numbers need to be read."""
+    head, lines = table_cells(rows)
+    lines = [[line[0].replace("|", "\\|"), *line[1:]] for line in lines]
     return f"{table(head, lines)}\n\n{' '.join(notes(rows))}\n"
 
 
@@ -152,11 +158,15 @@ def _or_empty(value: float | None) -> float | str:
     return "" if value is None else value
 
 
-def write_table(rows: list[Row], out: Path) -> None:
-    """Write `out`.md, `out`.csv and `out`.json. Raises RevisionError where one of them is there."""
+def write_table(rows: list[Row], out: Path, page: Page) -> None:
+    """Write `out`.md, `out`.csv, `out`.json, and `page` as `out`.html. Raises RevisionError where one of them is
+    there.
+    """
     forms = {"md": markdown(rows), "csv": as_csv(rows), "json": json.dumps(as_json(rows), indent=1) + "\n"}
-    for ending in forms:
-        require_free(out.with_name(f"{out.name}.{ending}") if out.name else out)
+    places = {ending: out.with_name(f"{out.name}.{ending}") if out.name else out for ending in (*forms, "html")}
+    for place in places.values():
+        require_free(place)
     out.parent.mkdir(parents=True, exist_ok=True)
     for ending, text in forms.items():
-        write_text(out.with_name(f"{out.name}.{ending}"), text)  # a name may hold a dot
+        write_text(places[ending], text)  # a name may hold a dot
+    page.write(places["html"])

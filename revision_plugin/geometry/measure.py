@@ -18,7 +18,7 @@ from . import neighbours, preservation, spectrum
 from .decomposition import ENERGY, Decomposition, Frame, Frames
 from .density import js_divergence, pairwise_cosines
 from .measured import SOURCE, TARGET, Geometry
-from .pairs import match_ids, sampled_rows, stream_differences
+from .pairs import match_ids, sampled_positions, stream_differences, unit_rows
 from .sweep import ENERGIES, check_energies, measure_sweep, note_chance, note_noise
 
 logger = logging.getLogger(__name__)
@@ -66,8 +66,9 @@ def _measure(
     geometry = Geometry(
         settings={**about_stores(source, target, pairs=pairs, rows=rows), "energy": energy, "seed": seed}
     )
-    texts, of_target = sampled_rows(source, target, partners, rows=rows, seed=seed)
-    images = of_target.numpy()
+    chosen, others = sampled_positions(source, target, partners, rows=rows, seed=seed)
+    geometry.positions = {SOURCE: chosen, TARGET: others}
+    texts, images = unit_rows(source.take(chosen)), unit_rows(target.take(others)).numpy()
     moments = {TARGET: stream_moments(target, covariance=True), SOURCE: stream_moments(source, covariance=True)}
     _measure_cloud(geometry, TARGET, images, moments[TARGET], seed)
     source_neighbours = _neighbourhoods(texts.numpy())

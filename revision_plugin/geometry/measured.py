@@ -46,14 +46,19 @@ def shown(number: float | None) -> str:
     return "" if number is None else f"{number:.4g}"
 
 
-def not_measured(skipped: Iterable[tuple[str, dict[str, str]]], *, separator: str = ", ") -> list[str]:
-    """A report's section on what is missing: (where, reasons by metric) as a line a reason; no section for none."""
+def missing(skipped: Iterable[tuple[str, dict[str, str]]], *, separator: str = ", ") -> list[str]:
+    """What is missing, a line a reason, from (where, reasons by metric)."""
     reasons: dict[str, list[str]] = {}
     for where, metrics in skipped:
         for metric, reason in metrics.items():
             reasons.setdefault(reason, []).append(f"{where}: {metric}")
-    lines = [f"- {reason} ({separator.join(places)})" for reason, places in reasons.items()]
-    return ["## Not measured", "\n".join(lines)] if lines else []
+    return [f"{reason} ({separator.join(places)})" for reason, places in reasons.items()]
+
+
+def not_measured(skipped: Iterable[tuple[str, dict[str, str]]], *, separator: str = ", ") -> list[str]:
+    """A report's section on what is missing; no section for none."""
+    lines = missing(skipped, separator=separator)
+    return ["## Not measured", "\n".join(f"- {line}" for line in lines)] if lines else []
 
 
 @dataclass
@@ -69,3 +74,5 @@ class Geometry(Numbers):
     residual_energy: dict[str, np.ndarray] = field(default_factory=dict)  # E(K)
     cosines: dict[str, np.ndarray] = field(default_factory=dict)  # of random pairs of rows
     samples: dict[str, np.ndarray] = field(default_factory=dict)  # unit-norm rows [n, d]
+    # where the samples of the source and of the target stand in their stores, [n]
+    positions: dict[str, np.ndarray] = field(default_factory=dict)

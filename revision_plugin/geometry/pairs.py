@@ -91,15 +91,22 @@ def sample(rng: np.random.Generator, count: int, most: int) -> np.ndarray:
     return np.sort(rng.choice(count, min(most, count), replace=False))
 
 
-def sampled_rows(
+def sampled_positions(
     source, target, partners: np.ndarray | None, *, rows: int, seed: int
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """At most `rows` unit-norm float64 rows [n, d] of each store, drawn by `seed`: pairs where `partners` [N] of the
-    source's rows are given, as `match_ids` gives them, else independent.
+) -> tuple[np.ndarray, np.ndarray]:
+    """At most `rows` positions [n] in each store, drawn by `seed`: pairs where `partners` [N] of the source's rows are
+    given, as `match_ids` gives them, else independent.
     """
     rng = np.random.default_rng(seed)
     chosen = sample(rng, len(source), rows)
-    others = sample(rng, len(target), rows) if partners is None else partners[chosen]
+    return chosen, sample(rng, len(target), rows) if partners is None else partners[chosen]
+
+
+def sampled_rows(
+    source, target, partners: np.ndarray | None, *, rows: int, seed: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The unit-norm float64 rows [n, d] of each store at `sampled_positions`."""
+    chosen, others = sampled_positions(source, target, partners, rows=rows, seed=seed)
     return unit_rows(source.take(chosen)), unit_rows(target.take(others))
 
 

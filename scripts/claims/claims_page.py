@@ -10,6 +10,7 @@ from pathlib import Path
 from revision_plugin._common.markdown import table
 from scripts.claims.agreement import TIE, agreements, always, of_choices
 from scripts.claims.claim_figures import draw_cells
+from scripts.claims.claims_html import write_html
 from scripts.claims.comparison import HOLDS, Results, bootstrap
 from scripts.claims.plan import BY_NAME, DEFAULT, ENCODERS, METHODS, OTHER, VARIANTS, WITH_OTHER_CONTENT, Settings, cell
 from scripts.claims.tuning_plan import DEFAULT_TUNING, TuningSettings
@@ -122,7 +123,7 @@ def write_report(
     wall: float,
     command: str,
 ) -> Path:
-    """Write claims.md and pictures/claims-*.png into `folder`, replacing those of an earlier report."""
+    """Write claims.md, report.html and pictures/claims-*.png into `folder`, replacing those of an earlier report."""
     r = Results(records)
     answers = answer_all(r)
     pictures = folder / PICTURES
@@ -189,6 +190,7 @@ What `auto` chose ([choosing.md](choosing.md) has its rule), from the rows that 
 """,
         encoding="utf-8",
     )
+    write_html(r, page, command=command, machine=machine, wall=wall)
     return page
 
 

@@ -1,4 +1,4 @@
-"""Writes views-measured.md from a run's results."""
+"""Writes views-measured.md, and beside it report.html, from a run's results."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from revision_plugin.demo import world
 from revision_plugin.demo.questions import KINDS, questions
 from revision_plugin.demo.recipe import HELD_OUT_SEED, QUICK, Recipe
 from scripts.claims.comparison import bootstrap
+from scripts.views.views_html import views_html
 from scripts.views.views_plan import BASE, BEST, CLAUSED, VARIANTS, VIEWS, Variant
 
-PAGE = "views-measured.md"
+PAGE, HTML = "views-measured.md", "report.html"
 # what is compared, in pairs: the first against the second
 NAMED_AND_WHOLES = "monge + clauses, empty parts named, 50% wholes alone, 2x2:mask"
 QUESTIONS = [
@@ -59,9 +60,7 @@ def write_page(
     folder.mkdir(parents=True, exist_ok=True)
     seeds = len(next(iter(answers.values())))
     reduced = recipe != QUICK or len(variants) != len(VARIANTS)
-    write_text(
-        folder / PAGE,
-        f"""# What views are worth on the embedded world
+    text = f"""# What views are worth on the embedded world
 
 Written by `python -m scripts.views`, {seeds} seeds, on {machine}, Python {platform.python_version()}; not edited.
 {"**A reduced run.**" if reduced else ""}
@@ -89,8 +88,9 @@ Negative log-likelihood (NLL) of the true caption in nats a token, given the hel
 on; what greedy captions name. A Stage 1 with text views is given the image's views, the others one vector. 95 % intervals as above.
 
 {_captions(captions)}
-""",
-    )
+"""
+    write_text(folder / PAGE, text)
+    views_html(text, {variant.name: answers[variant.name] for variant in variants}, seeds).write(folder / HTML)
     return folder / PAGE
 
 

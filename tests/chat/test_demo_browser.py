@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 import untrained
-from browser import browser_page
+from browser import beyond_this_machine, chromium, open_page
 from conftest import ENVIRONMENT, ROOT, run
 
 from revision_plugin.cli import build_parser
@@ -117,8 +117,8 @@ def test_an_image_is_asked_about_and_looked_at(demo, quickstart, world_files, tm
     caption = answers_of(quickstart / "stage1-realign", picture, capsys, base)
     assert caption and (QUICKSTART or expected[0] != expected[1])
     (tmp_path / "broken.png").write_bytes(picture.read_bytes()[:300])
-    with browser_page(1280, 860) as page:
-        page.goto(address)
+    with chromium() as browser, open_page(browser, address) as watched:
+        page = watched.page
         chosen = page.locator("#picture input[type=file]")
         chosen.set_input_files(tmp_path / "broken.png")
         problem = page.locator("#problem [role=alert]")
@@ -147,5 +147,6 @@ def test_an_image_is_asked_about_and_looked_at(demo, quickstart, world_files, tm
         page.get_by_role("tab", name="Ask").click()
         assert page.locator(".answer textarea").first.input_value() == ""
         assert page.get_by_label("Question").input_value() not in ("", QUESTION)
+    assert not watched.errors and watched.requests and not beyond_this_machine(watched.requests)
     assert [*temporary.rglob(picture.name)], "an upload is kept here, and nowhere else"
     assert "Traceback" not in log.read_text()

@@ -260,6 +260,8 @@ def test_the_report(tmp_path):
         and "paired images (bound)" in text
     )
     assert (tmp_path / "pictures" / "claims-cells.png").stat().st_size > 8000
+    browsed = (tmp_path / "report.html").read_text()
+    assert "<code>realign</code>" in browsed and "Likelihoods at a glance" in browsed and "the command" in browsed
     assert "does not tie with ReAlign: none." in text
     text = report(records(names=FEW), tmp_path / "few", QUICK)
     assert "A reduced run" in text and f"Not run: {cell('none', ENCODERS[0])}" in text

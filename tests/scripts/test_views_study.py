@@ -52,4 +52,6 @@ def test_a_tiny_run_writes_the_page(tmp_path):
     assert done.returncode == 0, done.stderr[-3000:]
     page = (tmp_path / "out" / "report" / "views-measured.md").read_text()
     assert "**A reduced run.**" in page and f"| {BASE} | 1 |" in page and f"| {BEST} | 5 |" in page
+    browsed = (tmp_path / "out" / "report" / "report.html").read_text()
+    assert f'<th scope="row">{BASE}</th>' in browsed and "All variants at a glance" in browsed
     assert "empty parts named, too, against one vector" in page and "crop against mask" not in page

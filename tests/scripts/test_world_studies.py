@@ -37,6 +37,7 @@ def test_the_limits_of_the_monge_map(tmp_path):
     done = FORKS.run(words, environment=ENVIRONMENT, cwd=ROOT)
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout == (out / "monge_limits.md").read_text()
+    assert "<table" in (out / "monge_limits.html").read_text()
     settings = json.loads((out / "monge_limits.json").read_text())["settings"]
     measured = [(each["logit_scale"], each["images"], each["rows_per_dimension"]) for each in settings]
     assert measured == [
