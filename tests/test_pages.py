@@ -22,6 +22,7 @@ ELSEWHERE = {
     "git": "tests/hosts/test_forks.py",
     "lmms_eval": "tests/test_readme.py and tests/export/test_own_harness_class.py",
     "quickstart.sh": "tests/test_readme.py",
+    "scripts.dual_encoder": "tests/scripts/test_dual_encoder.py",
     "setup.sh": "tests/scripts/test_ms_swift.py, in the environment that it makes",
     "swift": "tests/scripts/test_ms_swift.py",
     "tensorboard": "tests/hosts/test_curves.py, which reads what it would show",

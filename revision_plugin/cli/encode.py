@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import gc
 import logging
 from pathlib import Path
 from typing import Any
@@ -98,7 +97,6 @@ def run(a: argparse.Namespace) -> None:
         settings["batch_size"] = a.batch_size
     if distributed.rank() == 0:
         logger.info("encoding on %s", device)
-    gc.freeze()  # libraries and model are no garbage; looking through them took a quarter of the time beside them
     with chosen_engine(a), chosen_trackers(a, "encode") as tracker:
         store = (encode_texts if a.texts else encode_images)(encoder, corpus, a.out, tracker=tracker, **settings)
     if distributed.rank() == 0:

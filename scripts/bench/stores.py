@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import cProfile
 import dataclasses
-import gc
 import logging
 import os
 import pstats
@@ -128,7 +127,6 @@ def measure_many(root: Path, count: int) -> None:
 def measure(root: Path, a: argparse.Namespace) -> None:
     write_corpus(root / "texts", a.rows, a.rows_per_shard, a.conversations)
     before, profiler = peak_megabytes(), cProfile.Profile()
-    gc.freeze()  # as the command does
     started, cpu = time.perf_counter(), time.process_time()
     if a.profile:
         profiler.enable()

@@ -9,7 +9,7 @@ import numpy as np
 from scipy.stats import spearmanr
 
 from scripts.claims.comparison import Results
-from scripts.claims.plan import ENCODERS, METHODS, OTHER, WITH_OTHER_CONTENT, cell
+from scripts.claims.plan import ENCODERS, METHODS, ON_MATCHES, OTHER, WITH_OTHER_CONTENT, cell
 
 TIE = 0.01  # nats a token: a choice so near the best is as good
 LEFT_OUT = ("bc",)  # a control that collapses: every criterion sees it
@@ -31,8 +31,9 @@ class Agreement:
 def alternatives(encoder: str, content: str) -> list[str]:
     """The variants that are alternatives to each other: the aligners of one encoder and content."""
     if content == OTHER:
-        return [cell("none", encoder), *(cell(m, encoder, content=OTHER) for m in WITH_OTHER_CONTENT)]
-    return [cell(m, encoder) for m in METHODS if m not in LEFT_OUT]
+        names = (*WITH_OTHER_CONTENT, *ON_MATCHES)
+        return [cell("none", encoder), *(cell(m, encoder, content=OTHER) for m in names)]
+    return [cell(m, encoder) for m in (*METHODS, *ON_MATCHES) if m not in LEFT_OUT]
 
 
 def aligner_cells(r: Results) -> list[list[str]]:

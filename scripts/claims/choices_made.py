@@ -44,7 +44,7 @@ def make_choice(out: Path, settings: Settings, encoder: str, content: str, seed:
         show=False,
     )
     chosen = NAMES[record["chosen"]]
-    if record["other_content"] and content == OTHER:  # no cell has such a fit where the content is the same
+    if record["other_content"]:
         chosen = f"{chosen} on matches"
     made = {"encoder": encoder, "content": content, "seed": seed, "chosen": chosen}
     path = choice_file(out, encoder, content, seed)

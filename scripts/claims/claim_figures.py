@@ -6,7 +6,7 @@ from pathlib import Path
 
 from revision_plugin.geometry.plots import COLORS, DPI, new_figure
 from scripts.claims.comparison import Results
-from scripts.claims.plan import BY_NAME, ENCODERS, METHODS, OTHER, WITH_OTHER_CONTENT, cell
+from scripts.claims.plan import BY_NAME, ENCODERS, METHODS, ON_MATCHES, OTHER, WITH_OTHER_CONTENT, cell
 
 FLOOR = "black"
 
@@ -23,7 +23,7 @@ def draw_cells(r: Results, folder: Path) -> str:
     for row, encoder in enumerate(ENCODERS):
         for column, content in enumerate(("same", OTHER)):
             axes = panels[row][column]
-            methods = METHODS if content == "same" else WITH_OTHER_CONTENT
+            methods = (*(METHODS if content == "same" else WITH_OTHER_CONTENT), *ON_MATCHES)
             names = [cell(m, encoder, content=content) for m in methods if m != "bc"]
             names = [name for name in (*names, cell("paired", encoder)) if name in r]
             for place, name in enumerate(names):

@@ -12,7 +12,18 @@ from scripts.claims.agreement import TIE, agreements, always, of_choices
 from scripts.claims.claim_figures import draw_cells
 from scripts.claims.claims_html import write_html
 from scripts.claims.comparison import HOLDS, Results, bootstrap
-from scripts.claims.plan import BY_NAME, DEFAULT, ENCODERS, METHODS, OTHER, VARIANTS, WITH_OTHER_CONTENT, Settings, cell
+from scripts.claims.plan import (
+    BY_NAME,
+    DEFAULT,
+    ENCODERS,
+    METHODS,
+    ON_MATCHES,
+    OTHER,
+    VARIANTS,
+    WITH_OTHER_CONTENT,
+    Settings,
+    cell,
+)
 from scripts.claims.tuning_plan import DEFAULT_TUNING, TuningSettings
 from scripts.claims.tuning_verdicts import tuning_answers, tuning_sections
 from scripts.claims.verdicts import Answer, answer_all
@@ -35,7 +46,7 @@ def _encoders(r: Results) -> str:
 
 def cells_table(r: Results, encoder: str, content: str = "same") -> str:
     """The aligners of one cell between their bounds."""
-    methods = METHODS if content == "same" else ("none", *WITH_OTHER_CONTENT)
+    methods = (*(METHODS if content == "same" else ("none", *WITH_OTHER_CONTENT)), *ON_MATCHES)
     names = [cell(m, encoder, content="same" if m == "none" else content) for m in methods]
     names += [cell("paired", encoder), cell("shuffled", encoder)]
     rows = []
@@ -73,7 +84,9 @@ def _agreement(r: Results, choices: list[dict]) -> str:
     found = agreements(r)
     if not found:
         return "Not run."
-    fixed = [each for method in ("none", "mean_shift", "realign", "monge") if (each := always(r, method))]
+    fixed = [
+        each for method in ("none", "mean_shift", "realign", "monge", "monge on matches") if (each := always(r, method))
+    ]
     if automatic := of_choices(r, choices):
         fixed.insert(0, automatic)
     rows = [
@@ -136,7 +149,7 @@ def write_report(
     cells = []
     for encoder in ENCODERS:
         for content in ("same", OTHER):
-            shown = (*METHODS, "paired", "shuffled") if content == "same" else WITH_OTHER_CONTENT
+            shown = (*METHODS, "paired", "shuffled") if content == "same" else (*WITH_OTHER_CONTENT, *ON_MATCHES)
             if any(cell(m, encoder, content=content) in r for m in shown):
                 title = f"### {encoder}" + ("" if content == "same" else f", images of {content}")
                 cells.append(f"{title}\n\n{cells_table(r, encoder, content)}")

@@ -24,8 +24,10 @@ METHODS: dict[str, tuple[str, dict]] = {
     "monge blend .5": ("monge", {"blend": 0.5}),
     "monge shrunk .9": ("monge", {"shrinkage": 0.9}),
 }
-ON_MATCHES = {"realign on matches": ("realign", {}), "monge on matches": ("monge", {})}  # rows that the encoder matches
-WITH_OTHER_CONTENT = ("mean_shift", "realign", "monge", "monge blend .5", "monge shrunk .9", *ON_MATCHES)
+ON_MATCHES = {  # fitted on the rows that the encoder matches
+    f"{name} on matches": METHODS[name] for name in ("realign", "monge", "monge shrunk .9")
+}
+WITH_OTHER_CONTENT = ("mean_shift", "realign", "monge", "monge blend .5", "monge shrunk .9")
 LARGE = ("none", "mean_shift", "realign", "monge", "paired")  # that are run with SmolLM2-135M, too
 
 
@@ -108,14 +110,13 @@ def _cells() -> list[Variant]:
             for rows, kind in (("paired", "pairs"), ("shuffled", "shuffled"))
         ]
         variants += [
-            Variant(
-                cell(name, encoder, content=OTHER),
-                *(METHODS | ON_MATCHES)[name],
-                content=OTHER,
-                matched=name in ON_MATCHES,
-                encoder=encoder,
-            )
+            Variant(cell(name, encoder, content=OTHER), *METHODS[name], content=OTHER, encoder=encoder)
             for name in WITH_OTHER_CONTENT
+        ]
+        variants += [
+            Variant(cell(name, encoder, content=shown), *chosen, content=shown, matched=True, encoder=encoder)
+            for name, chosen in ON_MATCHES.items()
+            for shown in ("same", OTHER)
         ]
     return variants
 

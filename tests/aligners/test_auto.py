@@ -68,8 +68,10 @@ def test_a_difference_of_content_is_found_and_not_copied(rng, caplog):
     with caplog.at_level(logging.WARNING):
         aligner = choose(source, target)
     record = aligner.report.details["auto"]
-    assert record["content"]["source"]["differs"] and record["other_content"] and aligner.method == "realign"
-    assert "the texts that the encoder matches are no random sample), so realign is fitted on these" in caplog.text
+    assert record["content"]["source"]["differs"] and record["other_content"]
+    assert aligner.method == "monge" and aligner.get_params()["shrinkage"] == 0.9
+    assert "the texts that the encoder matches are no random sample (" in caplog.text
+    assert "so monge shrinkage=0.9 is fitted on these" in caplog.text
     assert aligner.report.details["matched"] == {"source": 600, "target": 600} and aligner.report.source.count < 300
     distances = {name: values["frechet_distance"] for name, values in record["candidates"].items()}
     assert min(distances, key=distances.get) == "monge", "which would have copied it"
@@ -77,6 +79,7 @@ def test_a_difference_of_content_is_found_and_not_copied(rng, caplog):
     # of two corpora that swap roles it is the images of which only a part is matched
     swapped = compare(PAIR, target, source, seed=0, device=CPU)
     assert swapped["content"]["target"]["differs"] and "the images that the encoder matches" in swapped["reason"]
+    assert swapped["chosen"] == "realign", "where monge with shrinkage is no candidate"
 
 
 def test_the_rule_of_distances_and_its_ties():

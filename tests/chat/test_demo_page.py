@@ -154,7 +154,7 @@ def test_flags_that_do_not_go_together_are_refused(words, line, capsys):
 
 def test_without_gradio_the_command_says_how_to_get_it(monkeypatch, capsys):
     for name in [name for name in sys.modules if name.startswith("revision_plugin.chat.")]:
-        if name.endswith((".page", ".serving")):
+        if name.endswith((".chat_page", ".serving")):
             monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "gradio", None)
     assert "pip install 'gradio>=6'" in refuse(capsys, "demo", "--model", "m")

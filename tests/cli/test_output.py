@@ -7,6 +7,7 @@ import re
 import select
 import subprocess
 import sys
+import termios
 
 import numpy as np
 import pytest
@@ -56,6 +57,7 @@ def test_a_command_in_a_pipe_prints_its_notes_and_lines_alone(corpora, tmp_path)
 @pytest.mark.slow
 def test_a_terminal_gets_a_bar_without_colours(corpora, tmp_path):
     ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (40, 100))
     started = subprocess.Popen(
         encode(corpora, tmp_path / "i"),
         stdout=theirs,
