@@ -17,7 +17,7 @@ from revision_plugin.errors import RevisionError
 pytest.importorskip("gradio")
 httpx = pytest.importorskip("httpx")
 
-from revision_plugin.chat import own_requests, page, serving  # noqa: E402  (gradio may be missing)
+from revision_plugin.chat import chat_page, own_requests, serving  # noqa: E402  (gradio may be missing)
 
 
 class Parrot:
@@ -39,35 +39,35 @@ def upload(tmp_path):
 
 
 def test_an_answer_comes_word_by_word_and_a_problem_as_one_line(upload, tmp_path):
-    assert [*page._answer(Parrot(), upload, "a red dog", 9)] == ["", "a", "a red", "a red dog"]
+    assert [*chat_page._answer(Parrot(), upload, "a red dog", 9)] == ["", "a", "a red", "a red dog"]
     for given, question, line in (
         (None, "a dog", "error: no image is there; drop one, or choose an example"),
         (upload, "", "error: this checkpoint answers questions; give one"),
         ({"path": str(tmp_path / "gone.png")}, "a dog", "error: the image is no longer kept; drop it again"),
         ({"url": "data:image/png;base64,AAAA"}, "a dog", "error: no image is there; drop one, or choose an example"),
     ):
-        assert [*page._answer(Parrot(), given, question, 9)][-1] == line
+        assert [*chat_page._answer(Parrot(), given, question, 9)][-1] == line
 
 
 def test_a_broken_upload_is_taken_off_the_page_with_one_line(upload, tmp_path):
     (tmp_path / "b.png").write_bytes(b"<b>no image</b>")
-    picture, problem = page._check({"path": str(tmp_path / "b.png")})
+    picture, problem = chat_page._check({"path": str(tmp_path / "b.png")})
     assert picture is None and problem["visible"] and problem["value"].count("<p") == 1
     for sound in (upload, None):
-        kept, problem = page._check(sound)
+        kept, problem = chat_page._check(sound)
         assert kept is not None and not problem["visible"]  # the picture stays as it is
 
 
 @pytest.fixture
 def served(monkeypatch, capsys):
     """A page with examples, whose old uploads are removed every second, and its address."""
-    monkeypatch.setattr(page, "SWEEP_SECONDS", 1)
-    monkeypatch.setattr(page, "KEPT_SECONDS", 1)  # for gradio 0 would mean for ever
+    monkeypatch.setattr(chat_page, "SWEEP_SECONDS", 1)
+    monkeypatch.setattr(chat_page, "KEPT_SECONDS", 1)  # for gradio 0 would mean for ever
     with upload_folder("127.0.0.1") as folder:
         example = folder / "examples" / "a.png"
         example.parent.mkdir()
         Image.new("RGB", (8, 8)).save(example)
-        built = page.build_page([Parrot()], examples=[(str(example), "a dog")])
+        built = chat_page.build_page([Parrot()], examples=[(str(example), "a dog")])
         try:
             serving._launch(built, "127.0.0.1", None, False)
             opened = capsys.readouterr().out.split()
@@ -103,12 +103,12 @@ def test_the_server_bounds_uploads_removes_them_and_stays_at_home(served):
         assert client.post("/gradio_api/queue/join", json=remote).status_code == 403
         long = client.post("/gradio_api/queue/join", content=json.dumps({"data": ["a" * own_requests.MOST_BODY]}))
         assert long.status_code == 413
-    assert built.max_file_size == MOST_BYTES and built._queue.max_size == page.WAITING
+    assert built.max_file_size == MOST_BYTES and built._queue.max_size == chat_page.WAITING
 
 
 def test_a_port_in_use_is_one_line(served):
     _, _, built = served
-    other = page.build_page([Parrot()])
+    other = chat_page.build_page([Parrot()])
     with pytest.raises(RevisionError, match=f"--port {built.server_port}: cannot be listened on"):
         serving._launch(other, "127.0.0.1", built.server_port, False)
 
@@ -116,7 +116,7 @@ def test_a_port_in_use_is_one_line(served):
 def test_another_host_than_loopback_is_said(caplog, monkeypatch):
     monkeypatch.setattr("gradio.Blocks.launch", lambda *_, **settings: given.append(settings))
     given = []
-    built = page.build_page([Parrot()])
+    built = chat_page.build_page([Parrot()])
     for host, loopback in {
         "127.0.0.1": True,
         "::1": True,
