@@ -77,7 +77,7 @@ def run(a: argparse.Namespace) -> None:
 
 def _gradio_files():
     try:
-        return tuple(importlib.import_module(f"revision_plugin.chat.{name}") for name in ("page", "serving"))
+        return tuple(importlib.import_module(f"revision_plugin.chat.{name}") for name in ("chat_page", "serving"))
     except ImportError as error:
         raise RevisionError(
             f"demo: its page needs gradio, which is not installed ({error}); pip install 'gradio>=6'"

@@ -251,7 +251,6 @@ class EncoderElsewhere:
         return encoder.to(device=choose_device(None), dtype=self.number_type)
 
 
-@functools.lru_cache(1)
 @contextlib.contextmanager
 def libraries_left_alone() -> Iterator[None]:
     """Inside, the search for garbage passes over what is loaded already: libraries and model are none, and looking
@@ -264,6 +263,7 @@ def libraries_left_alone() -> Iterator[None]:
         gc.unfreeze()
 
 
+@functools.lru_cache(1)
 def loaded(encoder: EncoderElsewhere) -> Encoder:
     """What a worker has loaded, which serves its next work, too."""
     return encoder.load()
