@@ -21,6 +21,7 @@ from .._common.files import open_regular
 from .._common.shared_folders import hub_failures
 from ..errors import RevisionError, first_line
 
+USER = re.compile(r"(?<=://)[^/@\s]+@")  # of an address, with a password perhaps
 LOCAL = "file"
 HUB = "hf"
 # what to do about errors of file systems and of the libraries below them, by their types' names
@@ -74,7 +75,8 @@ def protocol_of(name: str) -> tuple[str, str]:
 
 @contextlib.contextmanager
 def reading(name: str, protocol: str, verb: str = "read") -> Iterator[None]:
-    """What reading `name` fails with, or another `verb`, as a RevisionError in one line."""
+    """What reading `name` fails with, or another `verb`, as a RevisionError in one line, without a user and password."""
+    name = USER.sub("", name)
     try:
         with hub_failures(name, "dataset") if protocol == HUB else contextlib.nullcontext():
             try:

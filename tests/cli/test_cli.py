@@ -118,7 +118,7 @@ def test_missing_things(tmp_path, texts, capsys):
     assert "unknown encoder 'dem'" in refuse(
         capsys, "encode", "--encoder", "dem", "--texts", texts, "--out", tmp_path / "out"
     )
-    assert "no embedding store, aligner or checkpoint" in refuse(capsys, "inspect", tmp_path)
+    assert "no embedding store, aligner, checkpoint or file of moments" in refuse(capsys, "inspect", tmp_path)
     assert "no config.json" in refuse(capsys, "ask", "--model", tmp_path, "--image", _picture(tmp_path), "what?")
     assert "no such file" in refuse(capsys, "ask", "--model", tmp_path, "--image", tmp_path / "no.png", "what?")
 

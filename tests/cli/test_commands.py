@@ -77,7 +77,7 @@ def results(folder, accuracy=0.5):
 def test_a_name_with_a_dot_names_the_tables_files(tmp_path):
     results(tmp_path / "mine")
     run("table", tmp_path / "mine", "--out", tmp_path / "llava-1.5")
-    assert {p.name for p in tmp_path.glob("llava*")} == {"llava-1.5.md", "llava-1.5.csv", "llava-1.5.json"}
+    assert {p.name for p in tmp_path.glob("llava*")} == {f"llava-1.5.{kind}" for kind in ("md", "csv", "json", "html")}
 
 
 def test_a_cost_needs_a_name_that_one_folder_has(tmp_path, capsys):

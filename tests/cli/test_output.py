@@ -1,6 +1,7 @@
 """What commands print: nothing that a user can do nothing about, and as much as is asked for."""
 
 import json
+import logging
 import os
 import pty
 import re
@@ -32,8 +33,11 @@ def corpora(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def as_before():
+    logger = logging.getLogger("revision_plugin")
+    level = logger.level
     yield
     choose_verbosity(Verbosity.NORMAL)
+    logger.setLevel(level)
 
 
 def encode(corpora, out, *more):

@@ -15,6 +15,7 @@ from conftest import ENVIRONMENT, ROOT, unit_rows, write_store
 
 from revision_plugin._common import file_cache
 from revision_plugin._common.file_cache import FileCache, read_size
+from revision_plugin.corpora.locations import reading
 from revision_plugin.embeddings import remote_stores
 from revision_plugin.embeddings.addresses import store_name
 from revision_plugin.embeddings.item_views import of_view
@@ -392,3 +393,10 @@ def test_an_exported_store(remote, local, tmp_path):
     exported = export_store(NAME, tmp_path / "out")
     assert exported.manifest == local.manifest
     assert {path.name for path in exported.path.iterdir()} >= {"README.md", "state.json", "shards.json"}
+
+
+def test_the_password_of_an_address_is_not_shown():
+    with pytest.raises(RevisionError, match="memory://host/nothing") as raised:
+        with reading("memory://me:secret@host/nothing", "memory"):
+            raise FileNotFoundError
+    assert "secret" not in str(raised.value)

@@ -209,7 +209,16 @@ def test_another_number_of_processes_than_before(tmp_path, monkeypatch):
 
 def test_secrets_stay_out_of_the_record(tmp_path):
     key = "hf_" + "a" * 30
-    flags = ["--hub_token", "opensesame", "--run_name", key, "--data_path", "https://me:secret@host/x", "--seed", "1"]
+    flags = [
+        "--hub_token",
+        "opensesame",
+        "--run_name",
+        key,
+        "--hub_model_id",
+        "https://me:secret@host/x",
+        "--seed",
+        "1",
+    ]
     run_record.begin(tmp_path, flags)
     text = (tmp_path / "run.json").read_text()
     run_record.CLAIMS.pop().close()

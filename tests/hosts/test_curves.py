@@ -119,7 +119,8 @@ def test_pace_counts_what_is_read(watched, stores, tiny_llm):
         ratio = entry["tokens_per_second"] / entry["samples_per_second"]
         assert ratio == pytest.approx(sum(counts) / BATCH, rel=1e-3)
         assert 0.1 < entry["peak_memory_gib"] < 64
-    assert [entry["seconds_left"] > 0 for entry in entries] == [True] * (len(entries) - 1) + [False]
+    left = [entry["seconds_left"] for entry in entries]  # whole seconds: a small training may have none left
+    assert all(each >= 0 for each in left) and left[-1] == 0
     plain = [entry for entry in history(root / "plain") if "loss" in entry]
     assert all("tokens_per_second" in entry and "seconds_left" not in entry for entry in plain), "the bar says it"
 
