@@ -75,7 +75,7 @@ def protocol_of(name: str) -> tuple[str, str]:
 
 @contextlib.contextmanager
 def reading(name: str, protocol: str, verb: str = "read") -> Iterator[None]:
-    """What reading `name` fails with, or another `verb`, as a RevisionError in one line, without a user and password."""
+    """What reading `name` fails with, or another `verb`, as a RevisionError in one line, without a password."""
     name = USER.sub("", name)
     try:
         with hub_failures(name, "dataset") if protocol == HUB else contextlib.nullcontext():
