@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from ..errors import RevisionError
+from .progress import shown_size
 
 FOLDER_VARIABLE, SIZE_VARIABLE, DEFAULT_SIZE = "REVISION_CACHE", "REVISION_CACHE_SIZE", "20GB"
 SIZE, UNITS = re.compile(r"([0-9]{1,18}(?:\.[0-9]{1,9})?) ?(?:([kmgtKMGT]?)([iI]?)[bB])?"), ("", "k", "m", "g", "t")
@@ -41,14 +42,6 @@ def read_size(text: str, where: str) -> int:
         if 0 < size < 2**63:
             return size
     raise RevisionError(f"{where} {text[:40]}: give a size, as a number and a unit, such as {DEFAULT_SIZE}")
-
-
-def shown_size(size: int) -> str:
-    """A size for people, with three digits."""
-    for unit, name in ((10**12, "TB"), (10**9, "GB"), (10**6, "MB"), (10**3, "kB")):
-        if size >= unit:
-            return f"{size / unit:.3g} {name}"
-    return f"{size} bytes"
 
 
 class Lease:

@@ -111,9 +111,17 @@ class Lines:
         return f"{line}, {duration(max(self.total - self.done, 0) / rate)} left"
 
 
+def shown_size(size: float) -> str:
+    """A size for people, with three digits."""
+    for unit, name in ((10**12, "TB"), (10**9, "GB"), (10**6, "MB"), (10**3, "kB")):
+        if size >= unit:
+            return f"{size / unit:.3g} {name}"
+    return f"{size:.0f} bytes"
+
+
 def amount(count: float, unit: str) -> str:
     """So many units; of bytes to three digits."""
-    return tqdm.format_sizeof(count, BYTES) if unit == BYTES else str(count)
+    return shown_size(count) if unit == BYTES else str(count)
 
 
 def rate_text(rate: float, unit: str) -> str:

@@ -25,11 +25,17 @@ class Tracker(Protocol):
         """Add a point to the curve of each of `values`."""
 
 
+def tensorboard_writer(name: str, folder: Path, *, place: str | None = None, purge_step: int | None = None) -> Any:
+    """tensorboard's SummaryWriter: in `place`, else where TENSORBOARD_LOGGING_DIR says, else in `folder`/runs/`name`;
+    from `purge_step` on it hides what stands there.
+    """
+    chosen = place or os.environ.get("TENSORBOARD_LOGGING_DIR") or str(folder / "runs" / name)
+    return importlib.import_module("torch.utils.tensorboard").SummaryWriter(chosen, purge_step=purge_step)
+
+
 class _TensorBoard:
     def __init__(self, name: str, folder: Path):
-        writer = importlib.import_module("torch.utils.tensorboard").SummaryWriter
-        given = os.environ.get("TENSORBOARD_LOGGING_DIR")
-        self._writer = writer(log_dir=given or str(folder / "runs" / name))
+        self._writer = tensorboard_writer(name, folder)
 
     def log(self, values: Mapping[str, float], step: int) -> None:
         for key, value in values.items():

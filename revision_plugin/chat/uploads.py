@@ -10,6 +10,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from .._common.processes import changed_environment
 from ..corpora.pixels import open_image
 from ..errors import RevisionError
 
@@ -23,19 +24,11 @@ def upload_folder(host: str) -> Iterator[Path]:
     """A temporary folder that only this user reads, with a folder in it for gradio's uploads; at the end it is removed
     with all that is there. Inside, what gradio asks its own server at `host` goes through no proxy.
     """
-    before = {name: os.environ.get(name) for name in (FOLDER_VARIABLE, *NO_PROXY)}
+    own = [host, "localhost", "127.0.0.1"]
+    direct = {name: ",".join(filter(None, [os.environ.get(name), *own])) for name in NO_PROXY}
     with tempfile.TemporaryDirectory(prefix="revision-demo-") as folder:
-        os.environ[FOLDER_VARIABLE] = str(Path(folder, "uploads"))
-        for name in NO_PROXY:
-            os.environ[name] = ",".join(filter(None, [before[name], host, "localhost", "127.0.0.1"]))
-        try:
+        with changed_environment({FOLDER_VARIABLE: str(Path(folder, "uploads")), **direct}):
             yield Path(folder)
-        finally:
-            for name, value in before.items():
-                if value is None:
-                    del os.environ[name]
-                else:
-                    os.environ[name] = value
 
 
 def read_upload(path: str | None) -> Image.Image:

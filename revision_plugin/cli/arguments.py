@@ -139,7 +139,7 @@ def chosen_trackers(arguments: argparse.Namespace, command: str) -> contextlib.A
     """
     if arguments.run_name is not None and not arguments.report_to:
         raise RevisionError(f"--run-name {arguments.run_name}: is for --report-to; leave it out")
-    out = arguments.out if isinstance(arguments.out, Path) else Path(arguments.out.rstrip("/").rsplit("/", 1)[-1])
+    out = arguments.out if isinstance(arguments.out, Path) else Path(Path(arguments.out).name)
     names = arguments.report_to if distributed.launched_rank() == 0 else []
     name = arguments.run_name or f"{command}-{out.resolve().name}"
     return trackers.open_trackers(names, name=name, folder=out.resolve().parent)

@@ -19,9 +19,9 @@ from pathlib import Path
 import pyarrow as pa
 
 from .._common.distributed import launched_rank
-from .._common.file_cache import SIZE_VARIABLE, FileCache, Lease, cache_folder, cache_size, shown_size
+from .._common.file_cache import SIZE_VARIABLE, FileCache, Lease, cache_folder, cache_size
 from .._common.files import parse_json, whole_file
-from .._common.progress import track
+from .._common.progress import shown_size, track
 from ..corpora.listing import pinned
 from ..corpora.locations import HUB, protocol_of, reading
 from ..errors import RevisionError, first_line

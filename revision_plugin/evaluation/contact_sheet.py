@@ -13,7 +13,7 @@ from datasets import load_dataset
 
 from .._common.files import read_object
 from ..errors import RevisionError
-from ..pages import Card, thumbnail
+from ..pages import Card, shortened, thumbnail
 from . import documents, prompts, scoring
 from .benchmarks import BENCHMARKS
 from .breakdown import Samples
@@ -77,8 +77,7 @@ def _card(run: str, name: str, sample: dict, picture: str | None, several: bool)
 
 
 def _short(value: Any) -> str:
-    text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-    return text if len(text) <= MOST_LETTERS else text[:MOST_LETTERS] + " …"
+    return shortened(", ".join(map(str, value)) if isinstance(value, list) else str(value), MOST_LETTERS)
 
 
 def _pictures(name: str, chosen: Samples, folder: Path) -> dict[int, str]:

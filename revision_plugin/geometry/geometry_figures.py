@@ -52,9 +52,14 @@ def cloud_figure(
         numbers = list(range(start, start + len(x))) if points.cards_of(cloud) else None
         marker = dict(size=6, opacity=0.6, color=cloud_color(method), symbol=SYMBOLS.get(method, "square"))
         figure.add_scatter(
-            x=x.astype(np.float32), y=y.astype(np.float32), mode="markers", name=label(cloud), marker=marker,
-            customdata=numbers, visible="legendonly" if cloud in aligners[1:] else True,
-        )  # fmt: skip
+            x=x.astype(np.float32),
+            y=y.astype(np.float32),
+            mode="markers",
+            name=label(cloud),
+            marker=marker,
+            customdata=numbers,
+            visible="legendonly" if cloud in aligners[1:] else True,
+        )
     figure.update_layout(xaxis_title=titles[0], yaxis_title=titles[1])
     return figure, cards
 

@@ -11,7 +11,7 @@ import numpy as np
 from .._common.progress import track
 from ..corpora.inputs import Corpus
 from ..embeddings.store import Store
-from ..pages import Card, thumbnail
+from ..pages import Card, shortened, thumbnail
 from .measured import SOURCE, TARGET, Geometry
 
 logger = logging.getLogger(__name__)
@@ -72,7 +72,7 @@ def _card(title: str, identity: str, pictures: dict[str, str]) -> Card:
 
 
 def _short(text: str) -> str:
-    return text if len(text) <= MOST_LETTERS else text[:MOST_LETTERS] + " …"
+    return shortened(text, MOST_LETTERS)
 
 
 def _pictures(images: Corpus, wanted: set[str]) -> dict[str, str]:

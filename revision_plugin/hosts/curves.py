@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import re
 import secrets
@@ -62,7 +61,6 @@ def begin_curves(trainer: Any, given: Mapping[str, str]) -> None:
 
 def _writer(out: Path, name: str, args: Any, given: Mapping[str, str]) -> Any:
     """tensorboard's writer, which hides what stands after the checkpoint that the training goes on from."""
-    chosen = args.logging_dir if "--logging_dir" in given else os.environ.get("TENSORBOARD_LOGGING_DIR")
+    place = args.logging_dir if "--logging_dir" in given else None
     step = checkpoints.last_step(out)
-    make = importlib.import_module("torch.utils.tensorboard").SummaryWriter
-    return make(chosen or str(out / "runs" / name), purge_step=None if step is None else step + 1)
+    return trackers.tensorboard_writer(name, out, place=place, purge_step=None if step is None else step + 1)

@@ -17,6 +17,7 @@ from .._common.flags import parse_flags, says_true
 from .._common.folders import ClaimedFolder
 from .._common.versions import versions
 from ..aligners.saved import aligner_folder
+from ..corpora.locations import USER
 from ..embeddings.manifest import MANIFEST
 from ..embeddings.store import store_folder
 from ..errors import RevisionError
@@ -71,7 +72,7 @@ FINISHED_FILES = (  # each the last one of its kind of training
 KEPT = ("images", "encoder", "run_name")  # known only later in a training; the first two are compared then
 LOOKED_AT_IMAGES = 20_000
 SECRET_FLAG = re.compile(r"token$|key$|secret|password|credential", re.I)
-SECRET_VALUE = re.compile(r"hf_[A-Za-z0-9]{20,}|sk-[A-Za-z0-9_-]{20,}|(?<=://)[^/@\s]+@")
+SECRET_VALUE = re.compile(rf"hf_[A-Za-z0-9]{{20,}}|sk-[A-Za-z0-9_-]{{20,}}|{USER.pattern}")
 GIT = ("git", "-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null")  # a repository may name programs to run
 PACKAGES = ("llava-torch", "llava", "accelerate", "deepspeed", "peft", "bitsandbytes")
 

@@ -31,7 +31,7 @@ A report in markdown is a page at once: `page = page_of_markdown(text, title)`, 
 from .figures import COLORS, cloud_color, faded
 from .from_markdown import page_of_markdown
 from .page import Page, command_line, version_facts
-from .picture_cards import Card, thumbnail
+from .picture_cards import Card, shortened, thumbnail
 
 __all__ = [
     "COLORS",
@@ -41,6 +41,7 @@ __all__ = [
     "command_line",
     "faded",
     "page_of_markdown",
+    "shortened",
     "thumbnail",
     "version_facts",
 ]

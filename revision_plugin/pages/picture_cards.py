@@ -28,6 +28,11 @@ class Card:
     mark: str = ""
 
 
+def shortened(text: str, most: int) -> str:
+    """The first `most` letters of a text, with a mark where there are more."""
+    return text if len(text) <= most else text[:most] + " …"
+
+
 def thumbnail(image: Image.Image | np.ndarray, side: int = SIDE) -> str:
     """A picture, PIL or uint8 [H, W, 3], as a small WebP in a data URI, its longer side at most `side` pixels."""
     picture = image if isinstance(image, Image.Image) else Image.fromarray(image)

@@ -187,19 +187,13 @@ def _(w):
 
 
 @fault(
-    "a file system whose package is not installed",
-    ENCODE_TEXTS.replace("texts.json", "s3://bucket/data"),
-    "'s3://' needs a package that is not installed; pip install s3fs",
-)
-def _(w):
-    from object_store import without_s3fs
-
-    HELD.enter_context(without_s3fs())
-
-
-@fault(
     "a store there, and no package",
     FIT.replace("texts", "s3://bucket/texts"),
+    "'s3://' needs a package that is not installed; pip install s3fs",
+)
+@fault(
+    "a file system whose package is not installed",
+    ENCODE_TEXTS.replace("texts.json", "s3://bucket/data"),
     "'s3://' needs a package that is not installed; pip install s3fs",
 )
 def _(w):
