@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Container
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 
 import pyarrow.compute as pc
@@ -36,11 +36,19 @@ class TextOnlyData:
     `reconstruct=True` always takes the latter: Stage 1 with LLaVA's `plain` prompt. From a store of views an example
     has `views` of them, as an image has: the whole text, then its parts in order; where they are fewer, the whole again
     in their place, where they are more, the first ones. The share `whole_share` of the examples, spread evenly over the
-    store, has the whole alone. Raises RevisionError for a store of images, one that is already
-    aligned, and one of views where the tower takes one.
+    store, has the whole alone. The rows are verified by `verify`, or else at once. Raises RevisionError for a store of
+    images, one that is already aligned, one of views where the tower takes one, and one that is damaged.
     """
 
-    def __init__(self, store: Store, *, reconstruct: bool, views: int = 1, whole_share: float = 0.0):
+    def __init__(
+        self,
+        store: Store,
+        *,
+        reconstruct: bool,
+        views: int = 1,
+        whole_share: float = 0.0,
+        verify: Callable[[Store], None] | None = None,
+    ):
         if store.manifest.modality != "text":
             raise RevisionError(f"{store.path}: is an image store; text-only training needs a text store")
         if store.manifest.aligner:
@@ -51,7 +59,7 @@ class TextOnlyData:
                 "--revision_views, or encode the texts without --views"
             )
         require_room_for_all(store.shards)
-        store.verify(launched_rank(), launched_processes())
+        (verify or verify_part)(store)
         self.store, self.reconstruct, self.views, self.whole_share = store, reconstruct, views, whole_share
         self._starts = item_starts(store)
 
@@ -96,11 +104,18 @@ class StoredImages:
 
     The store knows the images of all records by their file names, or else all by the records' ids. Raises
     RevisionError, naming the JSON as `where`, for a store of texts, one of other views than the tower's, and one that
-    knows neither. `flag` named the store.
+    knows neither, or is damaged. `flag` named the store; `verify` is that of `TextOnlyData`.
     """
 
     def __init__(
-        self, store: Store, views: ImageViews, records: list[dict], where: str, *, flag: str = "--revision_image_store"
+        self,
+        store: Store,
+        views: ImageViews,
+        records: list[dict],
+        where: str,
+        *,
+        flag: str = "--revision_image_store",
+        verify: Callable[[Store], None] | None = None,
     ):
         if store.manifest.modality != "image":
             raise RevisionError(f"{store.path}: is a text store; {flag} takes one of images")
@@ -110,7 +125,7 @@ class StoredImages:
                 f"'{views}'; encode the images with the same --views"
             )
         require_room_for_all(store.shards)
-        store.verify(launched_rank(), launched_processes())
+        (verify or verify_part)(store)
         self.store, self._count = store, views.count
         pictured = [record for record in records if "image" in record]
         starts, wanted = item_starts(store), {name(each) for each in pictured for name in (image_name, record_id)}
@@ -132,6 +147,11 @@ class StoredImages:
         start = self._starts[self._name(record)]
         rows = torch.from_numpy(self.store.span(start, start + self._count))
         return headed(rows, torch.full((len(rows),), IMAGE))
+
+
+def verify_part(store: Store) -> None:
+    """Verify the share of this process among those that a launcher started. Raises RevisionError for a damaged one."""
+    store.verify(launched_rank(), launched_processes())
 
 
 def image_names(record: dict) -> list:

@@ -14,6 +14,7 @@ from ..encoders import Identity, require_same
 from ..errors import RevisionError
 from ..tower import PseudoVisionTower
 from .examples import StoredImages, TextOnlyData
+from .store_checks import StoreChecks
 
 logger = logging.getLogger(__name__)
 WHOLE_IMAGES = (None, "square", "pad")
@@ -63,7 +64,7 @@ def refuse_joined_stores(data_args: Any) -> None:
             )
 
 
-def stored_images(records: list[dict], data_args: Any) -> StoredImages:
+def stored_images(records: list[dict], data_args: Any, checks: StoreChecks) -> StoredImages:
     """The embeddings of --revision_image_store. The images were encoded as they are, so they are asked about so."""
     if getattr(data_args, "image_aspect_ratio", None) == "pad":
         raise RevisionError(
@@ -71,13 +72,16 @@ def stored_images(records: list[dict], data_args: Any) -> StoredImages:
         )
     store = Store.open(data_args.revision_image_store)
     check_store(store, data_args.image_processor.encoder.identity)
-    return StoredImages(store, data_args.image_processor.views, records, str(data_args.data_path))
+    views, where = data_args.image_processor.views, str(data_args.data_path)
+    return StoredImages(store, views, records, where, verify=checks.verify)
 
 
-def stored_texts(path: str, data_args: Any, *, reconstruct: bool) -> TextOnlyData:
+def stored_texts(path: str, data_args: Any, checks: StoreChecks, *, reconstruct: bool) -> TextOnlyData:
     """The texts of a store as examples of the tower's views."""
     views, whole_share = data_args.image_processor.views.count, data_args.revision_whole_share
-    return TextOnlyData(Store.open(path), reconstruct=reconstruct, views=views, whole_share=whole_share)
+    return TextOnlyData(
+        Store.open(path), reconstruct=reconstruct, views=views, whole_share=whole_share, verify=checks.verify
+    )
 
 
 def require_embeddings(records: list[dict], rows: Container[str], texts: TextOnlyData, data_args: Any) -> None:

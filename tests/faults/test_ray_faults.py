@@ -87,11 +87,13 @@ def test_the_driver_is_killed_and_the_command_repeated(cluster, corpus, tmp_path
     words = ["-m", "revision_plugin.cli", "encode", "--encoder", "demo", "--texts", corpus / "texts", "--out", out]
     words += ["--engine", "ray", "--address", cluster.address, "--workers", "2"]
     command = [sys.executable, *map(str, words)]
-    first = subprocess.Popen(command, env=ENVIRONMENT, stderr=subprocess.DEVNULL)
+    said = tmp_path / "first.log"
+    with said.open("w") as log:
+        first = subprocess.Popen(command, env=ENVIRONMENT, stderr=log)
     deadline = time.monotonic() + 280
     try:
         while not list(tmp_path.glob("store.partial/chunks/*-*.json")):
-            assert first.poll() is None and time.monotonic() < deadline
+            assert first.poll() is None and time.monotonic() < deadline, said.read_text()
             time.sleep(0.005)
     finally:
         first.kill()

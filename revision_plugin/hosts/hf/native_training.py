@@ -26,6 +26,7 @@ from ..probe import ProbeCallback, read_probe
 from ..projector_weights import folder_projector
 from ..quantized import WHOLE, on_cpu, require_bitsandbytes
 from ..stop import StopOnSignal, exit_if_stopped
+from ..store_checks import StoreChecks
 from ..tokenizers import AUTO, begin_texts, require_marks_of, require_same_vocabulary
 from ..tower_flags import check_projector, tower_from_flags, training_record, use_flags
 from ..weight_files import read_tensors
@@ -70,7 +71,8 @@ def train(arguments: list[str], given: dict[str, str]) -> None:
     image_id = made.model.config.image_token_index
     longest = flags.training.model_max_length
     encoding = Encoding(prepared.tokenizer, flags.model.version, image_id, tower.num_patches, longest)
-    data = training_data(flags.data, encoding, tower)
+    checks = StoreChecks()
+    data = training_data(flags.data, encoding, tower, checks)
     checkpoints.tidy_for_all(out)
     if launched_rank() == 0:
         require_writable(_parts(flags, prepared))
@@ -83,6 +85,7 @@ def train(arguments: list[str], given: dict[str, str]) -> None:
     stop = StopOnSignal()
     trainer.add_callback(EngineCheck(trainer))
     trainer.add_callback(stop)
+    trainer.add_callback(checks)
     if probe is not None:
         trainer.add_callback(ProbeCallback(trainer, probe))
     begin_curves(trainer, flags.values)

@@ -21,6 +21,7 @@ from ..checkpoint_parts import IMAGE_PLACE
 from ..examples import StoredImages, TextOnlyData, image_names, mark_image
 from ..named_templates import IGNORED, PLAIN, conversation_pieces, encode_pieces, turns_of, with_visual_tokens
 from ..record_images import record_pixels
+from ..store_checks import StoreChecks
 from ..training_records import check_records
 from ..training_stores import (
     check_texts,
@@ -93,7 +94,7 @@ class StoreExamples(Dataset):
 class RecordExamples(Dataset):
     """A LLaVA JSON's records, with their images, the embeddings of these, or those of texts by the records' ids."""
 
-    def __init__(self, records: list[dict], encoding: Encoding, data_args: Any):
+    def __init__(self, records: list[dict], encoding: Encoding, data_args: Any, checks: StoreChecks):
         self._records, self._encoding = records, encoding
         self._folder = Path(data_args.image_folder).resolve() if data_args.image_folder else None
         self._processor, self._square = data_args.image_processor, data_args.image_aspect_ratio == "pad"
@@ -101,9 +102,9 @@ class RecordExamples(Dataset):
         self.texts: TextOnlyData | None = None
         self._rows: dict[str, int] = {}
         if data_args.revision_image_store:
-            self.images = stored_images(records, data_args)
+            self.images = stored_images(records, data_args, checks)
         if data_args.revision_store:
-            self.texts = stored_texts(data_args.revision_store, data_args, reconstruct=False)
+            self.texts = stored_texts(data_args.revision_store, data_args, checks, reconstruct=False)
             self._rows = self.texts.items_named(
                 {str(record.get("id", number)) for number, record in enumerate(records)}
             )
@@ -137,14 +138,16 @@ class RecordExamples(Dataset):
         return [count if "image" in record else -count for count, record in zip(words, self._records)]
 
 
-def training_data(data_args: Any, encoding: Encoding, tower: PseudoVisionTower) -> StoreExamples | RecordExamples:
+def training_data(
+    data_args: Any, encoding: Encoding, tower: PseudoVisionTower, checks: StoreChecks
+) -> StoreExamples | RecordExamples:
     """The examples that the flags name, checked against the tower. Raises RevisionError where they do not fit it, and
     where the first of them teach nothing.
     """
     data: StoreExamples | RecordExamples
     if is_store(data_args.data_path):
         refuse_joined_stores(data_args)
-        texts = stored_texts(data_args.data_path, data_args, reconstruct=encoding.version == PLAIN)
+        texts = stored_texts(data_args.data_path, data_args, checks, reconstruct=encoding.version == PLAIN)
         check_texts(texts, tower.encoder.identity, tower)
         data = StoreExamples(texts, encoding)
     else:
@@ -153,7 +156,7 @@ def training_data(data_args: Any, encoding: Encoding, tower: PseudoVisionTower) 
             raise RevisionError(f"--data_path {path}: is neither a store nor a LLaVA JSON")
         if launched_rank() == 0:
             check_records(data_args)
-        data = RecordExamples(_objects(path), encoding, data_args)
+        data = RecordExamples(_objects(path), encoding, data_args, checks)
         if data.texts is not None:
             check_texts(data.texts, tower.encoder.identity, tower)
     few = range(min(LOOKED_AT, len(data)))

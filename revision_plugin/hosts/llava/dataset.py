@@ -119,7 +119,7 @@ def _item(example_turns: list[dict], embedding: torch.Tensor, tokenizer, data_ar
 
 def _store_dataset(tokenizer, data_args):
     plain = conversation.default_conversation.sep_style == conversation.SeparatorStyle.PLAIN
-    data = stored_texts(data_args.data_path, data_args, reconstruct=plain)
+    data = stored_texts(data_args.data_path, data_args, training.checks, reconstruct=plain)
     check_texts(data, data_args.image_processor.encoder.identity, training.tower)
 
     class TextOnlyDataset(Dataset):
@@ -148,13 +148,15 @@ def _joined_dataset(tokenizer, data_args):
     check_aspect_ratio(data_args)
     texts, rows = None, dict[str, int]()
     if data_args.revision_store:
-        texts = stored_texts(data_args.revision_store, data_args, reconstruct=False)
+        texts = stored_texts(data_args.revision_store, data_args, training.checks, reconstruct=False)
         check_texts(texts, data_args.image_processor.encoder.identity, training.tower)
 
     class JoinedDataset(_lazy_dataset()):  # type: ignore[misc]
         def __init__(self, **keywords):
             super().__init__(**keywords)
-            self.images = stored_images(self.list_data_dict, data_args) if data_args.revision_image_store else None
+            self.images = None
+            if data_args.revision_image_store:
+                self.images = stored_images(self.list_data_dict, data_args, training.checks)
 
         def __getitem__(self, index):
             record = self.list_data_dict[index]

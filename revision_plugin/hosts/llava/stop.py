@@ -57,6 +57,7 @@ def stoppable(original: Callable) -> Callable:
             return original(self, *arguments, **keywords)
         callback = StopOnSignal()
         self.add_callback(callback)
+        self.add_callback(training.checks)
         if training.probe is not None:
             self.add_callback(ProbeCallback(self, training.probe))
         begin_curves(self, parse_flags(sys.argv[1:]))

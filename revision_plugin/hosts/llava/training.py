@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ...tower import PseudoVisionTower
 from ..probe import Probe
+from ..store_checks import StoreChecks
 
 
 @dataclass
@@ -19,6 +20,7 @@ class Training:
     several_rows: bool = False  # whether a batch is a list, in which an example has rows of its own number
     image_folder: Path | None = None  # resolved
     probe: Probe | None = None
+    checks: StoreChecks = field(default_factory=StoreChecks)
 
 
 training = Training()
