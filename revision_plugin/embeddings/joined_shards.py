@@ -8,8 +8,8 @@ A shard is hashed while it is joined, and its chunks are deleted when it is on t
 from __future__ import annotations
 
 import bisect
+import collections
 import functools
-import itertools
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ from .mapped_shards import map_shard
 from .unique_ids import id_hashes
 
 JOINED = "joined"
-BATCH_BYTES = 2**26  # of a shard's record batches, about: far below the 2 GiB of text that one can hold
+BATCH_BYTES = 2**24  # of a shard's record batches, about: memory holds few of them while a shard is joined
 Position = tuple[int, int]  # part and chunk
 
 
@@ -143,17 +143,18 @@ class JoinedShards:
         number, end = self._number, self._end
         if mine(number):
             tables = [self._chunks.table(part, chunk, mark["rows"]) for part, chunk, mark in self._open]
-            whole = [table for table in tables if table is not None]
+            whole = collections.deque(table for table in tables if table is not None)
             if len(whole) < len(tables):
                 self._begin(number, self._first)  # who made the damaged chunk finds it, and makes it again
                 return False
+            tables.clear()  # a chunk that is written leaves memory
             self._write(whole)
             self._add(number, Extent(self._first, end))
             self._chunks.remove([(part, chunk) for part, chunk, _ in self._open])
         self._begin(number + 1, end)
         return True
 
-    def _write(self, tables: list[pa.Table]) -> None:
+    def _write(self, tables: collections.deque[pa.Table]) -> None:
         rows, done, ids = self.paths(self._number)
         hashes = ColumnHashes(self._schema.names, self._schema.field("embedding").type.list_size)
         of_ids, talks = [np.empty(0, "<u8")], 0
@@ -200,13 +201,12 @@ def item_ids(table: pa.Table) -> pa.ChunkedArray:
     return table.column("id")
 
 
-def _batches(tables: list[pa.Table]) -> Iterator[pa.Table]:
-    """The rows of `tables` in tables of one record batch each."""
+def _batches(tables: collections.deque[pa.Table]) -> Iterator[pa.Table]:
+    """The rows of `tables`, which are taken out of it, in tables of one record batch each."""
     group: list[pa.Table] = []
-    for table in itertools.chain(tables, [None]):
-        size = sum(each.nbytes for each in group)
-        if group and (table is None or size + table.nbytes > BATCH_BYTES):
-            yield pa.concat_tables(group).combine_chunks()
-            group = []
-        if table is not None:
-            group.append(table)
+    while tables:
+        group.append(tables.popleft())
+        if not tables or sum(each.nbytes for each in group) + tables[0].nbytes > BATCH_BYTES:
+            batch = pa.concat_tables(group).combine_chunks()
+            group.clear()
+            yield batch

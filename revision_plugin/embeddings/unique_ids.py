@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-HASHES_AT_A_TIME = 2**24  # about, sorted as one
+HASHES_AT_A_TIME = 2**21  # about, sorted as one
 
 
 def id_hashes(ids: Sequence[str]) -> np.ndarray:
