@@ -46,9 +46,9 @@ class Settings:
     statistics: int = 6000  # rows a modality that aligners are fitted on
     criteria: int = 1000  # others, that the unpaired criteria are measured on
     held_out: int = 240  # scenes whose captions are scored
-    large_steps: int = 100
+    large_steps: int = 200
     large_batch: int = 8
-    large_rate: float = 3e-3
+    large_rate: float = 0.1  # in bf16 smaller ones, tried on pairs, learn little in so few steps
     large_held_out: int = 100
 
     def to_json(self) -> dict:
