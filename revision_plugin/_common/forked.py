@@ -7,8 +7,10 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
+import runpy
+import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from multiprocessing import process
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
@@ -41,6 +43,10 @@ def enter(log: Path, threads: int) -> None:
     file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(file, 1)
     os.dup2(file, 2)
+    _end_with_parent()
+
+
+def _end_with_parent() -> None:
     parent = multiprocessing.parent_process()
     if parent is None:
         raise RuntimeError("only a process of forked_processes can enter")
@@ -56,3 +62,41 @@ def call(log: Path, threads: int, function: Callable[..., Any], arguments: tuple
     """What a process of one task runs: `enter`, then the task."""
     enter(log, threads)
     function(*arguments)
+
+
+class ForkedModule:
+    """What `subprocess.Popen` is for a command `python ... -m MODULE WORDS`, as a fork of this process, which has
+    imported what the module needs. Its output and errors come together from `stdout`.
+    """
+
+    def __init__(self, command: Sequence[str], *, env: Mapping[str, str], **_: Any):
+        place = command.index("-m")
+        reading, writing = os.pipe()
+        arguments = (command[place + 1], command[place + 2 :], writing, env)
+        self._process = multiprocessing.get_context("fork").Process(target=_run_module, args=arguments)
+        self._process.start()
+        os.close(writing)
+        self.stdout = open(reading, "rb", buffering=0)
+
+    def wait(self) -> int | None:
+        """Its exit status, when it has ended."""
+        self._process.join()
+        self.stdout.close()
+        return self._process.exitcode
+
+    def terminate(self) -> None:
+        """Ask it to end."""
+        self._process.terminate()
+
+
+def _run_module(module: str, words: Sequence[str], output: int, environment: Mapping[str, str]) -> None:
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    # this process may have put something else in their place
+    sys.stdout = open(1, "w", encoding="utf-8", closefd=False)
+    sys.stderr = open(2, "w", encoding="utf-8", errors="backslashreplace", buffering=1, closefd=False)
+    _end_with_parent()
+    os.environ.clear()
+    os.environ.update(environment)
+    sys.argv = [module, *words]
+    runpy.run_module(module, run_name="__main__", alter_sys=True)

@@ -28,6 +28,7 @@ from .threads import prefetch
 RETRIES = 5  # of one piece whose workers were lost, before something must be wrong with the piece
 LOCAL_STORE = 256 * 2**20  # bytes that a Ray of this machine alone keeps: results are small
 ADDRESS = "RAY_ADDRESS"
+NEW = "local"  # a Ray of this command's own, whatever else runs on the machine
 LOOK_AFTER, WARN_AFTER = 1.0, 60.0  # seconds without a free worker
 logger = logging.getLogger(__name__)
 
@@ -54,7 +55,8 @@ class RayEngine:
         if self._address is None:
             os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
             os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-            settings |= dict(num_cpus=self._wanted or cores, object_store_memory=LOCAL_STORE, include_dashboard=False)
+            settings |= dict(address=NEW, num_cpus=self._wanted or cores)
+            settings |= dict(object_store_memory=LOCAL_STORE, include_dashboard=False)
         else:
             settings |= dict(address=self._address)
         # a Ray that is started here finds the modules that this process finds

@@ -15,7 +15,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from .._common.forked import call, forked_processes
+from .._common.forked import ForkedModule, call, forked_processes
 from .._common.progress import Advance, read_line, track
 from ..errors import RevisionError, one_line
 from ..evaluation.run import evaluate
@@ -29,7 +29,8 @@ COMMON_FLAGS = f"""
 """.split()
 LOOK_EVERY = 0.5  # seconds
 STEP = re.compile(rb"(\d+)/\d+ \[")
-# what a training imports before its first step, the optimizer's compiler included; what is not installed is passed over
+# what a training imports before its first step, the optimizer's compiler included, and what lmms-eval imports; what is
+# not installed is passed over
 PRELOADED = (
     "revision_plugin.demo.ready_host",
     "revision_plugin.encoders.open_clip",
@@ -37,6 +38,8 @@ PRELOADED = (
     "peft",
     "torch._dynamo",
     "deepspeed",
+    "datasets",
+    "evaluate",
 )
 
 
@@ -189,7 +192,7 @@ def _show_answers(log: Path, bars: dict[Path, Bar]) -> None:
 
 def _evaluate(settings: dict[str, Any]) -> None:
     with one_line():
-        evaluate(**settings)
+        evaluate(**settings, start=ForkedModule)
 
 
 def _require_success(job: Job, status: int) -> None:

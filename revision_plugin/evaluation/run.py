@@ -11,9 +11,10 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -80,13 +81,14 @@ def evaluate(
     load_8bit: bool = False,
     device_map: str | None = None,
     harness: Sequence[str] = (),
+    start: Callable[..., Any] = start_child,
 ) -> dict[str, float]:
     """Score the checkpoint `model` on `tasks` into the folder `out`; accuracy by task (CIDEr of captions). A stopped
     run is resumed by the same call.
 
     `limit` is a number of rows of each task, or a share below 1; `batch_size` may be "auto"; `harness` are flags of
-    lmms-eval's own command line. Raises RevisionError where lmms-eval gives no result for a task, with its first error;
-    the whole log is kept.
+    lmms-eval's own command line; `start` starts that command, as `subprocess.Popen` does. Raises RevisionError where
+    lmms-eval gives no result for a task, with its first error; the whole log is kept.
     """
     if find_spec("lmms_eval") is None:
         raise RevisionError("lmms-eval is not installed; 'pip install lmms-eval==0.7.3'")
@@ -153,7 +155,7 @@ def evaluate(
         clear_rows(out / "answers")
         before = set(result_files(out))
         log = out / "lmms_eval.log"
-        _run(command, log, environment)
+        _run(start, command, log, environment)
         scored = accuracies([path for path in result_files(out) if path not in before])
         _require_results(scored, tasks, log)
         _record_data(out, data_root)
@@ -191,10 +193,10 @@ def _datasets_cache(out: Path, data_root: Path | None) -> Iterator[dict[str, str
         yield dict.fromkeys(DATASETS_CACHES, str(Path(folder).resolve()))
 
 
-def _run(command: list[str], log: Path, environment: dict) -> None:
+def _run(start: Callable[..., Any], command: list[str], log: Path, environment: dict) -> None:
     """Run `command`, its output kept in `log`, and what a user wants of it shown on standard error."""
     with open(log, "wb") as log_file, ShownOutput() as output:
-        process = start_child(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment, bufsize=0)
+        process = start(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment, bufsize=0)
         try:
             while process.stdout and (part := process.stdout.read(4096)):
                 log_file.write(part)

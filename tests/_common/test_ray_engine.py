@@ -77,6 +77,21 @@ class Squares:
         return np.array([number**2, os.getpid()], np.float64)
 
 
+def test_a_ray_of_this_command_alone(tmp_path):
+    """Beside another Ray of this machine, which Ray itself would join, or one that was here before."""
+    from ray.cluster_utils import Cluster
+
+    from revision_plugin._common.ray_engine import RayEngine
+
+    other = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    try:
+        with RayEngine(workers=2) as started:
+            rows = [value for value, _ in started.map(Squares(tmp_path), [(1,), (2,)])]
+            assert rows == [1, 4] and started.workers == 2
+    finally:
+        other.shutdown()
+
+
 def test_results_come_in_order_from_all_workers(workers, tmp_path):
     first, second = (list(workers.map(Squares(tmp_path), [(n,) for n in range(30)])) for _ in range(2))
     assert [result[0] for result in first] == [n**2 for n in range(30)] == [result[0] for result in second]

@@ -26,7 +26,7 @@ from revision_plugin.errors import RevisionError
 pytest.importorskip("ray")
 pytestmark = pytest.mark.slow
 PARTS, ROWS = 6, 300
-HEAD = {"num_cpus": 8, "object_store_memory": 2**27, "include_dashboard": False}
+HEAD = {"num_cpus": 4, "object_store_memory": 2**27, "include_dashboard": False}
 
 
 @pytest.fixture(scope="module")
