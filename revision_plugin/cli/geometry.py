@@ -114,9 +114,13 @@ def _projected(a: argparse.Namespace, source: Store, target: Store, aligners: li
     if a.sweep:
         raise RevisionError("--sweep: is of the frame U, which --projected has not; leave it out")
     checkpoints = open_checkpoints(a.projected, source, base=a.base, aligner=next(iter(aligners), None))
-    geometry = measure_projected(source, target, checkpoints, pairs=a.pairs, rows=a.rows, seed=a.seed)
-    report = write_projected(geometry, a.out)
+    seconds: dict[str, float] = {}
+    with timed(seconds, "measuring"):
+        geometry = measure_projected(source, target, checkpoints, pairs=a.pairs, rows=a.rows, seed=a.seed)
+    facts = {"command": command_line(), "time": f"{seconds['measuring']:.0f} s to measure"}
+    report = write_projected(geometry, a.out, facts)
     for each in geometry.checkpoints:
         aligned, raw = (each.metrics[cloud].get("relative_centroid_gap", math.nan) for cloud in (ALIGNED, SOURCE))
         print(f"{each.settings['name']}: relative centroid gap {aligned:.4g}, of raw texts {raw:.4g}")
     print(f"report: {report}")
+    print(f"page: {report.with_suffix('.html')}")

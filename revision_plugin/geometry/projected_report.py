@@ -1,16 +1,17 @@
-"""Writes a `ProjectedGeometry` as metrics.json, metrics.csv and report.md with its picture."""
+"""Writes a `ProjectedGeometry` as metrics.json, metrics.csv, report.html, and report.md with its picture."""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from .._common.files import write_json, write_text
 from .._common.folders import new_folder
 from .._common.markdown import table
-from .measured import SOURCE, TARGET, Geometry, not_measured, shown
+from .measured import SOURCE, TARGET, Geometry, missing, not_measured, shown
 from .projected import ALIGNED, TOKENS, VISUAL, ProjectedGeometry
+from .projected_page import end_page, projected_page
 from .projected_plot import plot_projected
 
 NAMES = {TARGET: "images", ALIGNED: "aligned texts", SOURCE: "raw texts", TOKENS: "token embeddings"}
@@ -66,8 +67,10 @@ TERMS = (
 )
 
 
-def write_projected(geometry: ProjectedGeometry, out: Path) -> Path:
-    """Write the folder `out`, whole or not at all, and return the path of report.md."""
+def write_projected(geometry: ProjectedGeometry, out: Path, facts: Mapping[str, str] | None = None) -> Path:
+    """Write the folder `out`, whole or not at all, and return the path of report.md. report.html has the `facts` of the
+    run, such as its command.
+    """
     with new_folder(out) as folder:
         picture = plot_projected(geometry.checkpoints, folder)
         checkpoints = [
@@ -86,6 +89,13 @@ def write_projected(geometry: ProjectedGeometry, out: Path) -> Path:
             rows.writerow(["checkpoint", "training", "step", "cloud", "method", "metric", "value", "skipped"])
             rows.writerows(row for each in geometry.checkpoints for row in _entries(each))
         write_text(folder / "report.md", _markdown(geometry, picture))
+        about = _summary(geometry)
+        page = projected_page(about, geometry.checkpoints)
+        page.section("All numbers", TERMS)
+        for title, head, body in _tables(geometry.checkpoints):
+            page.table(head, body, caption=title)
+        end_page(page, missing(_skipped(geometry.checkpoints)), facts or {})
+        page.write(folder / "report.html")
     return out / "report.md"
 
 
@@ -101,41 +111,53 @@ def _entries(one: Geometry) -> Iterator[list]:
             yield [*place, metric, "", reason]
 
 
-def _markdown(geometry: ProjectedGeometry, picture: str | None) -> str:
-    s, checkpoints = geometry.settings, geometry.checkpoints
+def _summary(geometry: ProjectedGeometry) -> str:
+    s = geometry.settings
     most = max(s["source_rows"], s["target_rows"])
     rows = "all rows" if most <= s["sample_rows"] else f"{s['sample_rows']} random rows a store, seed {s['seed']}"
     view = f"view `{s['view']}`, " if "view" in s else ""
     pairing = "paired by id" if s["pairs"] else "unpaired"
-    parts = [
-        "# The gap inside the model",
+    return (
         f"Source: `{s['source']}` ({s['source_rows']} rows). Target: `{s['target']}` ({s['target_rows']} rows). "
         f"Encoder `{s['encoder']}`, {s['dim']} dimensions, {view}{pairing}. Measured where the projector hands its "
         f"outputs to the language model, on {rows}, each embedding once however many visual tokens repeat it. Texts "
-        "are aligned as in training.",
-        TERMS,
-        table(["checkpoint", "training", "step", "aligner", "width", "token embeddings"], map(_about, checkpoints)),
-    ]
+        "are aligned as in training."
+    )
+
+
+def _tables(checkpoints: list[Geometry]) -> Iterator[tuple[str, Sequence[str], list[list]]]:
+    """Title, head and rows of each table."""
+    head = ["checkpoint", "training", "step", "aligner", "width", "token embeddings"]
+    yield "The checkpoints", head, [_about(each) for each in checkpoints]
     for title, clouds, columns in TABLES:
         columns_shown = {
             metric: label
             for metric, label in columns.items()
             if any(each.cell(cloud, metric) for each in checkpoints for cloud in clouds)
         }
-        head = ["checkpoint", "step", "of", *columns_shown.values()]
         body = [
             [*_place(each), NAMES[cloud], *(each.cell(cloud, metric) for metric in columns_shown)]
             for each in checkpoints
             for cloud in clouds
         ]
-        parts += [f"## {title}", table(head, body)]
-    parts += _overlap_table(checkpoints)
-    skipped = [
+        yield title, ["checkpoint", "step", "of", *columns_shown.values()], body
+    yield from _overlap_table(checkpoints)
+
+
+def _skipped(checkpoints: list[Geometry]) -> list[tuple[str, dict[str, str]]]:
+    return [
         (f"{each.settings['name']}, {NAMES[cloud]}", metrics)
         for each in checkpoints
         for cloud, metrics in each.skipped.items()
     ]
-    parts += not_measured(skipped, separator="; ")
+
+
+def _markdown(geometry: ProjectedGeometry, picture: str | None) -> str:
+    checkpoints = geometry.checkpoints
+    parts = ["# The gap inside the model", _summary(geometry), TERMS]
+    for title, head, body in _tables(checkpoints):
+        parts += [f"## {title}", table(head, body)]
+    parts += not_measured(_skipped(checkpoints), separator="; ")
     if picture:
         parts.append(f"## Over the steps\n\n![Over the steps]({picture})")
     return "\n\n".join(parts) + "\n"
@@ -161,14 +183,14 @@ def _place(one: Geometry) -> list[str]:
     return [one.settings["name"], "" if step is None else str(step)]
 
 
-def _overlap_table(checkpoints: list[Geometry]) -> list[str]:
+def _overlap_table(checkpoints: list[Geometry]) -> Iterator[tuple[str, Sequence[str], list[list]]]:
     counts = sorted({q for each in checkpoints for overlaps in each.overlaps.values() for q in overlaps})
     if not counts:
-        return []
+        return
     head = ["checkpoint", "step", "of", *(f"O_{q}" for q in counts)]
     body = [
         [*_place(each), NAMES[cloud], *(shown(each.overlaps.get(cloud, {}).get(q)) for q in counts)]
         for each in checkpoints
         for cloud in (ALIGNED, SOURCE)
     ]
-    return ["## Subspaces shared with the image-made visual tokens", table(head, body)]
+    yield "Subspaces shared with the image-made visual tokens", head, body

@@ -199,6 +199,9 @@ def test_order_over_trainings_and_steps(clouds, weights, realign, tmp_path):
     rows = [line.split(" | ")[:3] for line in report.splitlines() if line.startswith("| b/3 ")]
     assert ["| b/3", "3", "aligned texts"] in rows and ["| b/3", "3", "token embeddings"] in rows
     assert "(over_steps.png)" in report and (tmp_path / "out" / "over_steps.svg").stat().st_size > 5000
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "Over the steps" in page and "aligned texts, a" in page and page.count("lines+markers") >= 10
+    assert all(f">{name}</th>" in page for name, *_ in places)
     saved = json.loads((tmp_path / "out" / "metrics.json").read_text())
     with open(tmp_path / "out" / "metrics.csv", newline="") as file:
         table = {(row["checkpoint"], row["cloud"], row["metric"]): row for row in csv.DictReader(file)}
@@ -214,6 +217,8 @@ def test_without_a_step_there_is_no_curve(clouds, weights, realign, tmp_path):
     write_projected(result, tmp_path / "out")
     assert not list((tmp_path / "out").glob("*.png"))
     assert "over_steps" not in (tmp_path / "out" / "report.md").read_text()
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "Over the steps" not in page and "relative centroid gap, one" in page
 
 
 def test_rows_of_zeros_among_the_tokens_have_no_direction(clouds, weights, realign, tmp_path):
