@@ -1,16 +1,22 @@
 """How much sooner more workers of a Ray on this machine are done: the same texts, encoded by one worker and by several.
 
-Each worker has one core. The first encoding of each number of workers is short and starts them, the second is timed: so
-both can be told, what a run takes when its workers are there, and with their start. Run it where nothing else runs.
+Each worker is held to one core: its threads that read and write would else take another while that is free, as it is
+for one worker alone (`--free` lets them). The first encoding of each number of workers is short and starts them, the
+second is timed: so both can be told, what a run takes when its workers are there, and with their start. Run it where
+nothing else runs.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
+import os
 import tempfile
 import time
 from pathlib import Path
+
+import psutil
 
 from revision_plugin._common.engines import running_on
 from revision_plugin._common.ray_engine import RayEngine
@@ -21,6 +27,24 @@ from scripts.bench.stores import write_corpus
 
 PARTS_A_WORKER = 8  # of the corpus: a worker reads no part of another's
 FEW = 64  # texts a part of the encoding that starts the workers
+WORKER = "ray::EngineWorker"  # the name of its process
+
+
+def hold_to_cores() -> None:
+    """Each worker of this machine's Ray to a core of its own, round the cores."""
+    cores = sorted(os.sched_getaffinity(0))
+    processes = [each for each in psutil.process_iter() if _name(each).startswith(WORKER)]
+    for number, process in enumerate(sorted(processes, key=lambda each: each.pid)):
+        for thread in process.threads():
+            with contextlib.suppress(ProcessLookupError):  # one that has just ended
+                os.sched_setaffinity(thread.id, {cores[number % len(cores)]})
+
+
+def _name(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:  # it has ended
+        return ""
 
 
 def main() -> None:
@@ -28,6 +52,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=80_000)
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2], help="the first is what others are held to")
     parser.add_argument("--encoder", default="demo")
+    parser.add_argument("--free", action="store_true", help="hold no worker to a core")
     a = parser.parse_args()
     logging.basicConfig(level=logging.WARNING)
     print(f"{a.rows} texts, {a.encoder}; {describe_machine()}")
@@ -43,6 +68,8 @@ def main() -> None:
             began = time.perf_counter()
             with RayEngine(workers=workers) as engine, running_on(engine):
                 encode_texts(encoder, root / "few", root / f"few-{workers}")
+                if not a.free:
+                    hold_to_cores()
                 started = time.perf_counter()
                 store = encode_texts(encoder, root / "texts", root / f"store-{workers}")
                 done = time.perf_counter()
