@@ -18,7 +18,8 @@ security policy in the file forbids it. All text is escaped; a caption can hold 
 A figure is a `plotly.graph_objects.Figure` (or its dict). Leave fonts, backgrounds, legend and margins to the page.
 Take colours from `COLORS` (`COLORS["blue"]`, or the colour of an aligner, `cloud_color("realign")`): each has a partner
 for dark pages, which the page puts in. The legend is made of buttons below the figure, one for each name of a trace.
-A trace whose `customdata` are numbers of `cards` shows these under the pointer: their picture, title and lines.
+A trace whose `customdata` are numbers of `cards` shows these under the pointer and by the arrow keys: their picture,
+title and lines.
 
 A `Card` is one picture with its words: in a figure, or in a grid, where `tags` become filters:
 

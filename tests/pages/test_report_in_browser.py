@@ -78,6 +78,26 @@ def test_the_pointer_shows_caption_and_picture(browser, quickstart):
         assert watched.page.evaluate("document.querySelector('#hover img').naturalWidth") > 0
 
 
+def test_the_arrow_keys_go_through_the_points(browser, quickstart):
+    address, _, captions = quickstart
+    with open_page(browser, address) as watched:
+        page = watched.page
+        canvas = page.locator(CANVAS).first
+        canvas.scroll_into_view_if_needed()
+        page.wait_for_selector(f"{CANVAS} .point")
+        seen = []
+        for key in ("ArrowRight", "ArrowRight", "ArrowRight", "ArrowLeft"):
+            canvas.press(key)
+            page.locator("#hover").wait_for(state="visible")
+            seen.append(page.locator("#hover").bounding_box()["x"])
+            assert page.inner_text("#hover .title") in captions
+            page.wait_for_timeout(200)
+        assert len(set(seen[:3])) > 1 and seen[3] == seen[1]
+        canvas.press("Escape")
+        page.locator("#hover").wait_for(state="hidden")
+        assert watched.errors == []
+
+
 def test_the_geometry_page_shows_the_stores_captions(browser, geometry, stores):
     from revision_plugin.embeddings.store import Store
 

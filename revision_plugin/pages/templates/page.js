@@ -153,6 +153,33 @@
       this.canvas.on("plotly_hover", onPoint);
       this.canvas.on("plotly_click", onPoint); // a tap
       this.canvas.on("plotly_unhover", hide);
+      this.listenToKeys();
+    }
+
+    // The arrow keys go through the points that are switched on, as the pointer does.
+    listenToKeys() {
+      let place = -1;
+      this.canvas.addEventListener("keydown", (event) => {
+        if (event.key === "Escape") hide();
+        const step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
+        const points = this.points();
+        if (!step || !points.length) return;
+        event.preventDefault();
+        place = place < 0 && step < 0 ? points.length - 1 : (place + step + points.length) % points.length;
+        const [number, name, mark] = points[place];
+        show(this.content.cards[number], name, mark.getBoundingClientRect());
+      });
+      this.canvas.addEventListener("blur", hide);
+    }
+
+    // Card, trace and mark of each point that has a card; plotly draws a group for each trace that is switched on.
+    points() {
+      const groups = this.canvas.querySelectorAll(".scatterlayer .trace");
+      const on = this.content.data.filter((trace) => !this.off.has(this.group(trace)));
+      return on.flatMap((trace, index) => {
+        const marks = groups[index]?.querySelectorAll(".point") ?? [];
+        return [...(trace.customdata ?? [])].slice(0, marks.length).map((number, at) => [number, trace.name, marks[at]]);
+      });
     }
   }
   const figures = [...document.querySelectorAll("figure.plot")].map((figure) => new PlotFigure(figure));
