@@ -153,5 +153,5 @@ def test_the_projected_gap_pages_command(stores, tiny_llm, tmp_path):
     done = subprocess.run(typed, capture_output=True, text=True, env=environment, cwd=tmp_path)
     assert done.returncode == 0, done.stderr[-3000:]
     rows = [line.partition(":")[0] for line in done.stdout.splitlines()]
-    assert rows == ["pretrain/checkpoint-2", "pretrain/checkpoint-4", "pretrain", "report"]
+    assert rows == ["pretrain/checkpoint-2", "pretrain/checkpoint-4", "pretrain", "report", "page"]
     assert (tmp_path / "projected" / "over_steps.png").is_file()

@@ -27,7 +27,7 @@ from .threads import prefetch
 
 RETRIES = 5  # of one piece whose workers were lost, before something must be wrong with the piece
 LOCAL_STORE = 256 * 2**20  # bytes that a Ray of this machine alone keeps: results are small
-ADDRESS = "RAY_ADDRESS"
+ADDRESS, AUTHENTICATION = "RAY_ADDRESS", "RAY_AUTH_MODE"
 NEW = "local"  # a Ray of this command's own, whatever else runs on the machine
 LOOK_AFTER, WARN_AFTER = 1.0, 60.0  # seconds without a free worker
 logger = logging.getLogger(__name__)
@@ -48,25 +48,32 @@ class RayEngine:
         self._free: queue.SimpleQueue = queue.SimpleQueue()  # workers, and the errors of those that did not start
         self._busy: set = set()
         self._failed_starts, self._warned, self._ended = 0, False, False
+        self._environment = contextlib.ExitStack()
 
     def __enter__(self) -> RayEngine:
         cores = os.cpu_count() or 1
         settings: dict = dict(log_to_driver=False, logging_level=logging.ERROR)
+        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
         if self._address is None:
             os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-            os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
             settings |= dict(address=NEW, num_cpus=self._wanted or cores)
             settings |= dict(object_store_memory=LOCAL_STORE, include_dashboard=False)
         else:
             settings |= dict(address=self._address)
+        if AUTHENTICATION not in os.environ:  # which Ray sets for its own clusters, and other ones do not know
+            self._environment.callback(os.environ.pop, AUTHENTICATION, None)
         # a Ray that is started here finds the modules that this process finds
         found = os.pathsep.join(dict.fromkeys(path or os.getcwd() for path in sys.path))
         try:
             with changed_environment({"PYTHONPATH": found}):
                 ray.init(**settings)
         except Exception as error:  # which is what Ray raises for a machine that is too busy
-            where = f"the Ray cluster at {self._address}" if self._address else "Ray on this machine"
-            raise RevisionError(f"{where} does not start: {first_line(error)}") from None
+            self._environment.close()
+            if self._address is None:
+                raise RevisionError(f"Ray on this machine does not start: {first_line(error)}") from None
+            hint = "" if os.environ.get(AUTHENTICATION) else f"; one that asks for a token needs {AUTHENTICATION}=token"
+            where = f"the Ray cluster at {self._address}"
+            raise RevisionError(f"{where} does not answer: {first_line(error)}{hint}") from None
         resources = ray.cluster_resources()
         self.gpus = resources.get("GPU", 0) >= 1
         there = resources["GPU"] if self.gpus else resources.get("CPU", 1)
@@ -78,6 +85,7 @@ class RayEngine:
     def __exit__(self, *_: object) -> None:
         self._ended = True
         ray.shutdown()
+        self._environment.close()
 
     def map(self, make: Callable[[], Work], pieces: Sequence[Piece]) -> Iterator[np.ndarray]:
         """See `Engine`. A piece is given to a worker when one is free; a few results wait for those before them."""

@@ -104,6 +104,39 @@ def test_the_driver_is_killed_and_the_command_repeated(cluster, corpus, tmp_path
     assert hash_of(out) == hash_of(corpus / "here") and not out.with_name("store.partial").exists()
 
 
+GUARDED = """
+import sys
+from ray.cluster_utils import Cluster
+cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
+print(cluster.address, flush=True)
+sys.stdin.read()
+cluster.shutdown()
+"""
+
+
+def test_a_cluster_that_asks_for_a_token(corpus, tmp_path):
+    """As one that was started where a token lies: it is not sent to an address before one says so."""
+    token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0123456789abcdef" * 4}
+    found = {"PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)}
+    pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    guarded = subprocess.Popen([sys.executable, "-c", GUARDED], env={**ENVIRONMENT, **token, **found}, **pipes)
+    try:
+        address = guarded.stdout.readline().strip()
+        words = ["-m", "revision_plugin.cli", "encode", "--encoder", "demo", "--texts", corpus / "texts"]
+        words += ["--out", tmp_path / "store", "--engine", "ray", "--address", address, "--workers", "1"]
+        command = [sys.executable, *map(str, words)]
+        refused = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=300)
+        assert refused.returncode == 2 and not (tmp_path / "store").exists()
+        line = refused.stderr.splitlines()[-1]
+        assert line.startswith(f"error: the Ray cluster at {address} does not answer: ")
+        assert line.endswith("; one that asks for a token needs RAY_AUTH_MODE=token")
+        done = subprocess.run(command, env={**ENVIRONMENT, **token}, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr
+    finally:
+        guarded.communicate("", timeout=60)
+    assert hash_of(tmp_path / "store") == hash_of(corpus / "here")
+
+
 class LittleRoom(EncodingWork):
     """A worker's disk takes no file of more than some bytes."""
 

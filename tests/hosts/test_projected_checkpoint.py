@@ -133,7 +133,7 @@ def test_a_trainings_checkpoints_in_their_order(steps, stores, tmp_path, capsys)
     names = [f"{host}{step}" for host in ("llava", "hf") for step in ("/checkpoint-2", "", "/checkpoint-4")]
     assert [each["name"] for each in found] == names and [each["step"] for each in found] == [2, 4, 4] * 2
     printed = capsys.readouterr().out.splitlines()
-    assert [line.partition(": ")[0] for line in printed] == [*names, "report"]
+    assert [line.partition(": ")[0] for line in printed] == [*names, "report", "page"]
     by_name = {each["name"]: each["metrics"] for each in found}
     for host in ("llava", "hf"):
         last, done = by_name[f"{host}/checkpoint-4"], by_name[host]

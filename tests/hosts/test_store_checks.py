@@ -10,6 +10,7 @@ import psutil
 import pytest
 from conftest import STAGE1, train, unit_rows, write_store
 
+from revision_plugin.embeddings import background_verification
 from revision_plugin.embeddings.store import Store
 from revision_plugin.encoders import load_encoder
 from revision_plugin.errors import RevisionError
@@ -35,6 +36,11 @@ def flip(store):
     data = bytearray(shard.read_bytes())
     data[data.rindex(b"text ") + 5] ^= 1
     shard.write_bytes(data)
+
+
+def verifying():
+    """The processes that this one has started to verify stores."""
+    return [each for each in psutil.Process().children() if background_verification.__name__ in each.cmdline()]
 
 
 @pytest.fixture
@@ -72,7 +78,7 @@ def test_every_moment_of_saving_waits(store, beside, moment):
 def test_steps_go_on_meanwhile_and_stop_at_what_was_found(store, beside):
     flip(store)
     beside.verify(Store.open(store.path))
-    (process,) = psutil.Process().children()
+    (process,) = verifying()
     process.suspend()
     for _ in range(3):
         beside.on_step_end(None, None, GOING_ON)
@@ -85,9 +91,9 @@ def test_steps_go_on_meanwhile_and_stop_at_what_was_found(store, beside):
 def test_a_whole_store_lets_everything_pass(store, beside):
     beside.verify(store)
     beside.verify(store)
-    assert len(psutil.Process().children()) == 2
+    assert len(verifying()) == 2
     beside.on_step_end(None, None, SAVING)
-    assert not psutil.Process().children()
+    assert not verifying()
     beside.on_train_end(None, None, GOING_ON)
 
 
@@ -105,7 +111,7 @@ def test_each_process_verifies_its_part(store, beside, monkeypatch):
 
 def test_a_verification_that_was_killed_is_no_verification(store, beside):
     beside.verify(store)
-    (process,) = psutil.Process().children()
+    (process,) = verifying()
     os.kill(process.pid, signal.SIGKILL)
     with pytest.raises(RevisionError, match=r"store: its verification ended with status -9"):
         beside.finish()
