@@ -12,10 +12,11 @@ from conftest import ON_A_CPU, ROOT
 PAGES = ["README.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))]
 PROGRAMS = "deepspeed git pip python ray revision tensorboard torchrun transformers vllm".split()
 OWN_SETUP = "quickstart.sh test.sh ms_swift/setup.sh".split()  # scripts that would make an environment
-# each word of a command ends with a zero byte, each command with a line of its own; in one piece: the commands of a pipe
-# write at the same time
+# each word of a command ends with a zero byte, each command with a line of its own; the commands of a pipe take turns
 STAND_IN = """#!/usr/bin/env bash
-printf '%s\\0' "$(basename "$0")" "$@" $'\\n' >> "$RECORD"
+exec >> "$RECORD"
+flock 1
+printf '%s\\0' "$(basename "$0")" "$@" $'\\n'
 """
 # what the pages ask a reader to set
 VARIABLES = {
