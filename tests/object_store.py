@@ -65,7 +65,7 @@ class ObjectStore:
             environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
             body = ERROR % (trouble.code, b"as it was told")
             start_response(f"{trouble.status} -", [("Content-Type", "text/xml"), ("Content-Length", str(len(body)))])
-            return [body]
+            return [] if environ["REQUEST_METHOD"] == "HEAD" else [body]  # a body there would begin the next answer
         answer: list = []
         body = b"".join(self._moto(environ, lambda status, headers, *rest: answer.extend((status, headers))))
         if trouble.flipped:

@@ -48,7 +48,6 @@ class RayEngine:
         self._free: queue.SimpleQueue = queue.SimpleQueue()  # workers, and the errors of those that did not start
         self._busy: set = set()
         self._failed_starts, self._warned, self._ended = 0, False, False
-        self._environment = contextlib.ExitStack()
 
     def __enter__(self) -> RayEngine:
         cores = os.cpu_count() or 1
@@ -60,15 +59,12 @@ class RayEngine:
             settings |= dict(object_store_memory=LOCAL_STORE, include_dashboard=False)
         else:
             settings |= dict(address=self._address)
-        if AUTHENTICATION not in os.environ:  # which Ray sets for its own clusters, and other ones do not know
-            self._environment.callback(os.environ.pop, AUTHENTICATION, None)
         # a Ray that is started here finds the modules that this process finds
         found = os.pathsep.join(dict.fromkeys(path or os.getcwd() for path in sys.path))
         try:
             with changed_environment({"PYTHONPATH": found}):
                 ray.init(**settings)
         except Exception as error:  # which is what Ray raises for a machine that is too busy
-            self._environment.close()
             if self._address is None:
                 raise RevisionError(f"Ray on this machine does not start: {first_line(error)}") from None
             hint = "" if os.environ.get(AUTHENTICATION) else f"; one that asks for a token needs {AUTHENTICATION}=token"
@@ -85,7 +81,6 @@ class RayEngine:
     def __exit__(self, *_: object) -> None:
         self._ended = True
         ray.shutdown()
-        self._environment.close()
 
     def map(self, make: Callable[[], Work], pieces: Sequence[Piece]) -> Iterator[np.ndarray]:
         """See `Engine`. A piece is given to a worker when one is free; a few results wait for those before them."""

@@ -26,6 +26,7 @@ from revision_plugin.errors import RevisionError
 pytest.importorskip("ray")
 pytestmark = pytest.mark.slow
 PARTS, ROWS = 6, 300
+MODE = "RAY_AUTH_MODE"
 HEAD = {"num_cpus": 4, "object_store_memory": 2**27, "include_dashboard": False}
 
 
@@ -87,9 +88,11 @@ def test_the_driver_is_killed_and_the_command_repeated(cluster, corpus, tmp_path
     words = ["-m", "revision_plugin.cli", "encode", "--encoder", "demo", "--texts", corpus / "texts", "--out", out]
     words += ["--engine", "ray", "--address", cluster.address, "--workers", "2"]
     command = [sys.executable, *map(str, words)]
+    # this process may have had a Ray of its own before, whose token the cluster asks for since then
+    environment = {**ENVIRONMENT, **({MODE: os.environ[MODE]} if MODE in os.environ else {})}
     said = tmp_path / "first.log"
     with said.open("w") as log:
-        first = subprocess.Popen(command, env=ENVIRONMENT, stderr=log)
+        first = subprocess.Popen(command, env=environment, stderr=log)
     deadline = time.monotonic() + 280
     try:
         while not list(tmp_path.glob("store.partial/chunks/*-*.json")):
@@ -99,7 +102,7 @@ def test_the_driver_is_killed_and_the_command_repeated(cluster, corpus, tmp_path
         first.kill()
         first.wait()
     assert not out.exists()
-    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     assert hash_of(out) == hash_of(corpus / "here") and not out.with_name("store.partial").exists()
 
@@ -116,7 +119,7 @@ cluster.shutdown()
 
 def test_a_cluster_that_asks_for_a_token(corpus, tmp_path):
     """As one that was started where a token lies: it is not sent to an address before one says so."""
-    token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0123456789abcdef" * 4}
+    token = {MODE: "token", "RAY_AUTH_TOKEN": "0123456789abcdef" * 4}
     found = {"PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)}
     pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     guarded = subprocess.Popen([sys.executable, "-c", GUARDED], env={**ENVIRONMENT, **token, **found}, **pipes)
