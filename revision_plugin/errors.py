@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Iterator
 
+ERROR = "error: "  # before what a command ends in
 CLOSED_PIPE = 141  # what a shell reports for a command whose reader went away
 
 
@@ -91,7 +92,7 @@ def one_line(*, interrupted: str | None = None) -> Iterator[None]:
 def _fail(message: str, status: int = 2) -> None:
     _end_output()
     with contextlib.suppress(OSError):  # of a closed standard error: the status is all that can be told
-        print(f"error: {shown(message)}", file=sys.stderr, flush=True)
+        print(f"{ERROR}{shown(message)}", file=sys.stderr, flush=True)
     raise SystemExit(status) from None
 
 

@@ -29,6 +29,11 @@ def start_child(command: Sequence[str], **settings: Any) -> subprocess.Popen:
     return subprocess.Popen(command, preexec_fn=end_with_parent, **settings)
 
 
+def module_path() -> str:
+    """The PYTHONPATH with which another process finds the modules that this one finds."""
+    return os.pathsep.join(dict.fromkeys(path or os.getcwd() for path in sys.path))
+
+
 @contextlib.contextmanager
 def changed_environment(values: Mapping[str, str]) -> Iterator[None]:
     """Inside, the environment of this process and of those that it starts has these values."""

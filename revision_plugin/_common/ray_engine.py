@@ -11,7 +11,6 @@ import functools
 import logging
 import os
 import queue
-import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -22,7 +21,7 @@ from ray.exceptions import OutOfMemoryError, RayError, RayTaskError
 
 from ..errors import RevisionError, first_line
 from .engines import PIECES_A_WORKER, Piece, Work
-from .processes import changed_environment
+from .processes import changed_environment, module_path
 from .threads import prefetch
 
 RETRIES = 5  # of one piece whose workers were lost, before something must be wrong with the piece
@@ -60,9 +59,8 @@ class RayEngine:
         else:
             settings |= dict(address=self._address)
         # a Ray that is started here finds the modules that this process finds
-        found = os.pathsep.join(dict.fromkeys(path or os.getcwd() for path in sys.path))
         try:
-            with changed_environment({"PYTHONPATH": found}):
+            with changed_environment({"PYTHONPATH": module_path()}):
                 ray.init(**settings)
         except Exception as error:  # which is what Ray raises for a machine that is too busy
             if self._address is None:

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from .._common.versions import versions
-from ..errors import RevisionError
+from ..errors import ERROR, RevisionError
 from ..hosts import HOSTS, Hook, Host, find_host
 
 # in a process of its own: looking means importing the host, with its first hooks applied
@@ -71,7 +71,7 @@ def examine(host: Host) -> tuple[dict[str, str | None], str | None]:
         if line.startswith(MARK):
             return json.loads(line.removeprefix(MARK)), None
     lines = [line for line in done.stderr.splitlines() if line.strip()] or ["it ended without a word"]
-    return {}, lines[-1].removeprefix("error: ")
+    return {}, lines[-1].removeprefix(ERROR)
 
 
 def registering_diff(host: Host) -> str:

@@ -17,7 +17,7 @@ from typing import Any
 
 from .._common.forked import ForkedModule, call, forked_processes
 from .._common.progress import Advance, read_line, track
-from ..errors import RevisionError, one_line
+from ..errors import ERROR, RevisionError, one_line
 from ..evaluation.run import evaluate
 from ..hosts.launch import main as launch
 
@@ -173,7 +173,7 @@ def run_evaluations(settings: list[dict[str, Any]], logs: list[Path]) -> None:
                     if log in bars:
                         bars[log].close()
                     if status:
-                        last = _last_line(log).removeprefix("error: ")
+                        last = _last_line(log).removeprefix(ERROR)
                         raise RevisionError(f"an evaluation failed: {last} (whole log in {log})")
     finally:
         for bar in bars.values():

@@ -7,11 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from .._common.processes import start_child
-from ..errors import RevisionError, one_line
+from .._common.processes import module_path, start_child
+from ..errors import ERROR, RevisionError, one_line
 from .store import Store
-
-PREFIX = "error: "  # of the line with which a process ends that found something
 
 
 class BackgroundVerification:
@@ -19,12 +17,11 @@ class BackgroundVerification:
 
     def __init__(self, path: Path, part: int, parts: int):
         self.path = path
-        found = os.pathsep.join(dict.fromkeys(each or os.getcwd() for each in sys.path))
         self._process = start_child(
             [sys.executable, "-P", "-m", __name__, str(path), str(part), str(parts)],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": found},
+            env={**os.environ, "PYTHONPATH": module_path()},
         )
 
     @property
@@ -39,9 +36,9 @@ class BackgroundVerification:
         lines = self._process.communicate()[1].decode(errors="replace").strip().splitlines()
         if self._process.returncode:
             line = lines[-1] if lines else ""
-            if not line.startswith(PREFIX):
+            if not line.startswith(ERROR):
                 line = f"{self.path}: its verification ended with status {self._process.returncode} {line}".rstrip()
-            raise RevisionError(line.removeprefix(PREFIX))
+            raise RevisionError(line.removeprefix(ERROR))
 
 
 def main(path: str, part: str, parts: str) -> None:

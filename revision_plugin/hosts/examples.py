@@ -30,13 +30,18 @@ class Example:
     conversations: list[dict[str, str]]
 
 
+def verify_part(store: Store) -> None:
+    """Verify the share of this process among those that a launcher started. Raises RevisionError for a damaged one."""
+    store.verify(launched_rank(), launched_processes())
+
+
 class TextOnlyData:
     """Examples of a text store. A row's conversation is its own, or `<image>` answered by its text.
 
     `reconstruct=True` always takes the latter: Stage 1 with LLaVA's `plain` prompt. From a store of views an example
     has `views` of them, as an image has: the whole text, then its parts in order; where they are fewer, the whole again
     in their place, where they are more, the first ones. The share `whole_share` of the examples, spread evenly over the
-    store, has the whole alone. The rows are verified by `verify`, or else at once. Raises RevisionError for a store of
+    store, has the whole alone. `verify` verifies the rows, at once if not said. Raises RevisionError for a store of
     images, one that is already aligned, one of views where the tower takes one, and one that is damaged.
     """
 
@@ -47,7 +52,7 @@ class TextOnlyData:
         reconstruct: bool,
         views: int = 1,
         whole_share: float = 0.0,
-        verify: Callable[[Store], None] | None = None,
+        verify: Callable[[Store], None] = verify_part,
     ):
         if store.manifest.modality != "text":
             raise RevisionError(f"{store.path}: is an image store; text-only training needs a text store")
@@ -59,7 +64,7 @@ class TextOnlyData:
                 "--revision_views, or encode the texts without --views"
             )
         require_room_for_all(store.shards)
-        (verify or verify_part)(store)
+        verify(store)
         self.store, self.reconstruct, self.views, self.whole_share = store, reconstruct, views, whole_share
         self._starts = item_starts(store)
 
@@ -115,7 +120,7 @@ class StoredImages:
         where: str,
         *,
         flag: str = "--revision_image_store",
-        verify: Callable[[Store], None] | None = None,
+        verify: Callable[[Store], None] = verify_part,
     ):
         if store.manifest.modality != "image":
             raise RevisionError(f"{store.path}: is a text store; {flag} takes one of images")
@@ -125,7 +130,7 @@ class StoredImages:
                 f"'{views}'; encode the images with the same --views"
             )
         require_room_for_all(store.shards)
-        (verify or verify_part)(store)
+        verify(store)
         self.store, self._count = store, views.count
         pictured = [record for record in records if "image" in record]
         starts, wanted = item_starts(store), {name(each) for each in pictured for name in (image_name, record_id)}
@@ -147,11 +152,6 @@ class StoredImages:
         start = self._starts[self._name(record)]
         rows = torch.from_numpy(self.store.span(start, start + self._count))
         return headed(rows, torch.full((len(rows),), IMAGE))
-
-
-def verify_part(store: Store) -> None:
-    """Verify the share of this process among those that a launcher started. Raises RevisionError for a damaged one."""
-    store.verify(launched_rank(), launched_processes())
 
 
 def image_names(record: dict) -> list:

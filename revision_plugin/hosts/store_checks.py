@@ -28,7 +28,7 @@ class StoreChecks(TrainerCallback):
     def verify(self, store: Store) -> None:
         """Verify this process' part of `store`, or begin to. Raises RevisionError for a small one that is damaged."""
         part, parts = launched_rank(), launched_processes()
-        # of another file system every shard is compared with its hash when it comes
+        # of another file system every shard is compared with its hash when it comes; one file has no parts
         if isinstance(store.path, str) or sum(store.manifest.shard_bytes or [0]) <= AT_ONCE:
             store.verify(part, parts)
         else:

@@ -13,8 +13,7 @@ from revision_plugin.embeddings.store import Store
 from revision_plugin.hosts.examples import TextOnlyData
 from revision_plugin.hosts.store_checks import StoreChecks
 from scripts.bench.machine import describe_machine
-
-BATCH = 256
+from scripts.bench.stores import BATCH
 
 
 def main() -> None:

@@ -131,7 +131,7 @@ def measure(root: Path, a: argparse.Namespace) -> None:
     started, cpu = time.perf_counter(), time.process_time()
     if a.profile:
         profiler.enable()
-    encode_texts(
+    store = encode_texts(
         ReadyEncoder(a.dim),  # type: ignore[arg-type]
         root / "texts",
         root / "store",
@@ -142,7 +142,7 @@ def measure(root: Path, a: argparse.Namespace) -> None:
     seconds, cpu = time.perf_counter() - started, time.process_time() - cpu
     peak = peak_megabytes()
     opened, read = open_and_read(root / "store")
-    shards = len(Store.open(root / "store").manifest.shards)
+    shards = len(store.manifest.shards)
     print(f"{a.rows} rows of {a.dim} dimensions in {shards} shard(s), conversations: {a.conversations}")
     each, of_time = 1e6 * cpu / a.rows, 1e6 * seconds / a.rows
     print(f"encode beside the encoder   {each:8.2f} us a row and core, {of_time:.2f} us of time")

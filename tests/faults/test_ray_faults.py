@@ -15,6 +15,7 @@ import torch
 from conftest import ENVIRONMENT
 
 from revision_plugin._common.engines import running_on
+from revision_plugin._common.processes import module_path
 from revision_plugin.corpora.inputs import open_texts
 from revision_plugin.embeddings import encoding_run
 from revision_plugin.embeddings.encode import encode_texts
@@ -35,7 +36,7 @@ def cluster():
     from ray.cluster_utils import Cluster
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", os.pathsep.join(path or os.getcwd() for path in sys.path))
+        patch.setenv("PYTHONPATH", module_path())
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         started = Cluster(initialize_head=True, head_node_args=HEAD)
     yield started
@@ -120,9 +121,10 @@ cluster.shutdown()
 def test_a_cluster_that_asks_for_a_token(corpus, tmp_path):
     """As one that was started where a token lies: it is not sent to an address before one says so."""
     token = {MODE: "token", "RAY_AUTH_TOKEN": "0123456789abcdef" * 4}
-    found = {"PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)}
     pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    guarded = subprocess.Popen([sys.executable, "-c", GUARDED], env={**ENVIRONMENT, **token, **found}, **pipes)
+    guarded = subprocess.Popen(
+        [sys.executable, "-c", GUARDED], env={**ENVIRONMENT, **token, "PYTHONPATH": module_path()}, **pipes
+    )
     try:
         address = guarded.stdout.readline().strip()
         words = ["-m", "revision_plugin.cli", "encode", "--encoder", "demo", "--texts", corpus / "texts"]

@@ -162,8 +162,8 @@
       this.canvas.addEventListener("keydown", (event) => {
         if (event.key === "Escape") hide();
         const step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
-        const points = this.points();
-        if (!step || !points.length) return;
+        const points = step ? this.points() : [];
+        if (!points.length) return;
         event.preventDefault();
         place = place < 0 && step < 0 ? points.length - 1 : (place + step + points.length) % points.length;
         const [number, name, mark] = points[place];
